@@ -1,0 +1,31 @@
+// Named tensors and string metadata in one safetensors file: models, checkpoints, adversarial batches.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/tensor.h"
+
+namespace hashgrad {
+
+struct Archive {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+
+  /// The named tensor, or an Error that lists what there is; `what` (a file name) opens the message.
+  const Tensor& at(const std::string& name, const std::string& what) const;
+};
+
+/// Reads any producer's safetensors file. F16 and BF16 become float32; I8, I16, I32, U16, U32, U64 become
+/// int64; BOOL becomes uint8. Every size and offset is checked against the file before anything is allocated;
+/// a fault is an Error with path, tensor and what was expected.
+Archive read_archive(const std::string& path);
+
+/// Replaces `path` atomically. Tensors are written in name order; the data begins at a multiple of 64 bytes.
+void write_archive(const std::string& path, const Archive& archive);
+
+/// What read_archive and write_archive do, on bytes; `name` opens error messages.
+Archive parse_archive(const std::string& bytes, const std::string& name);
+std::string serialise_archive(const Archive& archive);
+
+}  // namespace hashgrad
