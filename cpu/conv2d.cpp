@@ -1,0 +1,128 @@
+#include "cpu/conv2d.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "cpu/blocking.h"
+#include "cpu/conv2d_plan.h"
+#include "cpu/kernels.h"
+#include "cpu/scratch.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+/// Packs the weights [rows, k] once for all threads: block of depth after block of depth, rows filled up to
+/// mr.
+template <class T>
+void pack_weight(int64_t rows, int64_t k, const T* weight, T* packed) {
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t kc = block_depth(k), padded = round_up(rows, kernel.mr);
+  parallel_for(divide_up(k, kc), [&](int64_t i) {
+    const int64_t k0 = i * kc;
+    kernel.pack_a_depth(weight + k0, k, rows, std::min(kc, k - k0), packed + padded * k0);
+  });
+}
+
+/// Images that one task takes side by side: as many as waste the fewest lanes of the last panel of pixels.
+template <class T>
+int64_t images_per_task(const Conv2dShape& s) {
+  const int64_t width = gemm_kernels().of<T>().nr;
+  int64_t best = 1;
+  const auto lanes_per_image = [&](int64_t images) {
+    return divide_up(round_up(images * s.out_pixels(), width), images);
+  };
+  for (int64_t images = 2; images <= std::min<int64_t>(4, s.batch / 8); ++images)
+    if (lanes_per_image(images) < lanes_per_image(best)) best = images;
+  return best;
+}
+
+/// y [channels from i0, pixels] = weight * unfolded images. Panels of pixels are unfolded one at a time, into
+/// L1, and used up at once; a block of them passes before the next block of depth, so that the weights stay
+/// in L2.
+template <class T>
+void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* images, int64_t pixels,
+                    const T* packed, const T* bias, bool relu, int64_t i0, int64_t channels, T* y) {
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t k = s.depth(), kc = block_depth(k), padded = round_up(s.out_channels, kernel.mr);
+  const int64_t step = panel_block(pixels, kernel.nr, kc);
+  const Scratch<T> panel(kernel.nr * kc);
+  for (int64_t p0 = 0; p0 < pixels; p0 += step) {
+    for (int64_t k0 = 0; k0 < k; k0 += kc) {
+      const int64_t depth = std::min(kc, k - k0);
+      const bool last = k0 + depth == k;
+      for (int64_t p = p0; p < std::min(p0 + step, pixels); p += kernel.nr) {
+        const int64_t count = std::min(kernel.nr, pixels - p);
+        conv2d_kernels().of<T>().unfold_pixels(plan.unfold(images, p, count, k0, depth, panel.data()));
+        kernel.block({channels, count, depth, packed + padded * k0 + i0 * depth, panel.data(), y + p, pixels,
+                      last && bias ? bias + i0 : nullptr, nullptr, k0 > 0, last && relu});
+      }
+    }
+  }
+}
+
+/// Brings one finished plane of outputs to its place, pooled on the way if so wanted.
+template <class T>
+void deliver(const Conv2dShape& s, const T* y, int64_t plane, const Conv2dDestination<T>& to) {
+  if (to.y) {
+    std::copy_n(y, s.out_pixels(), to.y + plane * s.out_pixels());
+    return;
+  }
+  const int64_t at = plane * (s.out_height() / 2) * (s.out_width() / 2);
+  conv2d_kernels().of<T>().pool_2x2(s.out_height(), s.out_width(), y, to.pooled + at,
+                                    to.argmax ? to.argmax + at : nullptr);
+}
+
+}  // namespace
+
+template <class T>
+void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
+              bool relu, const Conv2dDestination<T>& to) {
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t group = images_per_task<T>(s);
+  const Conv2dPlan<T> plan(s, group);
+  const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
+  pack_weight(s.out_channels, s.depth(), weight, packed.data());
+
+  // A large batch is split by images; a small one by blocks of output channels too.
+  const int64_t block = s.batch >= 8 ? s.out_channels : round_up(divide_up(s.out_channels, 4), kernel.mr);
+  const int64_t blocks = divide_up(s.out_channels, block);
+  parallel_for(divide_up(s.batch, group) * blocks, [&](int64_t task) {
+    const int64_t n = task / blocks * group, images = std::min(group, s.batch - n),
+                  pixels = images * s.out_pixels();
+    const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
+    const Scratch<T> padded(plan.buffer_size()), y(channels * pixels);
+    plan.pad(source, n, images, padded.data());
+    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, i0, channels,
+                   y.data());
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t i = 0; i < images; ++i)
+        deliver(s, y.data() + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + i0 + c, to);
+  });
+}
+
+template <class T>
+void conv2d_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias, bool relu, T* y) {
+  check_conv2d(shape);
+  convolve<T>(shape, {x}, weight, bias, relu, {y, nullptr, nullptr});
+}
+
+template <class T>
+void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias, T* pooled,
+                              uint8_t* argmax) {
+  check_conv2d(shape);
+  check(shape.out_height() >= 2 && shape.out_width() >= 2,
+        "conv2d_relu_pool: output {} x {} is smaller than the 2 x 2 window", shape.out_height(),
+        shape.out_width());
+  convolve<T>(shape, {x}, weight, bias, true, {nullptr, pooled, argmax});
+}
+
+#define INSTANTIATE(T)                                                                           \
+  template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const T*, const T*, bool, \
+                         const Conv2dDestination<T>&);                                           \
+  template void conv2d_forward(const Conv2dShape&, const T*, const T*, const T*, bool, T*);      \
+  template void conv2d_relu_pool_forward(const Conv2dShape&, const T*, const T*, const T*, T*, uint8_t*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace hashgrad::cpu

@@ -1,0 +1,75 @@
+// What the three directions of a convolution share: where outputs and taps lie in a padded image, and how an
+// image or a gradient gets there.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/conv2d.h"
+#include "cpu/kernels.h"
+
+namespace hashgrad::cpu {
+
+/// Address tables of one convolution over zero-padded images [in_channels, padded_height, padded_width], a
+/// few of them side by side: their pixels are numbered on from image to image, so that panels of pixels need
+/// not end with an image.
+template <class T>
+class Conv2dPlan {
+ public:
+  explicit Conv2dPlan(const Conv2dShape& shape, int64_t images = 1);
+
+  int64_t padded_height() const { return padded_height_; }
+  int64_t padded_width() const { return padded_width_; }
+  /// Elements of all padded images, with readable margins before and after.
+  int64_t buffer_size() const {
+    return 2 * margin + images_ * shape_.in_channels * padded_height_ * padded_width_;
+  }
+  /// Where the first padded image starts in a buffer of buffer_size() elements.
+  static T* origin(T* buffer) { return buffer + margin; }
+  /// Copies images n, n + 1, ... of `source` (at most as many as the plan has) between zero borders into
+  /// `buffer`.
+  void pad(const Conv2dGradient<T>& source, int64_t n, int64_t images, T* buffer) const;
+
+  /// The unfolding of `pixels` pixels from p0 (a multiple of nr) on by `taps` taps from k0 on, into `panels`.
+  Unfold<T> unfold(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps, T* panels) const;
+
+ private:
+  static constexpr int64_t margin = 64;
+
+  Conv2dShape shape_;
+  int64_t images_, padded_height_, padded_width_;
+  std::vector<int64_t> pixel_offsets_, tap_offsets_;
+  std::vector<PixelVector> pixels_;
+  int64_t lanes_;
+};
+
+/// Writes image n of x, or of a gradient with the fused ReLU and pooling undone, as [channels, height, width]
+/// with the given strides. Elements between the rows are not touched.
+template <class T>
+void write_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, int64_t height, int64_t width,
+                 T* out, int64_t row_stride, int64_t plane_stride);
+
+/// Image n as [channels, height, width] without gaps: in place when nothing is fused, else written to
+/// `buffer`.
+template <class T>
+const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, int64_t height,
+                     int64_t width, T* buffer) {
+  if (!source.output && !source.argmax) return source.dy + n * channels * height * width;
+  write_image(source, n, channels, height, width, buffer, width, height * width);
+  return buffer;
+}
+
+/// Where a convolution leaves its result: in y, or pooled when y is null.
+template <class T>
+struct Conv2dDestination {
+  T* y;
+  T* pooled;
+  uint8_t* argmax;
+};
+
+/// The forward product on an image or on a gradient: the input gradient of stride 1 is a convolution as well.
+template <class T>
+void convolve(const Conv2dShape& shape, const Conv2dGradient<T>& source, const T* weight, const T* bias,
+              bool relu, const Conv2dDestination<T>& to);
+
+}  // namespace hashgrad::cpu

@@ -1,0 +1,137 @@
+#include "cpu/gemm.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "cpu/kernels.h"
+#include "cpu/scratch.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+constexpr int64_t serial_products = int64_t{1}
+                                    << 20;  // below, waking the other threads costs more than they save
+
+/// One side of the product: an operand, its extent (rows of A or columns of B) and its panel width.
+template <class T>
+struct Side {
+  const Packer<T>& pack;
+  int64_t extent, width;
+};
+
+/// parallel_for, unless the whole product is too small for it.
+void loop(bool serial, int64_t count, const std::function<void(int64_t)>& body) {
+  if (!serial) return parallel_for(count, body);
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+/// Packs indices [first, first + count) of the shared operand, all depths: block of depth after block of
+/// depth.
+template <class T>
+void pack_stripe(bool serial, const Side<T>& side, int64_t first, int64_t count, int64_t k, int64_t kc,
+                 T* stripe) {
+  const int64_t padded = round_up(count, side.width);
+  const int64_t piece = panel_block(count, side.width, kc);
+  const int64_t pieces = divide_up(count, piece);
+  loop(serial, pieces * divide_up(k, kc), [&](int64_t task) {
+    const int64_t k0 = task / pieces * kc, depth = std::min(kc, k - k0), at = task % pieces * piece;
+    side.pack({first + at, std::min(piece, count - at), k0, depth, side.width},
+              stripe + padded * k0 + at * depth);
+  });
+}
+
+/// C = 0 * anything: only the epilogue is left.
+template <class T>
+void empty_product(int64_t m, int64_t n, T* c, int64_t ldc, const Epilogue<T>& e) {
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      T x = e.accumulate ? c[i * ldc + j] : T{0};
+      if (e.row_bias) x += e.row_bias[i];
+      if (e.column_bias) x += e.column_bias[j];
+      c[i * ldc + j] = e.relu && x < 0 ? T{0} : x;
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
+                 const Epilogue<T>& epilogue) {
+  check(m >= 0 && n >= 0 && k >= 0 && ldc >= n, "gemm: [{}, {}] x [{}, {}] into rows of {}", m, k, k, n, ldc);
+  if (m == 0 || n == 0) return;
+  if (k == 0) return empty_product(m, n, c, ldc, epilogue);
+
+  // The smaller operand is packed once and shared; tasks stream blocks of the larger one past it.
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const bool share_a = m <= n, serial = m * n * k < serial_products;
+  const Side<T> side_a{a, m, kernel.mr}, side_b{b, n, kernel.nr};
+  const Side<T>&shared = share_a ? side_a : side_b, &streamed = share_a ? side_b : side_a;
+  const int64_t kc = block_depth(k);
+  const int64_t stripe_panels = stripe_bytes / static_cast<int64_t>(sizeof(T)) / (k * shared.width);
+  const int64_t stripe =
+      std::min(round_up(shared.extent, shared.width), shared.width * std::max<int64_t>(16, stripe_panels));
+  const int64_t step = panel_block(streamed.extent, streamed.width, kc, 8);
+  const Scratch<T> shared_panels(stripe * k);
+
+  for (int64_t s0 = 0; s0 < shared.extent; s0 += stripe) {
+    const int64_t s_count = std::min(stripe, shared.extent - s0), s_padded = round_up(s_count, shared.width);
+    pack_stripe(serial, shared, s0, s_count, k, kc, shared_panels.data());
+    const int64_t chunk =
+        panel_block(s_count, shared.width, kc);  // meets a streamed block while both are in L2
+    loop(serial, divide_up(streamed.extent, step), [&](int64_t task) {
+      const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
+      const Scratch<T> panels(round_up(t_count, streamed.width) * kc);
+      for (int64_t k0 = 0; k0 < k; k0 += kc) {
+        const int64_t depth = std::min(kc, k - k0);
+        const bool last = k0 + depth == k;
+        streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
+        for (int64_t c0 = 0; c0 < s_count; c0 += chunk) {
+          const int64_t c_count = std::min(chunk, s_count - c0);
+          const T* packed = shared_panels.data() + s_padded * k0 + c0 * depth;
+          const int64_t i = share_a ? s0 + c0 : t0, j = share_a ? t0 : s0 + c0;
+          kernel.block({share_a ? c_count : t_count, share_a ? t_count : c_count, depth,
+                        share_a ? packed : panels.data(), share_a ? panels.data() : packed, c + i * ldc + j,
+                        ldc, last && epilogue.row_bias ? epilogue.row_bias + i : nullptr,
+                        last && epilogue.column_bias ? epilogue.column_bias + j : nullptr,
+                        k0 > 0 || epilogue.accumulate, last && epilogue.relu});
+        }
+      }
+    });
+  }
+}
+
+template <class T>
+Packer<T> pack_dense(const T* data, int64_t index_stride, int64_t depth_stride) {
+  return [=](const PackBlock& block, T* panels) {
+    const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+    const bool is_a = block.width == kernel.mr;
+    const T* src = data + block.first * index_stride + block.k0 * depth_stride;
+    if (index_stride == 1)
+      (is_a ? kernel.pack_a_lanes : kernel.pack_b_lanes)(src, depth_stride, block.count, block.depth, panels);
+    else
+      (is_a ? kernel.pack_a_depth : kernel.pack_b_depth)(src, index_stride, block.count, block.depth, panels);
+  };
+}
+
+template <class T>
+void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
+          int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& epilogue) {
+  check(lda >= (trans_a ? m : k) && ldb >= (trans_b ? k : n),
+        "gemm: rows of {} and {} elements are too short for [{}, {}] x [{}, {}]", lda, ldb, m, k, k, n);
+  const Packer<T> pack_a = trans_a ? pack_dense(a, int64_t{1}, lda) : pack_dense(a, lda, int64_t{1});
+  const Packer<T> pack_b = trans_b ? pack_dense(b, ldb, int64_t{1}) : pack_dense(b, int64_t{1}, ldb);
+  gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue);
+}
+
+#define INSTANTIATE(T)                                                                                  \
+  template void gemm_packed(int64_t, int64_t, int64_t, const Packer<T>&, const Packer<T>&, T*, int64_t, \
+                            const Epilogue<T>&);                                                        \
+  template Packer<T> pack_dense(const T*, int64_t, int64_t);                                            \
+  template void gemm(bool, bool, int64_t, int64_t, int64_t, const T*, int64_t, const T*, int64_t, T*,   \
+                     int64_t, const Epilogue<T>&);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace hashgrad::cpu

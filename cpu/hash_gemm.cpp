@@ -1,0 +1,322 @@
+#include "cpu/hash_gemm.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/xxhash.h"
+#include "cpu/blocking.h"
+#include "cpu/hash_kernels.h"
+#include "cpu/kernels.h"
+#include "cpu/scratch.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+constexpr int64_t most_buckets = (int64_t{1} << 31) - 1;  // so that 2K slots fit 32 bits
+constexpr int64_t most_units = (int64_t{1} << 32) - 1;
+constexpr int64_t most_table = int64_t{1} << 30;  // 4 GiB of slots
+
+int64_t column_count(int64_t inputs, int64_t kernel_h, int64_t kernel_w) {
+  int64_t kernel = 0, columns = 0;
+  const bool overflow =
+      __builtin_mul_overflow(kernel_h, kernel_w, &kernel) || __builtin_mul_overflow(inputs, kernel, &columns);
+  check(inputs >= 1 && kernel_h >= 1 && kernel_w >= 1 && !overflow && columns <= most_units,
+        "hash: {} inputs x kernel {} x {}, expected a product of 1 to {}", inputs, kernel_h, kernel_w,
+        most_units);
+  return columns;
+}
+
+/// key(0), ..., key(n - 1), then the padding.
+template <class Key>
+std::vector<uint32_t> keys(int64_t n, const Key& key) {
+  std::vector<uint32_t> out(static_cast<size_t>(n + HashedMatrix::key_padding));
+  for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i)] = key(static_cast<uint32_t>(i));
+  return out;
+}
+
+/// Slots computed at a time: they stay in L1 until they are used.
+constexpr int64_t slot_chunk = 512;
+using SlotBuffer = std::array<uint32_t, slot_chunk + HashTable::slack>;
+
+uint32_t slot_count(const HashedMatrix& v) { return static_cast<uint32_t>(2 * v.buckets()); }
+
+/// Slots of V[i, j] to V[i, j + n - 1], n <= slot_chunk; computed into the buffer unless there is a table of
+/// them.
+const uint32_t* row_slots(const HashedMatrix& v, int64_t i, int64_t j, int64_t n, SlotBuffer& buffer) {
+  if (!v.table().empty()) return v.table().data() + i * v.columns() + j;
+  hash_kernels().slots(v.column_keys().data() + j, n, v.row_keys().data() + i, 1, slot_count(v),
+                       buffer.data());
+  return buffer.data();
+}
+
+/// Slots of a block [depth, width] of a packed panel, depth * width <= slot_chunk; lanes past the edge of V
+/// get any valid slot.
+void panel_slots(const HashedMatrix& v, bool transposed, int64_t first, int64_t width, int64_t k0,
+                 int64_t depth, SlotBuffer& buffer) {
+  if (v.table().empty()) {
+    const auto& lane_keys = transposed ? v.column_keys() : v.row_keys();
+    const auto& depth_keys = transposed ? v.row_keys() : v.column_keys();
+    hash_kernels().slots(lane_keys.data() + first, width, depth_keys.data() + k0, depth, slot_count(v),
+                         buffer.data());
+    return;
+  }
+  const int64_t last = (transposed ? v.columns() : v.rows()) - 1;
+  uint32_t* out = buffer.data();
+  for (int64_t k = k0; k < k0 + depth; ++k) {
+    for (int64_t l = first; l < first + width; ++l) {
+      const int64_t index = std::min(l, last);
+      *out++ = transposed ? v.slot(k, index) : v.slot(index, k);
+    }
+  }
+}
+
+/// The sums behind every bucket gradient. The rows of V are cut into bands, each with a histogram of its own,
+/// and the histograms are added in order: the result does not depend on who fills them when.
+template <class T>
+class BucketSums {
+ public:
+  /// 2 to 16 bands, by the shape alone: enough for many threads, and together at most half of V at rates up
+  /// to 1/8.
+  explicit BucketSums(const HashedMatrix& v)
+      : v_(v),
+        bands_(std::min(divide_up(v.rows(), 32),
+                        std::clamp<int64_t>(v.rows() * v.columns() / (2 * v.buckets()), 2, 16))),
+        histograms_(bands_ * v.buckets()) {
+    parallel_for(bands_, [&](int64_t band) { std::fill(histogram(band), histogram(band + 1), T{0}); });
+  }
+
+  int64_t bands() const { return bands_; }
+  int64_t band_begin(int64_t band) const { return std::min(v_.rows(), band * divide_up(v_.rows(), bands_)); }
+
+  /// Adds the gradient of V's block of `rows` by `columns` from (row, column) on, given in rows of `stride`.
+  void add(int64_t band, int64_t row, int64_t rows, int64_t column, int64_t columns, const T* values,
+           int64_t stride) {
+    SlotBuffer buffer;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; c += slot_chunk) {
+        const int64_t n = std::min(slot_chunk, columns - c);
+        const uint32_t* slots = row_slots(v_, row + r, column + c, n, buffer);
+        hash_kernels().of<T>().scatter(slots, n, values + r * stride + c, histogram(band));
+      }
+    }
+  }
+
+  void reduce(T* dw) const {
+    parallel_ranges(v_.buckets(), int64_t{1} << 14, [&](int64_t begin, int64_t end) {
+      std::copy(histogram(0) + begin, histogram(0) + end, dw + begin);
+      for (int64_t band = 1; band < bands_; ++band) {
+        const T* addend = histogram(band);
+        for (int64_t b = begin; b < end; ++b) dw[b] += addend[b];
+      }
+    });
+  }
+
+ private:
+  T* histogram(int64_t band) const { return histograms_.data() + band * v_.buckets(); }
+
+  const HashedMatrix& v_;
+  int64_t bands_;
+  Scratch<T> histograms_;  // [bands, K]
+};
+
+/// Packs P[first .. first + count, 0 .. k), block of depth after block of depth, as multiply_tile wants it.
+template <class T>
+void pack_deep(const Packer<T>& pack, int64_t first, int64_t count, int64_t k, int64_t width, T* panels) {
+  const int64_t kc = block_depth(k);
+  for (int64_t k0 = 0; k0 < k; k0 += kc) {
+    pack({first, count, k0, std::min(kc, k - k0), width}, panels + round_up(count, width) * k0);
+  }
+}
+
+/// tile[rows, columns] = the product of two operands packed by pack_deep, k deep.
+template <class T>
+void multiply_tile(int64_t rows, int64_t columns, int64_t k, const T* a, const T* b, T* tile) {
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t kc = block_depth(k), a_step = round_up(rows, kernel.mr),
+                b_step = round_up(columns, kernel.nr);
+  for (int64_t k0 = 0; k0 < k; k0 += kc) {
+    kernel.block({.rows = rows,
+                  .columns = columns,
+                  .depth = std::min(kc, k - k0),
+                  .a = a + a_step * k0,
+                  .b = b + b_step * k0,
+                  .c = tile,
+                  .ldc = columns,
+                  .row_bias = nullptr,
+                  .column_bias = nullptr,
+                  .accumulate = k0 > 0,
+                  .relu = false});
+  }
+}
+
+}  // namespace
+
+int64_t bucket_count(int64_t virtual_weights, double rate) {
+  check(rate > 0 && rate <= 1, "hash: compression rate {} is not in (0, 1]", rate);
+  check(virtual_weights >= 1, "hash: {} virtual weights, expected at least 1", virtual_weights);
+  const double buckets = std::ceil(static_cast<double>(virtual_weights) * rate);
+  check(buckets <= static_cast<double>(most_buckets), "hash: {} buckets, expected at most {}", buckets,
+        most_buckets);
+  return static_cast<int64_t>(buckets);
+}
+
+HashedMatrix::HashedMatrix(const HashSpec& spec, Role role, int64_t outputs, int64_t inputs, int64_t kernel_h,
+                           int64_t kernel_w)
+    : spec_(spec), rows_(outputs), columns_(column_count(inputs, kernel_h, kernel_w)) {
+  check(spec.buckets >= 1 && spec.buckets <= most_buckets, "hash: {} buckets, expected 1 to {}", spec.buckets,
+        most_buckets);
+  check(rows_ >= 1 && rows_ <= most_units, "hash: {} output units, expected 1 to {}", rows_, most_units);
+  const bool is_bias = role == Role::linear_bias || role == Role::convolution_bias;
+  if (spec.mode == HashMode::full) {
+    row_keys_ =
+        keys(rows_, [&](uint32_t i) { return is_bias ? bias_key(spec.seed, i) : row_key(spec.seed, i); });
+    column_keys_ = keys(columns_, [&](uint32_t j) { return column_key(spec.seed, j); });
+    return;
+  }
+  check(columns_ <= most_table / rows_,
+        "hash: mode xxhash keeps a table of {} x {} slots, expected at most {}", rows_, columns_, most_table);
+  const bool is_convolution = role == Role::convolution || role == Role::convolution_bias;
+  table_.resize(static_cast<size_t>(rows_ * columns_));
+  parallel_for(rows_, [&](int64_t i) {
+    for (int64_t j = 0; j < columns_; ++j) {
+      std::string key = fmt::format("{}_{}", text_index(i), text_index(j / (kernel_h * kernel_w)));
+      if (is_convolution)
+        key += fmt::format("_{}_{}", text_index(j / kernel_w % kernel_h), text_index(j % kernel_w));
+      table_[static_cast<size_t>(i * columns_ + j)] =
+          text_slot(key, is_bias ? 'B' : 'W', static_cast<uint32_t>(spec.seed), spec.buckets);
+    }
+  });
+}
+
+HashedMatrix HashedMatrix::linear(const HashSpec& spec, int64_t outputs, int64_t inputs) {
+  return {spec, Role::linear, outputs, inputs, 1, 1};
+}
+
+HashedMatrix HashedMatrix::convolution(const HashSpec& spec, int64_t outputs, int64_t inputs,
+                                       int64_t kernel_h, int64_t kernel_w) {
+  return {spec, Role::convolution, outputs, inputs, kernel_h, kernel_w};
+}
+
+HashedMatrix HashedMatrix::linear_bias(const HashSpec& spec, int64_t outputs) {
+  return {spec, Role::linear_bias, outputs, 1, 1, 1};
+}
+
+HashedMatrix HashedMatrix::convolution_bias(const HashSpec& spec, int64_t outputs) {
+  return {spec, Role::convolution_bias, outputs, 1, 1, 1};
+}
+
+uint32_t HashedMatrix::slot(int64_t i, int64_t j) const {
+  if (!table_.empty()) return table_[static_cast<size_t>(i * columns_ + j)];
+  return hash_slot(row_keys_[static_cast<size_t>(i)], column_keys_[static_cast<size_t>(j)],
+                   slot_count(*this));
+}
+
+template <class T>
+Packer<T> pack_hashed(const HashedMatrix& v, const T* w, bool transposed) {
+  return [&v, w, transposed](const PackBlock& block, T* panels) {
+    SlotBuffer buffer;
+    const int64_t width = block.width, chunk = slot_chunk / width;
+    for (int64_t p = 0; p * width < block.count; ++p, panels += block.depth * width) {
+      for (int64_t k = 0; k < block.depth; k += chunk) {
+        const int64_t depth = std::min(chunk, block.depth - k);
+        panel_slots(v, transposed, block.first + p * width, width, block.k0 + k, depth, buffer);
+        hash_kernels().of<T>().gather(buffer.data(), depth * width, w, panels + k * width);
+      }
+      const int64_t used = std::min(width, block.count - p * width);
+      if (used == width) continue;
+      for (int64_t k = 0; k < block.depth; ++k)
+        std::fill(panels + k * width + used, panels + (k + 1) * width, T{0});
+    }
+  };
+}
+
+template <class T>
+void hashed_linear(const HashedMatrix& v, const T* w, int64_t batch, const T* x, T* y,
+                   const Epilogue<T>& epilogue) {
+  gemm_packed<T>(batch, v.rows(), v.columns(), pack_dense(x, v.columns(), 1), pack_hashed(v, w, false), y,
+                 v.rows(), epilogue);
+}
+
+template <class T>
+void hashed_linear_input_gradient(const HashedMatrix& v, const T* w, int64_t batch, const T* dy, T* dx,
+                                  const Epilogue<T>& epilogue) {
+  gemm_packed<T>(batch, v.columns(), v.rows(), pack_dense(dy, v.rows(), 1), pack_hashed(v, w, true), dx,
+                 v.columns(), epilogue);
+}
+
+template <class T>
+void hashed_linear_bucket_gradient(const HashedMatrix& v, int64_t batch, const T* x, const T* dy, T* dw) {
+  if (batch == 0) return std::fill(dw, dw + v.buckets(), T{0});
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t most_rows = round_up(128, kernel.mr), most_columns = round_up(slot_chunk, kernel.nr);
+  // X is packed once for all bands, a stripe of columns at a time.
+  const int64_t fits = stripe_bytes / static_cast<int64_t>(sizeof(T)) / batch / most_columns;
+  const int64_t stripe = most_columns * std::clamp<int64_t>(fits, 1, divide_up(v.columns(), most_columns));
+  const Packer<T> pack_x = pack_dense(x, int64_t{1}, v.columns());
+  const Scratch<T> packed_x(stripe * batch);
+  BucketSums<T> sums(v);
+  for (int64_t s0 = 0; s0 < v.columns(); s0 += stripe) {
+    const int64_t s_end = std::min(v.columns(), s0 + stripe);
+    parallel_for(divide_up(s_end - s0, most_columns), [&](int64_t tile) {
+      const int64_t column = s0 + tile * most_columns, columns = std::min(most_columns, s_end - column);
+      pack_deep(pack_x, column, columns, batch, kernel.nr, packed_x.data() + tile * most_columns * batch);
+    });
+    parallel_for(sums.bands(), [&](int64_t band) {
+      const Scratch<T> packed_dy(most_rows * batch), tile(most_rows * most_columns);
+      const int64_t end = sums.band_begin(band + 1);
+      for (int64_t row = sums.band_begin(band); row < end; row += most_rows) {
+        const int64_t rows = std::min(most_rows, end - row);
+        pack_deep(pack_dense(dy + row, int64_t{1}, v.rows()), 0, rows, batch, kernel.mr, packed_dy.data());
+        for (int64_t column = s0; column < s_end; column += most_columns) {
+          const int64_t columns = std::min(most_columns, s_end - column);
+          multiply_tile(rows, columns, batch, packed_dy.data(), packed_x.data() + (column - s0) * batch,
+                        tile.data());
+          sums.add(band, row, rows, column, columns, tile.data(), columns);
+        }
+      }
+    });
+  }
+  sums.reduce(dw);
+}
+
+template <class T>
+void materialise(const HashedMatrix& v, const T* w, T* dense) {
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 14) / v.columns());
+  parallel_ranges(v.rows(), grain, [&](int64_t begin, int64_t end) {
+    SlotBuffer buffer;
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t j = 0; j < v.columns(); j += slot_chunk) {
+        const int64_t n = std::min(slot_chunk, v.columns() - j);
+        hash_kernels().of<T>().gather(row_slots(v, i, j, n, buffer), n, w, dense + i * v.columns() + j);
+      }
+    }
+  });
+}
+
+template <class T>
+void scatter(const HashedMatrix& v, const T* d_dense, T* dw) {
+  BucketSums<T> sums(v);
+  parallel_for(sums.bands(), [&](int64_t band) {
+    const int64_t begin = sums.band_begin(band), rows = sums.band_begin(band + 1) - begin;
+    sums.add(band, begin, rows, 0, v.columns(), d_dense + begin * v.columns(), v.columns());
+  });
+  sums.reduce(dw);
+}
+
+#define HASHGRAD_INSTANTIATE(T)                                                                          \
+  template Packer<T> pack_hashed(const HashedMatrix&, const T*, bool);                                   \
+  template void hashed_linear(const HashedMatrix&, const T*, int64_t, const T*, T*, const Epilogue<T>&); \
+  template void hashed_linear_input_gradient(const HashedMatrix&, const T*, int64_t, const T*, T*,       \
+                                             const Epilogue<T>&);                                        \
+  template void hashed_linear_bucket_gradient(const HashedMatrix&, int64_t, const T*, const T*, T*);     \
+  template void materialise(const HashedMatrix&, const T*, T*);                                          \
+  template void scatter(const HashedMatrix&, const T*, T*);
+HASHGRAD_INSTANTIATE(float)
+HASHGRAD_INSTANTIATE(double)
+#undef HASHGRAD_INSTANTIATE
+
+}  // namespace hashgrad::cpu

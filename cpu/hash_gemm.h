@@ -1,0 +1,90 @@
+// Hashed layers: products with the virtual matrix V[i,j] = w[bucket(i,j)] * sign(i,j) of shape [rows,
+// columns] = [outputs, inputs], of which only the K bucket values w are stored (Chen et al., "Compressing
+// neural networks with the hashing trick", ICML 2015). V is generated block by block while the
+// matrix product packs its operand, used from cache, and forgotten. Every function computes the same V, bit
+// for bit. docs/hashing.md has the details.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/hash.h"
+#include "cpu/gemm.h"
+
+namespace hashgrad::cpu {
+
+/// Number of buckets of a matrix of `virtual_weights` weights at a compression rate in (0, 1]:
+/// K = ceil(virtual_weights * rate), at least 1. Error when the rate or K is out of range.
+int64_t bucket_count(int64_t virtual_weights, double rate);
+
+/// Where each virtual weight lives. Mode `full` keeps 4 bytes per row and per column; mode `xxhash` keeps a
+/// table of 4 bytes per virtual weight, because its text keys take 0.3 microseconds. Immutable, so threads
+/// and layers may share one. Building one throws Error when K, rows or columns are out of range.
+class HashedMatrix {
+ public:
+  /// Weights of a linear layer, [outputs, inputs].
+  static HashedMatrix linear(const HashSpec& spec, int64_t outputs, int64_t inputs);
+  /// Weights of a convolution, [outputs, inputs * kernel_h * kernel_w]: column j = (input * kernel_h + r) *
+  /// kernel_w + s.
+  static HashedMatrix convolution(const HashSpec& spec, int64_t outputs, int64_t inputs, int64_t kernel_h,
+                                  int64_t kernel_w);
+  /// A hashed bias, [outputs, 1], with its own K and its own w; the seed is that of the layer's weights.
+  static HashedMatrix linear_bias(const HashSpec& spec, int64_t outputs);
+  static HashedMatrix convolution_bias(const HashSpec& spec, int64_t outputs);
+
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+  int64_t buckets() const { return spec_.buckets; }
+  const HashSpec& spec() const { return spec_; }
+
+  /// Signed slot of V[i,j], in [0, 2K): V[i,j] = slot & 1 ? -w[slot >> 1] : w[slot >> 1].
+  uint32_t slot(int64_t i, int64_t j) const;
+
+  /// Mode full: the keys of rows and columns, each followed by `key_padding` readable zeros.
+  const std::vector<uint32_t>& row_keys() const { return row_keys_; }
+  const std::vector<uint32_t>& column_keys() const { return column_keys_; }
+  static constexpr int64_t key_padding = 64;
+  /// Mode xxhash: the slots, [rows, columns]; empty in mode full.
+  const std::vector<uint32_t>& table() const { return table_; }
+
+ private:
+  enum class Role { linear, convolution, linear_bias, convolution_bias };
+  HashedMatrix(const HashSpec& spec, Role role, int64_t outputs, int64_t inputs, int64_t kernel_h,
+               int64_t kernel_w);
+
+  HashSpec spec_;
+  int64_t rows_, columns_;
+  std::vector<uint32_t> row_keys_, column_keys_, table_;
+};
+
+/// The packing stage that generates V: P[index, k] = V[index, k], or V[k, index] when `transposed`. As
+/// operand B of gemm_packed the first gives X * V^T, the second dY * V. `v` and `w` must outlive the packer.
+template <class T>
+Packer<T> pack_hashed(const HashedMatrix& v, const T* w, bool transposed);
+
+/// Y[batch, rows] = X[batch, columns] * V^T, then the epilogue (bias as column_bias [rows], ReLU). w is [K].
+template <class T>
+void hashed_linear(const HashedMatrix& v, const T* w, int64_t batch, const T* x, T* y,
+                   const Epilogue<T>& epilogue = {});
+
+/// dX[batch, columns] = dY[batch, rows] * V; with epilogue.accumulate it is added to dX.
+template <class T>
+void hashed_linear_input_gradient(const HashedMatrix& v, const T* w, int64_t batch, const T* dy, T* dx,
+                                  const Epilogue<T>& epilogue = {});
+
+/// dw[b] = sum over the (i,j) of bucket b of sign(i,j) * (dY^T X)[i,j]; overwrites dw [K]. dY^T X exists tile
+/// by tile only. Sums in an order that depends on the shape alone.
+template <class T>
+void hashed_linear_bucket_gradient(const HashedMatrix& v, int64_t batch, const T* x, const T* dy, T* dw);
+
+/// dense[rows, columns] = V. For convolutions (V is small there, and every pixel uses it), biases and dense
+/// twins.
+template <class T>
+void materialise(const HashedMatrix& v, const T* w, T* dense);
+
+/// dw[b] = sum over the (i,j) of bucket b of sign(i,j) * d_dense[i,j]: the adjoint of materialise; overwrites
+/// dw [K].
+template <class T>
+void scatter(const HashedMatrix& v, const T* d_dense, T* dw);
+
+}  // namespace hashgrad::cpu

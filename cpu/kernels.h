@@ -1,0 +1,125 @@
+// The kernel tables. Every file of cpu/kernels/ is compiled once per instruction set, into namespace
+// hashgrad::cpu::<isa>, and exports tables of function pointers; the program picks one instruction set when
+// it starts. Kernels get plain pointers, allocate nothing, throw nothing and start no threads.
+#pragma once
+
+#include <cstdint>
+
+namespace hashgrad::cpu {
+
+enum class Isa { plain, avx2, avx512 };
+
+/// The instruction set in use: the best one this machine has, or the one named by the environment variable
+/// HASHGRAD_ISA (plain, avx2, avx512); Error when that name is unknown or the machine lacks it.
+Isa isa();
+const char* isa_name(Isa isa);
+/// Whether this machine can run that copy of the kernels.
+bool isa_supported(Isa isa);
+/// Changes the instruction set in use (for tests; not while kernels run). Error when not supported.
+void set_isa(Isa isa);
+
+/// Declares one table per instruction set and `name(Isa)` / `name()` that pick among them:
+///   HASHGRAD_KERNEL_TABLE(Table, some_kernels)    in a header, in namespace hashgrad::cpu;
+///   extern const Table some_kernels_table{...};   in cpu/kernels/some.cpp, in namespace HASHGRAD_ISA.
+#ifdef __x86_64__
+#define HASHGRAD_KERNEL_TABLE(Type, name)            \
+  namespace plain {                                  \
+  extern const Type name##_table;                    \
+  }                                                  \
+  namespace avx2 {                                   \
+  extern const Type name##_table;                    \
+  }                                                  \
+  namespace avx512 {                                 \
+  extern const Type name##_table;                    \
+  }                                                  \
+  inline const Type& name(Isa isa) {                 \
+    return isa == Isa::avx512 ? avx512::name##_table \
+           : isa == Isa::avx2 ? avx2::name##_table   \
+                              : plain::name##_table; \
+  }                                                  \
+  inline const Type& name() { return name(isa()); }
+#else
+#define HASHGRAD_KERNEL_TABLE(Type, name)                      \
+  namespace plain {                                            \
+  extern const Type name##_table;                              \
+  }                                                            \
+  inline const Type& name(Isa) { return plain::name##_table; } \
+  inline const Type& name() { return plain::name##_table; }
+#endif
+
+/// Packed panels times packed panels: the inside of every matrix product.
+template <class T>
+struct GemmBlock {
+  int64_t rows, columns, depth;  // of this block of C; any size >= 1
+  const T* a;                    // ceil(rows / mr) panels [depth, mr]
+  const T* b;                    // ceil(columns / nr) panels [depth, nr]
+  T* c;                          // [rows, ldc]
+  int64_t ldc;
+  const T* row_bias;     // [rows] or null
+  const T* column_bias;  // [columns] or null
+  bool accumulate, relu;
+};
+
+template <class T>
+struct GemmKernels {
+  int64_t mr, nr;
+  void (*block)(const GemmBlock<T>&);
+  /// pack_*: panels[(p * depth + k) * width + lane] = P[first + p*width + lane, k0 + k], width mr (a) or nr
+  /// (b). _lanes: P[i, k] = src[i + k * stride]; _depth: P[i, k] = src[i * stride + k]; src points at the
+  /// block's origin.
+  void (*pack_a_lanes)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
+  void (*pack_a_depth)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
+  void (*pack_b_lanes)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
+  void (*pack_b_depth)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
+};
+
+/// Where `lanes` neighbouring outputs of a convolution read a padded plane: lane l of a vector reads element
+/// (l < split ? first : second) + l. Covers outputs of at most two image rows.
+struct PixelVector {
+  int64_t first, second, split;
+};
+
+/// The unfolded image P[pixel, k] = image[pixel_offset[pixel] + tap_offset[k]] of a convolution, made while
+/// packing.
+template <class T>
+struct Unfold {
+  const T* image;                // padded, with 64 readable elements before and after
+  const int64_t* pixel_offsets;  // of the block's pixels, filled up with readable offsets to a multiple of nr
+  const PixelVector* pixels;     // the same pixels in vectors of `lanes`, or null: then lane by lane
+  int64_t pixel_count;
+  const int64_t* tap_offsets;  // of the block's taps (channel, row, column), filled up likewise
+  int64_t tap_count;
+  T* panels;
+};
+
+template <class T>
+struct Conv2dKernels {
+  int64_t lanes;  // of a PixelVector
+  /// Panels of nr pixels by taps (operand B of the forward product).
+  void (*unfold_pixels)(const Unfold<T>&);
+  /// Panels of nr taps by pixels (operand B of the weight gradient).
+  void (*unfold_taps)(const Unfold<T>&);
+  /// 2x2 max pooling of one plane, x [height, width] -> y, argmax [height / 2, width / 2]; argmax may be
+  /// null.
+  void (*pool_2x2)(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax);
+};
+
+/// A table per element type: gemm_kernels().of<float>().
+template <template <class> class Table>
+struct PerType {
+  Table<float> for_float;
+  Table<double> for_double;
+
+  template <class T>
+  const Table<T>& of() const {
+    if constexpr (sizeof(T) == sizeof(float))
+      return for_float;
+    else
+      return for_double;
+  }
+};
+
+HASHGRAD_KERNEL_TABLE(PerType<GemmKernels>, gemm_kernels)
+HASHGRAD_KERNEL_TABLE(PerType<Conv2dKernels>, conv2d_kernels)
+
+}  // namespace hashgrad::cpu

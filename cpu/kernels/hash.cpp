@@ -1,0 +1,111 @@
+// Hash, gather, scatter. Slots pass through a small buffer in L1 between the steps: the gather bounds the
+// time, so that costs next to nothing, and one hash loop serves packing, materialising and scattering.
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "core/hash.h"
+#include "cpu/hash_kernels.h"
+#include "cpu/kernels/simd.h"
+
+namespace hashgrad::cpu::HASHGRAD_ISA {
+namespace {
+
+#if defined(__AVX2__)
+constexpr int lanes = 8;  // in the AVX-512 copy too: the gather is what takes the time
+#else
+constexpr int lanes = 4;
+#endif
+static_assert(lanes <= HashTable::slack);
+
+using Words = Simd<uint32_t, lanes* static_cast<int>(sizeof(uint32_t))>::Vector;
+
+/// High halves of the 64-bit products: even and odd lanes apart, then merged.
+Words multiply_high(Words x, Words y) {
+#if defined(__AVX2__)
+  const __m256i a = reinterpret_cast<__m256i>(x), b = reinterpret_cast<__m256i>(y);
+  const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(a, b), 32);
+  const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), b);
+  return reinterpret_cast<Words>(_mm256_blend_epi32(even, odd, 0xaa));
+#else
+  for (int l = 0; l < lanes; ++l) x[l] = static_cast<uint32_t>((uint64_t{x[l]} * y[l]) >> 32);
+  return x;
+#endif
+}
+
+/// hash_slot of core/hash.h, several lanes at once.
+void slots(const uint32_t* lane_keys, int64_t width, const uint32_t* depth_keys, int64_t depth,
+           uint32_t slot_count, uint32_t* out) {
+  const Words count = Words{} + slot_count;
+  for (int64_t d = 0; d < depth; ++d, out += width) {
+    for (int64_t l = 0; l < width; l += lanes) {  // what a last, wider store spoils, the next d overwrites
+      Words x = (load<Words>(lane_keys + l) ^ depth_keys[d]) * hash_multiplier_1;
+      x ^= x >> hash_shift;
+      x = multiply_high(x * hash_multiplier_2, count);
+      store(out + l, x);
+    }
+  }
+}
+
+float with_sign(float x, uint32_t slot) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  bits ^= slot << 31;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+double with_sign(double x, uint32_t slot) {
+  uint64_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  bits ^= uint64_t{slot} << 63;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+#if defined(__AVX2__)
+void gather_vector(const uint32_t* slots, const float* w, float* out) {
+  const __m256i slot = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(slots));
+  const __m256i value =
+      _mm256_i32gather_epi32(reinterpret_cast<const int*>(w), _mm256_srli_epi32(slot, 1), 4);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_xor_si256(value, _mm256_slli_epi32(slot, 31)));
+}
+void gather_vector(const uint32_t* slots, const double* w, double* out) {
+  for (int half = 0; half < 2; ++half, slots += 4, out += 4) {
+    const __m128i slot = _mm_loadu_si128(reinterpret_cast<const __m128i*>(slots));
+    const __m256i value =
+        _mm256_i32gather_epi64(reinterpret_cast<const long long*>(w), _mm_srli_epi32(slot, 1), 8);
+    const __m256i sign = _mm256_slli_epi64(_mm256_cvtepu32_epi64(slot), 63);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_xor_si256(value, sign));
+  }
+}
+#else
+template <class T>
+void gather_vector(const uint32_t* slots, const T* w, T* out) {
+  for (int l = 0; l < lanes; ++l) out[l] = with_sign(w[slots[l] >> 1], slots[l]);
+}
+#endif
+
+template <class T>
+void gather(const uint32_t* slots, int64_t n, const T* w, T* out) {
+  int64_t e = 0;
+  for (; e + lanes <= n; e += lanes) gather_vector(slots + e, w, out + e);
+  for (; e < n; ++e) out[e] = with_sign(w[slots[e] >> 1], slots[e]);
+}
+
+template <class T>
+void scatter(const uint32_t* slots, int64_t n, const T* values, T* histogram) {
+  for (int64_t e = 0; e < n; ++e) histogram[slots[e] >> 1] += with_sign(values[e], slots[e]);
+}
+
+}  // namespace
+
+extern const HashTable hash_kernels_table{
+    .slots = slots,
+    .for_float = {.gather = gather<float>, .scatter = scatter<float>},
+    .for_double = {.gather = gather<double>, .scatter = scatter<double>},
+};
+
+}  // namespace hashgrad::cpu::HASHGRAD_ISA

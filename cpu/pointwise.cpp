@@ -1,0 +1,155 @@
+#include "cpu/pointwise.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/parallel.h"
+#include "cpu/pointwise_functions.h"
+#include "cpu/reduce.h"
+#include "cpu/scratch.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+constexpr int64_t grain = 64 * 1024;  // elements per task
+
+/// body(i) for every i < n. The body is inlined into a plain loop, which the compiler turns into vector code.
+template <class Body>
+void for_each(int64_t n, const Body& body) {
+  parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  });
+}
+
+/// NaN stays NaN: both comparisons are false.
+template <class T>
+T clamped(T x, T low, T high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
+template <class T, template <class> class Op>
+void binary_rows(int64_t outer, int64_t inner, const T* a, Step a_step, const T* b, Step b_step, T* y) {
+  const auto row = [&](int64_t o, int64_t begin, int64_t end) {
+    const T *p = a + o * a_step.outer, *q = b + o * b_step.outer;
+    T* out = y + o * inner;
+    // The four cases are spelled out because a loop with a step of 0 or 1 known only at run time is not
+    // vectorised.
+    if (a_step.inner && b_step.inner)
+      for (int64_t i = begin; i < end; ++i) out[i] = Op<T>::f(p[i], q[i]);
+    else if (a_step.inner)
+      for (int64_t i = begin; i < end; ++i) out[i] = Op<T>::f(p[i], *q);
+    else if (b_step.inner)
+      for (int64_t i = begin; i < end; ++i) out[i] = Op<T>::f(*p, q[i]);
+    else
+      std::fill(out + begin, out + end, Op<T>::f(*p, *q));
+  };
+  if (inner == 0) return;
+  if (inner >= grain) {
+    for (int64_t o = 0; o < outer; ++o)
+      parallel_ranges(inner, grain, [&](int64_t begin, int64_t end) { row(o, begin, end); });
+    return;
+  }
+  parallel_ranges(outer, std::max<int64_t>(1, grain / inner), [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) row(o, 0, inner);
+  });
+}
+
+}  // namespace
+
+template <class T>
+void unary(Unary op, int64_t n, const T* x, T* y) {
+  switch (op) {
+#define X(name)     \
+  case Unary::name: \
+    return for_each(n, [=](int64_t i) { y[i] = functions::name<T>::f(x[i]); });
+    HASHGRAD_UNARY(X)
+#undef X
+  }
+}
+
+template <class T>
+void unary_backward(Unary op, int64_t n, const T* x, const T* y, const T* dy, T* dx) {
+  switch (op) {
+#define X(name)     \
+  case Unary::name: \
+    return for_each(n, [=](int64_t i) { dx[i] = functions::name<T>::df(x[i], y[i], dy[i]); });
+    HASHGRAD_UNARY(X)
+#undef X
+  }
+}
+
+template <class T>
+void binary(Binary op, int64_t outer, int64_t inner, const T* a, Step a_step, const T* b, Step b_step, T* y) {
+  switch (op) {
+#define X(name)      \
+  case Binary::name: \
+    return binary_rows<T, functions::name>(outer, inner, a, a_step, b, b_step, y);
+    HASHGRAD_BINARY(X)
+#undef X
+  }
+}
+
+template <class T>
+void binary(Binary op, int64_t n, const T* a, const T* b, T* y) {
+  binary(op, 1, n, a, {n, 1}, b, {n, 1}, y);
+}
+
+template <class T>
+void axpy(int64_t n, T alpha, const T* x, T* y) {
+  for_each(n, [=](int64_t i) { y[i] += alpha * x[i]; });
+}
+
+template <class T>
+void scale(int64_t n, T alpha, const T* x, T* y) {
+  for_each(n, [=](int64_t i) { y[i] = alpha * x[i]; });
+}
+
+template <class T>
+void clamp(int64_t n, T low, T high, const T* x, T* y) {
+  for_each(n, [=](int64_t i) { y[i] = clamped(x[i], low, high); });
+}
+
+template <class T>
+void sign_step(int64_t n, T step, T eps, T low, T high, const T* gradient, const T* origin, const T* x,
+               T* y) {
+  for_each(n, [=](int64_t i) {
+    const T moved = x[i] + step * functions::sign_of(gradient[i]);
+    y[i] = clamped(clamped(moved, origin[i] - eps, origin[i] + eps), low, high);
+  });
+}
+
+template <class T>
+void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* origin, const T* x, T* y) {
+  const int64_t block = std::max<int64_t>(1, grain / std::max<int64_t>(1, columns));
+  parallel_ranges(rows, block, [&](int64_t begin, int64_t end) {
+    const Scratch<T> offset(columns);
+    T* d = offset.data();
+    for (int64_t row = begin; row < end; ++row) {
+      const T *o = origin + row * columns, *p = x + row * columns;
+      for (int64_t i = 0; i < columns; ++i) d[i] = p[i] - o[i];
+      T squared{0};
+      dot_rows(1, columns, d, d, &squared);
+      const T norm = std::sqrt(squared);
+      const bool inside = norm <= eps;
+      const T shrink = eps / norm;
+      for (int64_t i = 0; i < columns; ++i)
+        y[row * columns + i] = clamped(inside ? p[i] : o[i] + shrink * d[i], low, high);
+    }
+  });
+}
+
+#define INSTANTIATE(T)                                                                \
+  template void unary(Unary, int64_t, const T*, T*);                                  \
+  template void unary_backward(Unary, int64_t, const T*, const T*, const T*, T*);     \
+  template void binary(Binary, int64_t, int64_t, const T*, Step, const T*, Step, T*); \
+  template void binary(Binary, int64_t, const T*, const T*, T*);                      \
+  template void axpy(int64_t, T, const T*, T*);                                       \
+  template void scale(int64_t, T, const T*, T*);                                      \
+  template void clamp(int64_t, T, T, const T*, T*);                                   \
+  template void sign_step(int64_t, T, T, T, T, const T*, const T*, const T*, T*);     \
+  template void project_l2(int64_t, int64_t, T, T, T, const T*, const T*, T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace hashgrad::cpu

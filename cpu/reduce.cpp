@@ -1,0 +1,115 @@
+#include "cpu/reduce.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "cpu/blocking.h"
+#include "cpu/scratch.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+constexpr int64_t grain = 64 * 1024;  // elements per piece
+constexpr int lanes = 8;              // independent sums, so that additions overlap and vectorise
+
+/// Sum over i < n of term(i) in a fixed order: eight interleaved sums, added pairwise.
+template <class Term>
+double sum_terms(int64_t n, const Term& term) {
+  double partial[lanes] = {};
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (int lane = 0; lane < lanes; ++lane) partial[lane] += term(i + lane);
+  for (int lane = 0; i < n; ++i, ++lane) partial[lane] += term(i);
+  return ((partial[0] + partial[4]) + (partial[2] + partial[6])) +
+         ((partial[1] + partial[5]) + (partial[3] + partial[7]));
+}
+
+/// Runs body(row) for all rows, about `grain` elements per task.
+template <class Body>
+void for_rows(int64_t rows, int64_t columns, const Body& body) {
+  parallel_ranges(rows, std::max<int64_t>(1, grain / std::max<int64_t>(1, columns)),
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t row = begin; row < end; ++row) body(row);
+                  });
+}
+
+}  // namespace
+
+template <class T>
+double sum(int64_t n, const T* x) {
+  const Scratch<double> pieces(divide_up(n, grain));
+  parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
+    pieces.data()[begin / grain] =
+        sum_terms(end - begin, [&](int64_t i) { return static_cast<double>(x[begin + i]); });
+  });
+  return sum_terms(divide_up(n, grain), [&](int64_t i) { return pieces.data()[i]; });
+}
+
+template <class T>
+void sum_rows(int64_t rows, int64_t columns, const T* x, T* y) {
+  for_rows(rows, columns, [&](int64_t row) {
+    y[row] = static_cast<T>(
+        sum_terms(columns, [&](int64_t i) { return static_cast<double>(x[row * columns + i]); }));
+  });
+}
+
+template <class T>
+void sum_columns(int64_t rows, int64_t columns, const T* x, T* y) {
+  // Each task owns some columns and walks down the rows, so the order of addition is that of the rows.
+  parallel_ranges(columns, std::max<int64_t>(16, grain / std::max<int64_t>(1, rows)),
+                  [&](int64_t begin, int64_t end) {
+                    const Scratch<double> total(end - begin);
+                    std::fill_n(total.data(), end - begin, 0.0);
+                    for (int64_t row = 0; row < rows; ++row)
+                      for (int64_t j = begin; j < end; ++j)
+                        total.data()[j - begin] += static_cast<double>(x[row * columns + j]);
+                    for (int64_t j = begin; j < end; ++j) y[j] = static_cast<T>(total.data()[j - begin]);
+                  });
+}
+
+template <class T>
+void sum_channels(int64_t batch, int64_t channels, int64_t pixels, const T* x, T* y) {
+  for_rows(channels, batch * pixels, [&](int64_t c) {
+    double total = 0;
+    for (int64_t n = 0; n < batch; ++n)
+      total += sum_terms(pixels,
+                         [&](int64_t i) { return static_cast<double>(x[(n * channels + c) * pixels + i]); });
+    y[c] = static_cast<T>(total);
+  });
+}
+
+template <class T>
+void dot_rows(int64_t rows, int64_t columns, const T* a, const T* b, T* y) {
+  for_rows(rows, columns, [&](int64_t row) {
+    const T *p = a + row * columns, *q = b + row * columns;
+    y[row] = static_cast<T>(
+        sum_terms(columns, [&](int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(q[i]); }));
+  });
+}
+
+template <class T>
+void max_rows(int64_t rows, int64_t columns, const T* x, T* maximum, int64_t* argmax) {
+  check(columns >= 1, "max_rows: rows of {} elements have no maximum", columns);
+  for_rows(rows, columns, [&](int64_t row) {
+    const T* p = x + row * columns;
+    int64_t best = 0;
+    for (int64_t i = 1; i < columns && !std::isnan(p[best]); ++i)
+      if (p[i] > p[best] || std::isnan(p[i])) best = i;
+    if (maximum) maximum[row] = p[best];
+    if (argmax) argmax[row] = best;
+  });
+}
+
+#define INSTANTIATE(T)                                                 \
+  template double sum(int64_t, const T*);                              \
+  template void sum_rows(int64_t, int64_t, const T*, T*);              \
+  template void sum_columns(int64_t, int64_t, const T*, T*);           \
+  template void sum_channels(int64_t, int64_t, int64_t, const T*, T*); \
+  template void dot_rows(int64_t, int64_t, const T*, const T*, T*);    \
+  template void max_rows(int64_t, int64_t, const T*, T*, int64_t*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace hashgrad::cpu

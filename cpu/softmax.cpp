@@ -1,0 +1,72 @@
+#include "cpu/softmax.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "cpu/exp.h"
+#include "cpu/reduce.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+template <class Body>
+void for_rows(const char* op, int64_t rows, int64_t columns, const Body& body) {
+  check(columns >= 1, "{}: rows of {} elements (expected at least 1)", op, columns);
+  parallel_ranges(rows, std::max<int64_t>(1, 16 * 1024 / columns), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) body(row * columns);
+  });
+}
+
+}  // namespace
+
+template <class T>
+void softmax(int64_t rows, int64_t columns, const T* x, T* y) {
+  for_rows("softmax", rows, columns, [&](int64_t at) {
+    T maximum{0}, total{0};
+    max_rows<T>(1, columns, x + at, &maximum, nullptr);
+    for (int64_t i = at; i < at + columns; ++i) y[i] = exp_inline(x[i] - maximum);
+    sum_rows(1, columns, y + at, &total);
+    for (int64_t i = at; i < at + columns; ++i) y[i] /= total;
+  });
+}
+
+template <class T>
+void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx) {
+  for_rows("softmax_backward", rows, columns, [&](int64_t at) {
+    T mean{0};
+    dot_rows(1, columns, y + at, dy + at, &mean);
+    for (int64_t i = at; i < at + columns; ++i) dx[i] = y[i] * (dy[i] - mean);
+  });
+}
+
+template <class T>
+void log_softmax(int64_t rows, int64_t columns, const T* x, T* y) {
+  for_rows("log_softmax", rows, columns, [&](int64_t at) {
+    T maximum{0}, total{0};
+    max_rows<T>(1, columns, x + at, &maximum, nullptr);
+    for (int64_t i = at; i < at + columns; ++i) total += exp_inline(x[i] - maximum);
+    const T shift = std::log(total);
+    for (int64_t i = at; i < at + columns; ++i) y[i] = (x[i] - maximum) - shift;
+  });
+}
+
+template <class T>
+void log_softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx) {
+  for_rows("log_softmax_backward", rows, columns, [&](int64_t at) {
+    T total{0};
+    sum_rows(1, columns, dy + at, &total);
+    for (int64_t i = at; i < at + columns; ++i) dx[i] = dy[i] - exp_inline(y[i]) * total;
+  });
+}
+
+#define INSTANTIATE(T)                                                      \
+  template void softmax(int64_t, int64_t, const T*, T*);                    \
+  template void softmax_backward(int64_t, int64_t, const T*, const T*, T*); \
+  template void log_softmax(int64_t, int64_t, const T*, T*);                \
+  template void log_softmax_backward(int64_t, int64_t, const T*, const T*, T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace hashgrad::cpu
