@@ -1,0 +1,31 @@
+// Datasets by name, as the command line takes them.
+#pragma once
+
+#include <string>
+
+#include "datasets/dataset.h"
+#include "datasets/image_folder.h"
+#include "datasets/split.h"
+
+namespace hashgrad {
+
+struct DataOptions {
+  std::string data_dir;  ///< searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data
+  int64_t first = 0;     ///< keep the first N samples; 0 keeps all
+  ImageSize resize;      ///< for image folders
+  uint64_t seed = 0;     ///< for synthetic-digits
+};
+
+/// What load_dataset accepts, for help texts and messages.
+inline constexpr const char* accepted_datasets =
+    "mnist, fashion-mnist, cifar10, imagefolder:DIR, synthetic-digits, FILE.safetensors";
+
+/// Loads by name: one of accepted_datasets. imagefolder:DIR reads DIR/train, or DIR/test (else DIR/val), or
+/// DIR itself where it has none of them. A set that is missing is an Error that lists where it was looked for
+/// and how to get it. Everything loaded has passed validate().
+Dataset load_dataset(const std::string& name, Split split, const DataOptions& options = {});
+
+/// True for a named set of which both splits are found, and for synthetic-digits; nothing is read.
+bool dataset_available(const std::string& name, const DataOptions& options = {});
+
+}  // namespace hashgrad
