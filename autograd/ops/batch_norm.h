@@ -1,0 +1,36 @@
+// Batch normalisation (Ioffe and Szegedy, ICML 2015).
+#pragma once
+
+#include "autograd/node.h"
+#include "cpu/batch_norm.h"
+
+namespace hashgrad {
+
+struct BatchNormOptions {
+  bool training;
+  double momentum = 0.1;  // weight of the new batch in the running statistics
+  double eps = 1e-5;
+};
+
+struct BatchNorm {
+  static constexpr const char* name = "batch_norm";
+  Tensor running_mean, running_var;  // [C], shared with the caller
+  BatchNormOptions options;
+  cpu::BatchNormShape shape = {};
+  Tensor x = {}, gamma = {}, mean = {}, variance = {};  // saved
+  Tensor forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta);
+  Gradients<3> backward(Needs needs, const Tensor& dy, int64_t copies) const;
+};
+
+/// y = gamma * (x - mean) / sqrt(var + eps) + beta for each channel of x, [N,C,H,W] or [N,C]; gamma and beta
+/// [C] or undefined (1 and 0).
+/// Training: mean and (biased) variance of this batch, which also move the running ones:
+///   running = (1 - momentum) * running + momentum * batch, the batch's variance unbiased, as in PyTorch.
+/// Inference: the running ones, as constants, so that a row does not depend on its batch.
+template <TensorLike X>
+X batch_norm(const X& x, const X& gamma, const X& beta, Tensor& running_mean, Tensor& running_var,
+             const BatchNormOptions& options) {
+  return apply(BatchNorm{running_mean, running_var, options}, x, gamma, beta);
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,31 @@
+// Dropout (Srivastava et al., JMLR 2014) whose mask is a function of the sample, not of the batch.
+#pragma once
+
+#include "autograd/node.h"
+
+namespace hashgrad {
+
+/// What the random numbers of one layer in one step depend on: row n of the batch is sample samples[n].
+struct RowKey {
+  uint64_t seed;
+  uint32_t layer;  // place of the layer in the network
+  uint32_t step;
+  std::vector<int64_t> samples;
+};
+
+struct Dropout {
+  static constexpr const char* name = "dropout";
+  double p;
+  RowKey key;
+  Tensor forward(Needs needs, const Tensor& x) const;
+  Gradients<1> backward(Needs needs, const Tensor& dy, int64_t copies) const;
+};
+
+/// Zeroes each element of x [N,...] with probability p in [0, 1) and divides the others by 1 - p. The mask is
+/// never stored: backward draws it again.
+template <TensorLike X>
+X dropout(const X& x, double p, const RowKey& key) {
+  return apply(Dropout{p, key}, x);
+}
+
+}  // namespace hashgrad

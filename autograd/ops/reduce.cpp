@@ -1,0 +1,179 @@
+#include "autograd/ops/reduce.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "autograd/op_info.h"
+#include "cpu/reduce.h"
+
+namespace hashgrad {
+namespace {
+
+/// Neighbouring axes that are all summed over or all kept.
+struct Group {
+  int64_t size;
+  bool summed;
+};
+
+std::vector<Group> groups_of(const Shape& from, const Shape& to) {
+  std::vector<Group> groups;
+  const int added = from.rank() - to.rank();
+  for (int i = 0; i < from.rank(); ++i) {
+    const int64_t wanted = i < added ? 1 : to[i - added];
+    check(wanted == 1 || wanted == from[i], "sum_to: {} does not sum to {}", from, to);
+    if (from[i] == 1) continue;
+    const bool summed = wanted == 1;
+    if (!groups.empty() && groups.back().summed == summed)
+      groups.back().size *= from[i];
+    else
+      groups.push_back({from[i], summed});
+  }
+  return groups;
+}
+
+int64_t product(const Group* groups, size_t count, bool kept_only) {
+  int64_t n = 1;
+  for (size_t i = 0; i < count; ++i)
+    if (!kept_only || !groups[i].summed) n *= groups[i].size;
+  return n;
+}
+
+/// y [kept groups] = x [groups] summed over the others. The patterns that kernels know are tried first; else
+/// the outermost group is peeled off.
+template <class T>
+void sum_groups(const Group* g, size_t count, const T* x, T* y) {
+  if (count == 0) {
+    *y = *x;
+  } else if (count == 1 && g[0].summed) {
+    *y = static_cast<T>(cpu::sum(g[0].size, x));
+  } else if (count == 1) {
+    std::copy_n(x, g[0].size, y);
+  } else if (count == 2 && g[0].summed) {
+    cpu::sum_columns(g[0].size, g[1].size, x, y);
+  } else if (count == 2) {
+    cpu::sum_rows(g[0].size, g[1].size, x, y);
+  } else if (count == 3 && g[0].summed) {
+    cpu::sum_channels(g[0].size, g[1].size, g[2].size, x, y);
+  } else if (g[0].summed) {
+    const int64_t rest = product(g + 1, count - 1, false);
+    Tensor partial = Tensor::empty({rest}, dtype_of<T>);
+    cpu::sum_columns(g[0].size, rest, x, partial.data<T>());
+    sum_groups(g + 1, count - 1, partial.data<T>(), y);
+  } else {
+    const int64_t in = product(g + 1, count - 1, false), out = product(g + 1, count - 1, true);
+    for (int64_t i = 0; i < g[0].size; ++i) sum_groups(g + 1, count - 1, x + i * in, y + i * out);
+  }
+}
+
+/// Axes in order, with this one moved to the back; and the way home.
+std::vector<int> axis_last(int rank, int axis) {
+  std::vector<int> axes;
+  for (int i = 0; i < rank; ++i)
+    if (i != axis) axes.push_back(i);
+  axes.push_back(axis);
+  return axes;
+}
+std::vector<int> axis_back(int rank, int axis) {
+  std::vector<int> axes;
+  for (int i = 0; i < rank - 1; ++i) axes.push_back(i);
+  axes.insert(axes.begin() + axis, rank - 1);
+  return axes;
+}
+
+struct Extremes {
+  Tensor maximum, argmax;  // shape of x without the axis
+};
+
+Extremes find_maximum(const Tensor& in, int axis_in, const char* name) {
+  const int axis = static_cast<int>(in.shape().axis(axis_in));
+  const int64_t columns = in.size(axis);
+  check(columns >= 1, "{}: axis {} of shape {} has no elements", name, axis, in.shape());
+  const Tensor x = in.permute(axis_last(in.rank(), axis)).contiguous();
+  const Shape shape = in.shape().without(axis);
+  Extremes e{Tensor::empty(shape, in.dtype()), Tensor::empty(shape, DType::int64)};
+  for_float_type(in.dtype(), name, [&]<class T>() {
+    cpu::max_rows(shape.numel(), columns, x.data<T>(), e.maximum.data<T>(), e.argmax.data<int64_t>());
+  });
+  return e;
+}
+
+}  // namespace
+
+Tensor sum_to(const Tensor& t, const Shape& shape, int64_t copies) {
+  const Tensor x = t.contiguous();
+  const bool rows = copies > 1;
+  Shape one = t.shape();
+  if (rows) one.set(0, t.size(0) / copies);
+  if (one.numel() == shape.numel() && one.numel() != 0) return x.reshape(stacked(shape, copies));
+  Tensor y = Tensor::empty(stacked(shape, copies), t.dtype());
+  if (shape.numel() == 0) return y;
+  const std::vector<Group> groups = groups_of(one, shape);
+  for_float_type(t.dtype(), "sum", [&]<class T>() {
+    for (int64_t k = 0; k < copies; ++k)
+      sum_groups(groups.data(), groups.size(), x.data<T>() + k * one.numel(),
+                 y.data<T>() + k * shape.numel());
+  });
+  return y;
+}
+
+Tensor Sum::forward(Needs, const Tensor& x) {
+  in_shape = x.shape();
+  return sum_to(x, kept).reshape(result);
+}
+
+/// Every summed element gets its sum's gradient.
+Gradients<1> Sum::backward(Needs, const Tensor& dy) const { return {dy.reshape(kept).expand(in_shape)}; }
+
+Tensor Max::forward(Needs needs, const Tensor& x) {
+  in_shape = x.shape();
+  const Extremes e = find_maximum(x, axis, name);
+  if (needs.any()) argmax = e.argmax;
+  if (!keep) return e.maximum;
+  Shape kept = in_shape;
+  kept.set(axis, 1);
+  return e.maximum.reshape(kept);
+}
+
+/// dx[argmax] = dy, 0 elsewhere.
+Gradients<1> Max::backward(Needs, const Tensor& dy_in) const {
+  const Tensor dy = dy_in.contiguous();
+  const int place = static_cast<int>(in_shape.axis(axis));
+  const Shape rows = in_shape.without(place);
+  Tensor dx = Tensor::zeros(rows.with(rows.rank(), in_shape[place]), dy.dtype());  // [..., columns]
+  for_float_type(dy.dtype(), name, [&]<class T>() {
+    for (int64_t r = 0; r < rows.numel(); ++r)
+      dx.data<T>()[r * in_shape[place] + argmax.data<int64_t>()[r]] = dy.data<T>()[r];
+  });
+  return {dx.permute(axis_back(in_shape.rank(), place))};
+}
+
+Tensor argmax(const Tensor& x, int axis) { return find_maximum(x, axis, "argmax").argmax; }
+
+static const RegisterOp sum_row({.name = "sum",
+                                 .formula = "sum of all elements",
+                                 .call = [](auto& x) { return sum(x[0]); },
+                                 .samples = {{{3, 17}}, {{}}, {{129}}, {{0, 3}}}});
+static const RegisterOp sum_axis_row(
+    {.name = "sum_axis",
+     .formula = "sum along one axis",
+     .call = [](auto& x) { return sum(x[0], 1) + sum(sum(x[0], 0, true)); },
+     .samples = {{{3, 17}}, {{2, 3, 4}}, {{1, 33}}, {{2, 3, 2, 3}}, {{0, 3}}, {{3, 0}}}});
+static const RegisterOp mean_row({.name = "mean",
+                                  .formula = "sum / number of elements",
+                                  .call = [](auto& x) { return mean(x[0]) + mean(x[0], -1); },
+                                  .samples = {{{3, 17}}, {{129}}, {{1, 1}}}});
+static const RegisterOp max_row({.name = "max",
+                                 .formula = "largest along one axis; of equals the first gets the gradient",
+                                 .call = [](auto& x) { return max(x[0], 1); },
+                                 .samples = {{{3, 17}}, {{2, 3, 4}}, {{33, 1}}, {{0, 3}}}});
+static const RegisterOp min_row({.name = "min",
+                                 .formula = "smallest along one axis; of equals the first gets the gradient",
+                                 .call = [](auto& x) { return min(x[0], -2, true); },
+                                 .samples = {{{3, 17}}, {{2, 3, 4}}, {{1, 33}}, {{3, 0}}}});
+static const RegisterOp argmax_row({.name = "argmax",
+                                    .formula = "index of the largest along one axis; of equals the lowest",
+                                    .call = [](auto& x) { return argmax(x[0].value(), 1); },
+                                    .samples = {{{3, 17}}, {{2, 3, 4}}, {{0, 3}}},
+                                    .no_gradient = "an index"});
+
+}  // namespace hashgrad
