@@ -1,0 +1,39 @@
+// Batch normalisation of channels [N,C,H,W] or features [N,C].
+#pragma once
+
+#include "autograd/ops/batch_norm.h"
+#include "nn/module.h"
+
+namespace hashgrad {
+
+class BatchNormLayer final : public Layer<BatchNormLayer> {
+ public:
+  BatchNormLayer(int64_t channels, DType dtype)
+      : weight_(Variable::leaf(Tensor::full({channels}, 1, dtype))),
+        bias_(Variable::leaf(Tensor::zeros({channels}, dtype))),
+        running_mean_(Tensor::zeros({channels}, dtype)),
+        running_var_(Tensor::full({channels}, 1, dtype)),
+        num_batches_tracked_(Tensor::zeros({}, DType::int64)) {}
+
+  template <TensorLike X>
+  X run(const X& x, const Pass& pass, Fused) const {  // [N, C, ...]
+    if (pass.training) ++*num_batches_tracked_.data<int64_t>();
+    return batch_norm(x, as<X>(weight_, pass), as<X>(bias_, pass), running_mean_, running_var_,
+                      {.training = pass.training});  // [N, C, ...]
+  }
+
+  std::vector<Parameter> parameters() override { return {{"weight", &weight_}, {"bias", &bias_}}; }
+  std::vector<Buffer> buffers() override {
+    return {{"running_mean", &running_mean_},
+            {"running_var", &running_var_},
+            {"num_batches_tracked", &num_batches_tracked_}};
+  }
+
+ private:
+  Variable weight_, bias_;  // [C]
+  // Training moves these: the one thing that a forward pass changes.
+  mutable Tensor running_mean_, running_var_;  // [C]
+  mutable Tensor num_batches_tracked_;         // []
+};
+
+}  // namespace hashgrad

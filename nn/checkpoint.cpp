@@ -1,0 +1,84 @@
+#include "nn/checkpoint.h"
+
+#include "nn/model_file.h"
+
+namespace hashgrad {
+namespace {
+
+constexpr const char* counts_name = "train.counts";  // int64 [5]
+constexpr const char* sums_name = "train.sums";      // float64 [4]
+constexpr const char* log_name = "train.log";        // uint8 [length]
+
+template <class T>
+std::vector<T> values_of(const Archive& archive, const char* tensor, size_t count, const std::string& path) {
+  const Tensor& t = archive.at(tensor, path);
+  check(t.dtype() == dtype_of<T> && t.shape() == Shape{static_cast<int64_t>(count)},
+        "{}: tensor '{}' is {} {}, {} [{}] is expected", path, tensor, name_of(t.dtype()), t.shape(),
+        name_of(dtype_of<T>), count);
+  return t.to_vector<T>();
+}
+
+/// The same network and the same settings, or an Error that says what differs.
+void check_same(const std::string& path, const Archive& then, const Archive& now,
+                const TrainSettings& settings) {
+  const auto value = [](const Archive& archive, const std::string& key) {
+    const auto it = archive.metadata.find(key);
+    return it == archive.metadata.end() ? std::string() : it->second;
+  };
+  const auto compare = [&](const std::string& name, const std::string& was, const std::string& is) {
+    check(was == is, "{}: was made with {} '{}', now it is '{}'; resume with the same settings", path, name,
+          was, is);
+  };
+  for (const char* key : {"spec", "hash_seed", "hash_mode", "hash_bias"})
+    compare(key, value(then, key), value(now, key));
+  for (const auto& [name, is] : settings) compare(name, value(then, "train." + name), is);
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& path, const Model& model, const Optimizer& optimizer,
+                     const TrainState& state) {
+  Archive archive = archive_of(model);
+  for (const auto& [name, tensor] : archive.tensors)
+    if (is_floating(tensor.dtype()))
+      check_finite(tensor,
+                   fmt::format("train: '{}' after step {} ({} is kept as it was)", name, state.step, path));
+  optimizer.save(archive);
+  archive.tensors[counts_name] =
+      Tensor::of(std::vector<int64_t>{state.epoch, state.batch, state.step, state.seen, state.correct}, {5});
+  archive.tensors[sums_name] =
+      Tensor::of(std::vector<double>{state.loss_sum, state.loss, state.accuracy, state.seconds}, {4});
+  archive.tensors[log_name] = Tensor::of(std::vector<uint8_t>(state.log.begin(), state.log.end()),
+                                         {static_cast<int64_t>(state.log.size())});
+  write_archive(path, archive);
+}
+
+TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, Model& model,
+                           Optimizer& optimizer) {
+  const Archive archive = read_archive(path);
+  check(archive.tensors.contains(counts_name), "{}: is not a checkpoint of a training run", path);
+  check_same(path, archive, archive_of(model), settings);
+  const std::map<std::string, Tensor> saved = model_from_archive(archive, path).state();
+  for (auto& [name, tensor] : model.state()) tensor.copy_from(saved.at(name));
+  optimizer.load(archive, path);
+  const std::vector<int64_t> counts = values_of<int64_t>(archive, counts_name, 5, path);
+  const std::vector<double> sums = values_of<double>(archive, sums_name, 4, path);
+  for (int64_t count : counts)
+    check(count >= 0, "{}: tensor '{}' has the negative count {}", path, counts_name, count);
+  TrainState state{.epoch = counts[0],
+                   .batch = counts[1],
+                   .step = counts[2],
+                   .seen = counts[3],
+                   .correct = counts[4],
+                   .loss_sum = sums[0],
+                   .loss = sums[1],
+                   .accuracy = sums[2],
+                   .seconds = sums[3]};
+  const Tensor& log = archive.at(log_name, path);
+  const std::vector<uint8_t> bytes =
+      values_of<uint8_t>(archive, log_name, static_cast<size_t>(log.numel()), path);
+  state.log.assign(bytes.begin(), bytes.end());
+  return state;
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,37 @@
+// A training run on disk: one safetensors file with the model, the optimiser's state, the position and all
+// settings.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "nn/model.h"
+#include "nn/optim.h"
+
+namespace hashgrad {
+
+/// Everything that a run has accumulated besides parameters and optimiser state.
+struct TrainState {
+  int64_t epoch = 0, batch = 0;   ///< the next batch to use
+  int64_t step = 0;               ///< updates made
+  int64_t seen = 0, correct = 0;  ///< samples of this epoch
+  double loss_sum = 0;            ///< over them
+  double loss = 0, accuracy = 0;  ///< of the last complete epoch
+  double seconds = 0;             ///< spent training
+  std::string log{};              ///< the log file's rows so far: rewritten whole, so it always agrees
+};
+
+/// Settings of a run by name; they are the metadata "train.<name>" of its model.
+using TrainSettings = std::map<std::string, std::string>;
+
+/// Replaces `path` atomically: a kill leaves the old checkpoint or the new one. A model that has become
+/// infinite or NaN is an Error and leaves the old one.
+void save_checkpoint(const std::string& path, const Model& model, const Optimizer& optimizer,
+                     const TrainState& state);
+
+/// Restores a run into a model and an optimiser made with the same settings; an Error names the first setting
+/// that differs.
+TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, Model& model,
+                           Optimizer& optimizer);
+
+}  // namespace hashgrad

@@ -1,0 +1,203 @@
+#include "nn/model.h"
+
+#include "autograd/ops/softmax.h"
+#include "nn/activation.h"
+#include "nn/batch_norm.h"
+#include "nn/conv.h"
+#include "nn/dropout.h"
+#include "nn/flatten.h"
+#include "nn/hashed.h"
+#include "nn/linear.h"
+#include "nn/models/zoo.h"
+#include "nn/normalize.h"
+#include "nn/pool.h"
+
+namespace hashgrad {
+namespace {
+
+using Kind = LayerSpec::Kind;
+using Layers = std::vector<std::unique_ptr<Module>>;
+
+HashedParameters hashed_parameters(const LayerSpec& layer, const Shape& input, uint32_t index,
+                                   const ModelOptions& options) {
+  const bool conv = layer.kind == Kind::conv;
+  HashSpec hash{layer_seed(options.hash.seed, index, options.hash.mode),
+                cpu::bucket_count(virtual_weights(layer, input), layer.rate), options.hash.mode};
+  cpu::HashedMatrix v =
+      conv ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
+           : cpu::HashedMatrix::linear(hash, layer.out, input[0]);
+  HashedMatrixPtr bias;
+  if (layer.bias && options.hash.bias) {
+    hash.buckets = cpu::bucket_count(layer.out, layer.rate);
+    bias = std::make_shared<cpu::HashedMatrix>(conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
+                                                    : cpu::HashedMatrix::linear_bias(hash, layer.out));
+  }
+  return {std::make_shared<cpu::HashedMatrix>(std::move(v)), std::move(bias), layer.bias, options.dtype};
+}
+
+std::unique_ptr<Module> make_conv(const LayerSpec& layer, const Shape& input, uint32_t index,
+                                  const ModelOptions& options) {
+  if (layer.hashed())
+    return std::make_unique<HashedConvLayer>(hashed_parameters(layer, input, index, options), layer.kernel,
+                                             layer.stride, layer.padding);
+  return std::make_unique<ConvLayer>(input[0], layer.out, layer.kernel, layer.stride, layer.padding,
+                                     layer.bias, options.dtype);
+}
+
+std::unique_ptr<Module> make_linear(const LayerSpec& layer, const Shape& input, uint32_t index,
+                                    const ModelOptions& options) {
+  if (layer.hashed())
+    return std::make_unique<HashedLinearLayer>(hashed_parameters(layer, input, index, options));
+  return std::make_unique<LinearLayer>(input[0], layer.out, layer.bias, options.dtype);
+}
+
+std::unique_ptr<Module> make_layer(const LayerSpec& layer, const Shape& input, uint32_t index,
+                                   const ModelOptions& options) {
+  const PoolOptions pool{layer.kernel, layer.stride, layer.padding};
+  switch (layer.kind) {
+    case Kind::conv:
+      return make_conv(layer, input, index, options);
+    case Kind::fc:
+      return make_linear(layer, input, index, options);
+    case Kind::bn:
+      return std::make_unique<BatchNormLayer>(input[0], options.dtype);
+    case Kind::relu:
+      return std::make_unique<ReluLayer>();
+    case Kind::max_pool:
+      return std::make_unique<MaxPoolLayer>(pool);
+    case Kind::avg_pool:
+      return std::make_unique<AvgPoolLayer>(pool);
+    case Kind::global_avg_pool:
+      return std::make_unique<GlobalAvgPoolLayer>();
+    case Kind::flatten:
+      return std::make_unique<FlattenLayer>();
+    case Kind::dropout:
+      return std::make_unique<DropoutLayer>(layer.probability, index);
+    case Kind::softmax:
+      return std::make_unique<SoftmaxLayer>();
+    case Kind::norm:
+      break;
+  }
+  return std::make_unique<NormLayer>(layer.means, layer.deviations, options.dtype);
+}
+
+/// What the kernel of layer i also computes of the layers behind it, up to layer `end`.
+Fused fused_behind(const std::vector<LayerSpec>& layers, size_t i, size_t end) {
+  const LayerSpec pool2{.kind = Kind::max_pool, .kernel = 2, .stride = 2};
+  Fused fused;
+  fused.relu = layers[i].has_weight() && i + 1 < end && layers[i + 1].kind == Kind::relu;
+  fused.max_pool2 = fused.relu && layers[i].kind == Kind::conv && i + 2 < end && layers[i + 2] == pool2;
+  return fused;
+}
+
+Spec spec_of(const std::string& text) {
+  const ZooEntry* entry = find_in_zoo(text);
+  return parse_spec(entry ? entry->spec : text);
+}
+
+}  // namespace
+
+Model::Model(const std::string& text, const ModelOptions& options) : Model(spec_of(text), options) {}
+
+Model::Model(const Spec& spec, const ModelOptions& options)
+    : spec_(spec), hash_(options.hash), dtype_(options.dtype), shapes_(layer_shapes(spec)) {
+  check(is_floating(dtype_), "model: computes in float32 or float64, not in {}", name_of(dtype_));
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    layers_.push_back(make_layer(spec.layers[i], shapes_[i], static_cast<uint32_t>(i), options));
+    layers_.back()->initialise({options.init, options.seed, i});
+  }
+}
+
+template <TensorLike X>
+void Model::check_images(const X& images) const {
+  check(images.rank() == 4 && images.shape().without(0) == spec_.input,
+        "model: images of shape {}, expected [N,{},{},{}]", images.shape(), spec_.input[0], spec_.input[1],
+        spec_.input[2]);
+  check(images.dtype() == dtype_, "model: images are {}, the model computes in {}", name_of(images.dtype()),
+        name_of(dtype_));
+}
+
+template <TensorLike X>
+X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
+  check(begin <= end && end <= layers_.size(), "model: layers [{}, {}) asked for, there are {}", begin, end,
+        layers_.size());
+  for (size_t i = begin; i < end;) {
+    const Fused fused = fuse ? fused_behind(spec_.layers, i, end) : Fused{};
+    x = layers_[i]->forward(x, pass, fused);
+    i += 1 + size_t{fused.relu} + size_t{fused.max_pool2};
+  }
+  return x;
+}
+
+size_t Model::logits_end() const {
+  return layers_.size() - size_t{spec_.layers.back().kind == Kind::softmax};
+}
+
+Tensor Model::logits(const Tensor& images, const Pass& pass) const {
+  check_images(images);
+  return run(images, pass, 0, logits_end(), true);
+}
+Variable Model::logits(const Variable& images, const Pass& pass) const {
+  check_images(images);
+  return run(images, pass, 0, logits_end(), true);
+}
+Tensor Model::probabilities(const Tensor& images, const Pass& pass) const {
+  return softmax(logits(images, pass));
+}
+Variable Model::probabilities(const Variable& images, const Pass& pass) const {
+  return softmax(logits(images, pass));
+}
+Tensor Model::forward(const Tensor& x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
+  return run(x, pass, begin, end, fuse);
+}
+Variable Model::forward(const Variable& x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
+  return run(x, pass, begin, end, fuse);
+}
+
+std::vector<Parameter> Model::parameters() {
+  std::vector<Parameter> all;
+  for (size_t i = 0; i < layers_.size(); ++i)
+    for (const Parameter& p : layers_[i]->parameters())
+      all.push_back({fmt::format("{}.{}", i, p.name), p.variable, p.hashed});
+  return all;
+}
+
+std::vector<Buffer> Model::buffers() {
+  std::vector<Buffer> all;
+  for (size_t i = 0; i < layers_.size(); ++i)
+    for (const Buffer& b : layers_[i]->buffers()) all.push_back({fmt::format("{}.{}", i, b.name), b.tensor});
+  return all;
+}
+
+Variable& Model::parameter(const std::string& name) {
+  std::string have;
+  for (const Parameter& p : parameters()) {
+    if (p.name == name) return *p.variable;
+    have += (have.empty() ? "" : ", ") + p.name;
+  }
+  fail("model: has no parameter '{}' (it has: {})", name, have.empty() ? "none" : have);
+}
+
+std::map<std::string, Tensor> Model::state() const {
+  std::map<std::string, Tensor> state;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    for (const Parameter& p : layers_[i]->parameters())
+      state[fmt::format("{}.{}", i, p.name)] = p.variable->value();
+    for (const Buffer& b : layers_[i]->buffers()) state[fmt::format("{}.{}", i, b.name)] = *b.tensor;
+  }
+  return state;
+}
+
+void Model::zero_grad() {
+  for (const Parameter& p : parameters()) p.variable->zero_grad();
+}
+
+Model Model::to(DType dtype) const {
+  Model copy(spec_, {.dtype = dtype, .init = Init::zeros, .hash = hash_});
+  const std::map<std::string, Tensor> from = state();
+  for (auto& [name, tensor] : copy.state()) tensor.copy_from(from.at(name));
+  copy.metadata = metadata;
+  return copy;
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,94 @@
+// Model: a network built from its spec, with everything that a model file holds.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/hash.h"
+#include "nn/init.h"
+#include "nn/module.h"
+#include "nn/spec.h"
+
+namespace hashgrad {
+
+/// How the hashed layers of a model place their virtual weights (docs/hashing.md).
+struct HashOptions {
+  HashMode mode = HashMode::full;
+  uint64_t seed = 0;  ///< of the whole model; every layer derives its own
+  bool bias = false;  ///< hash the biases too, at the layer's rate
+
+  bool operator==(const HashOptions&) const = default;
+};
+
+struct ModelOptions {
+  DType dtype = DType::float32;
+  Init init = Init::pytorch;
+  uint64_t seed = 0;  ///< of the initial values
+  HashOptions hash{};
+};
+
+/// A network that takes images [N,C,H,W] with pixels in [0,1] to class scores [N,K]. Movable; clone() copies.
+/// Forward passes change nothing (batch norm's running statistics in training excepted), so many threads may
+/// share a model in inference.
+class Model {
+ public:
+  /// Builds and initialises. `text` is a spec or the name of a network of the zoo (nn/models/zoo.h).
+  explicit Model(const std::string& text, const ModelOptions& options = {});
+  explicit Model(const Spec& spec, const ModelOptions& options = {});
+
+  const Spec& spec() const { return spec_; }
+  const HashOptions& hash() const { return hash_; }
+  DType dtype() const { return dtype_; }
+  const Shape& input_shape() const { return spec_.input; }  ///< [C,H,W]
+  int64_t classes() const { return shapes_.back()[0]; }
+  /// Shapes of one sample: [0] of an image, [i + 1] behind layer i.
+  const std::vector<Shape>& shapes() const { return shapes_; }
+
+  /// Class scores before a final softmax, [N,K]. On a Variable the graph is recorded; with the default Pass
+  /// (inference) it leads to the images, never to the parameters.
+  Tensor logits(const Tensor& images, const Pass& pass = {}) const;
+  Variable logits(const Variable& images, const Pass& pass = {}) const;
+  /// softmax(logits), [N,K], whether or not the spec ends in softmax.
+  Tensor probabilities(const Tensor& images, const Pass& pass = {}) const;
+  Variable probabilities(const Variable& images, const Pass& pass = {}) const;
+  /// Layers [begin, end) alone: what is behind layer end - 1 for the input of layer begin. With `fuse` unset
+  /// every layer runs by itself; the bits are the same.
+  Tensor forward(const Tensor& x, const Pass& pass, size_t begin, size_t end, bool fuse = true) const;
+  Variable forward(const Variable& x, const Pass& pass, size_t begin, size_t end, bool fuse = true) const;
+
+  /// All parameters in layer order, named as a PyTorch state_dict names them: "0.weight", "0.bias", ...
+  std::vector<Parameter> parameters();
+  /// Running statistics of batch norm: "1.running_mean", "1.running_var", "1.num_batches_tracked".
+  std::vector<Buffer> buffers();
+  /// The parameter of this name; an Error that lists the names when there is none.
+  Variable& parameter(const std::string& name);
+  int64_t parameter_count() const { return hashgrad::parameter_count(spec_, hash_.bias); }
+  /// Parameters and buffers by name; they share memory with the model.
+  std::map<std::string, Tensor> state() const;
+  void zero_grad();
+
+  /// An independent copy, metadata included; to() also converts.
+  Model clone() const { return to(dtype_); }
+  Model to(DType dtype) const;
+
+  /// Strings that travel in the model's file: how it was trained, compressed, defended. Keys that describe
+  /// the network itself (spec, hash_seed, hash_mode, hash_bias) are written from the model.
+  std::map<std::string, std::string> metadata{};
+
+ private:
+  template <TensorLike X>
+  X run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const;
+  template <TensorLike X>
+  void check_images(const X& images) const;
+  size_t logits_end() const;
+
+  Spec spec_;
+  HashOptions hash_;
+  DType dtype_;
+  std::vector<Shape> shapes_;
+  std::vector<std::unique_ptr<Module>> layers_;
+};
+
+}  // namespace hashgrad

@@ -1,0 +1,149 @@
+#include "nn/model_file.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace hashgrad {
+namespace {
+
+using nlohmann::json;
+
+/// Metadata that changes what a network computes, and the methods of each that this version knows.
+struct FunctionKey {
+  const char* key;
+  std::vector<std::string> known;
+};
+const std::array<FunctionKey, 3> function_keys{{{"defences", {"gi1"}}, {"quantisers", {}}, {"masks", {}}}};
+
+/// Tensors with these prefixes belong to a checkpoint's training, not to its model.
+constexpr std::array<std::string_view, 2> training_prefixes{"optimizer.", "train."};
+
+std::string metadata_or(const Archive& archive, const std::string& key, const std::string& otherwise) {
+  const auto it = archive.metadata.find(key);
+  return it == archive.metadata.end() ? otherwise : it->second;
+}
+
+HashOptions read_hash_options(const Archive& archive, const std::string& name) {
+  HashOptions hash;
+  const std::string mode = metadata_or(archive, "hash_mode", "full");
+  check(mode == "full" || mode == "xxhash", "{}: metadata hash_mode is '{}', 'full' or 'xxhash' is expected",
+        name, mode);
+  if (mode == "xxhash") hash = {HashMode::xxhash, xxhash_default_seed};
+  const std::string seed = metadata_or(archive, "hash_seed", std::to_string(hash.seed));
+  const auto [end, error] = std::from_chars(seed.data(), seed.data() + seed.size(), hash.seed);
+  check(error == std::errc{} && end == seed.data() + seed.size(),
+        "{}: metadata hash_seed is '{}', a number from 0 to 2^64 - 1 is expected", name, seed);
+  const std::string bias = metadata_or(archive, "hash_bias", "false");
+  check(bias == "true" || bias == "false", "{}: metadata hash_bias is '{}', 'true' or 'false' is expected",
+        name, bias);
+  hash.bias = bias == "true";
+  return hash;
+}
+
+bool belongs_to_training(const std::string& tensor) {
+  return std::any_of(training_prefixes.begin(), training_prefixes.end(),
+                     [&](std::string_view prefix) { return tensor.starts_with(prefix); });
+}
+
+DType dtype_of_tensors(const Archive& archive) {
+  for (const auto& [name, tensor] : archive.tensors)
+    if (tensor.dtype() == DType::float64 && !belongs_to_training(name)) return DType::float64;
+  return DType::float32;
+}
+
+/// Copies one tensor of the archive into the model, after every check that it can bear.
+void load_tensor(const Tensor& from, Tensor& to, const std::string& where) {
+  check(from.shape() == to.shape(), "{} has shape {}, the spec asks for {}", where, from.shape(), to.shape());
+  check(is_floating(from.dtype()) == is_floating(to.dtype()), "{} holds {}, {} is expected", where,
+        name_of(from.dtype()), name_of(to.dtype()));
+  if (is_floating(from.dtype())) check_finite(from, where);
+  to.copy_from(from);
+}
+
+void check_variance(const Tensor& variance, const std::string& where) {
+  for_float_type(variance.dtype(), "check_variance", [&]<class T>() {
+    for (int64_t i = 0; i < variance.numel(); ++i)
+      check(variance.data<T>()[i] >= 0, "{}: value {} is {}, a variance is never negative", where, i,
+            variance.data<T>()[i]);
+  });
+}
+
+}  // namespace
+
+void check_finite(const Tensor& tensor, const std::string& what) {
+  for_float_type(tensor.dtype(), "check_finite", [&]<class T>() {
+    const T* values = tensor.data<T>();
+    for (int64_t i = 0; i < tensor.numel(); ++i)
+      check(std::isfinite(values[i]), "{}: value {} is {}, finite numbers are expected", what, i, values[i]);
+  });
+}
+
+void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name) {
+  for (const auto& [key, known] : function_keys) {
+    const auto it = metadata.find(key);
+    if (it == metadata.end()) continue;
+    const json list = json::parse(it->second, nullptr, /*allow_exceptions=*/false);
+    check(list.is_array(), "{}: metadata {} is not a JSON list", name, key);
+    for (const json& entry : list) {
+      check(entry.is_object() && entry.contains("method") && entry["method"].is_string(),
+            "{}: metadata {} has an entry that is not an object with a \"method\"", name, key);
+      const std::string method = entry["method"].get<std::string>();
+      check(std::find(known.begin(), known.end(), method) != known.end(),
+            "{}: metadata {} names '{}', which this version does not know ({}); without it the model would "
+            "compute something else",
+            name, key, method,
+            known.empty() ? "it knows none" : fmt::format("it knows: {}", fmt::join(known, ", ")));
+    }
+  }
+}
+
+Model model_from_archive(const Archive& archive, const std::string& name) {
+  const std::string spec = metadata_or(archive, "spec", "");
+  check(!spec.empty(), "{}: has no 'spec' in its metadata; a model file needs one", name);
+  check_known_function(archive.metadata, name);
+  const ModelOptions options{
+      .dtype = dtype_of_tensors(archive), .init = Init::zeros, .hash = read_hash_options(archive, name)};
+  Model model = [&] {
+    try {
+      return Model(spec, options);
+    } catch (const Error& error) {
+      fail("{}: {}", name, error.what());
+    }
+  }();
+  std::map<std::string, Tensor> state = model.state();
+  for (auto& [key, tensor] : state) {
+    const bool optional = key.ends_with("num_batches_tracked");
+    if (optional && !archive.tensors.contains(key)) continue;
+    const std::string where = fmt::format("{}: tensor '{}'", name, key);
+    load_tensor(archive.at(key, name), tensor, where);
+    if (key.ends_with("running_var")) check_variance(tensor, where);
+  }
+  for (const auto& [key, tensor] : archive.tensors)
+    check(state.contains(key) || belongs_to_training(key), "{}: tensor '{}' {} has no place in '{}'", name,
+          key, tensor.shape(), to_string(model.spec()));
+  model.metadata = archive.metadata;
+  return model;
+}
+
+Archive archive_of(const Model& model) {
+  Archive archive{model.state(), model.metadata};
+  archive.metadata["spec"] = to_string(model.spec());
+  for (const char* key : {"hash_seed", "hash_mode", "hash_bias"}) archive.metadata.erase(key);
+  const auto& layers = model.spec().layers;
+  if (std::any_of(layers.begin(), layers.end(), [](const LayerSpec& l) { return l.hashed(); })) {
+    archive.metadata["hash_seed"] = std::to_string(model.hash().seed);
+    archive.metadata["hash_mode"] = model.hash().mode == HashMode::full ? "full" : "xxhash";
+    archive.metadata["hash_bias"] = model.hash().bias ? "true" : "false";
+  }
+  return archive;
+}
+
+Model load_model(const std::string& path) { return model_from_archive(read_archive(path), path); }
+
+void save_model(const std::string& path, const Model& model) { write_archive(path, archive_of(model)); }
+
+}  // namespace hashgrad

@@ -1,0 +1,59 @@
+// Optimisers: SGD with momentum, Adam, RMSProp, with the conventions (and default values) of PyTorch.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/archive.h"
+#include "nn/module.h"
+
+namespace hashgrad {
+
+struct OptimizerOptions {
+  enum class Kind { sgd, adam, rmsprop };
+
+  Kind kind = Kind::sgd;
+  double momentum = 0.9;    ///< sgd, rmsprop; in [0, 1)
+  bool nesterov = false;    ///< sgd; needs momentum
+  double weight_decay = 0;  ///< added to the gradient, all parameters
+  double beta1 = 0.9;       ///< adam
+  double beta2 = 0.999;     ///< adam
+  double alpha = 0.99;      ///< rmsprop: decay of the squared gradient's average
+  double eps = 1e-8;        ///< adam, rmsprop
+};
+
+/// Reads a name with optional settings, "sgd", "sgd:momentum=0.9,nesterov,weight_decay=5e-4",
+/// "adam:beta1=0.5", "rmsprop:alpha=0.9,eps=1" (rmsprop has no momentum unless asked for).
+OptimizerOptions parse_optimizer(const std::string& text);
+/// All settings that matter for the kind, in the words of parse_optimizer.
+std::string to_string(const OptimizerOptions& options);
+
+/// Updates parameters in place from their gradients.
+class Optimizer {
+ public:
+  /// Keeps the pointers: the model must outlive the optimiser.
+  Optimizer(std::vector<Parameter> parameters, const OptimizerOptions& options);
+
+  /// One update at this learning rate; `hashed_lr` multiplies it for bucket values. Parameters without a
+  /// gradient stay as they are.
+  void step(double lr, double hashed_lr = 1);
+
+  /// Writes and reads the state as tensors named "optimizer.<slot>.<parameter>"; `name` opens error messages.
+  void save(Archive& archive) const;
+  void load(const Archive& archive, const std::string& name);
+
+ private:
+  struct Slot {
+    std::string name;
+    std::vector<Tensor> tensors;  // one per parameter
+  };
+  template <class T>
+  void update(size_t i, double lr);
+
+  std::vector<Parameter> parameters_;
+  OptimizerOptions options_;
+  std::vector<Slot> slots_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace hashgrad

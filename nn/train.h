@@ -1,0 +1,62 @@
+// Training: the loop, its log, its checkpoints.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "datasets/augment.h"
+#include "datasets/dataset.h"
+#include "nn/evaluate.h"
+#include "nn/model.h"
+#include "nn/optim.h"
+#include "nn/schedule.h"
+
+namespace hashgrad {
+
+/// Where training stands; given to the progress callback after every step.
+struct TrainProgress {
+  int64_t epoch = 0, epochs = 0;  ///< epoch counts from 1
+  int64_t step = 0, steps = 0;    ///< updates made, updates in all
+  double lr = 0;
+  double loss = 0;               ///< mean over the samples of this epoch so far
+  double accuracy = 0;           ///< share of them classified correctly, before the update
+  double images_per_second = 0;  ///< since this run began
+};
+
+struct TrainOptions {
+  int64_t epochs = 10;
+  int64_t batch = 128;
+  OptimizerOptions optimizer{};
+  double lr = 0.05;
+  Schedule schedule{};
+  double hashed_lr = 1;        ///< factor on lr for bucket values, whose gradients are sums
+  double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
+  Augmentation augmentation{};
+  uint64_t seed = 0;                    ///< of order, augmentation and dropout
+  const Dataset* validation = nullptr;  ///< evaluated after every epoch, for the log
+
+  std::string log_csv{};         ///< one row per epoch; empty: none
+  std::string checkpoint{};      ///< written after every epoch and when stopped; empty: none
+  int64_t checkpoint_steps = 0;  ///< and every so many steps; 0: not
+  std::string resume{};          ///< checkpoint to continue from; empty: start anew
+
+  std::function<void(const TrainProgress&)> progress{};
+  const std::atomic<bool>* stop = nullptr;  ///< set by another thread or a signal: stop after this step
+};
+
+struct TrainResult {
+  int64_t epochs = 0, steps = 0;  ///< done in all, earlier runs of a resumed training included
+  double loss = 0, accuracy = 0;  ///< of the last epoch
+  double seconds = 0;             ///< earlier runs included
+  bool stopped = false;           ///< by the stop flag
+};
+
+/// Minimises the mean cross-entropy of `data` in place. The same model, data, options and seed give the same
+/// bits, whatever the number of threads, and also when the run was killed at any moment and resumed from its
+/// checkpoint. Settings are recorded in model.metadata under "train.*". Errors: options out of range, data
+/// that do not fit the model, a checkpoint made with other settings (naming the first that differs), a loss
+/// that is not finite (the last checkpoint is kept).
+TrainResult train(Model& model, const Dataset& data, const TrainOptions& options);
+
+}  // namespace hashgrad
