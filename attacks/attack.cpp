@@ -1,0 +1,212 @@
+#include "attacks/attack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace hashgrad {
+namespace {
+
+int64_t row_size(const Tensor& t) { return t.size(0) == 0 ? 0 : t.numel() / t.size(0); }
+
+void check_classes(const Tensor& classes, const Shape& rows, int64_t k, const char* what,
+                   const std::string& attack) {
+  check(classes.defined() && classes.shape() == rows && classes.dtype() == DType::int64,
+        "{}: {}s of {} {}, int64 {} expected", attack, what, name_of(classes.dtype()), classes.shape(), rows);
+  for (int64_t i = 0; i < rows[0]; ++i) {
+    const int64_t value = classes.data<int64_t>()[i];
+    check(0 <= value && value < k, "{}: {} {} of row {} is not in [0, {})", attack, what, value, i, k);
+  }
+}
+
+void check_images(const Tensor& images, const std::string& attack) {
+  const Tensor x = images.contiguous();
+  for_float_type(x.dtype(), "attack", [&]<class T>() {
+    const T *begin = x.data<T>(), *end = begin + x.numel();
+    const T* bad = std::find_if_not(begin, end, [](T v) { return v >= 0 && v <= 1; });
+    if (bad != end) fail("{}: pixel {} of row {} is not in [0,1]", attack, *bad, (bad - begin) / row_size(x));
+  });
+}
+
+void check_weights(const Model& model, const std::string& attack) {
+  for (const auto& [name, weights] : model.state()) {
+    if (!is_floating(weights.dtype())) continue;
+    const bool finite = for_float_type(weights.dtype(), "attack", [&]<class T>() {
+      const T* w = weights.data<T>();
+      return std::all_of(w, w + weights.numel(), [](T v) { return std::isfinite(v); });
+    });
+    check(finite, "{}: weights {} of the model are not all finite", attack, name);
+  }
+}
+
+/// Whether `test` holds for all elements, row by row.
+template <class F>
+std::vector<bool> all_of_rows(const Tensor& t, const F& test) {
+  const int64_t d = row_size(t);
+  std::vector<bool> result;
+  for_float_type(t.dtype(), "attack", [&]<class T>() {
+    const T* v = t.data<T>();
+    for (int64_t row = 0; row < t.size(0); ++row)
+      result.push_back(std::all_of(v + row * d, v + (row + 1) * d, test));
+  });
+  return result;
+}
+
+/// The distance that the ball is about.
+const Tensor& length(const AttackResult& result, Norm norm) {
+  return norm == Norm::linf ? result.linf : result.l2;
+}
+
+Status judge(bool success, Status claimed) {
+  if (claimed == Status::already_wrong) return claimed;
+  if (success) return Status::ok;
+  return claimed == Status::ok ? Status::max_iter : claimed;
+}
+
+Tensor counts(const std::vector<int64_t>& values) {
+  return Tensor::of(values, {static_cast<int64_t>(values.size())});
+}
+
+}  // namespace
+
+const char* name_of(Status status) {
+  switch (status) {
+    case Status::ok:
+      return "ok";
+    case Status::max_iter:
+      return "max_iter";
+    case Status::no_pair:
+      return "no_pair";
+    case Status::zero_grad:
+      return "zero_grad";
+    case Status::nan:
+      return "nan";
+    case Status::already_wrong:
+      break;
+  }
+  return "already_wrong";
+}
+
+Crafted::Crafted(const Tensor& x)
+    : x_adv(x.clone()),
+      first_success(static_cast<size_t>(x.size(0)), -1),
+      forwards(static_cast<size_t>(x.size(0)), 0),
+      backwards(static_cast<size_t>(x.size(0)), 0),
+      status(static_cast<size_t>(x.size(0)), Status::max_iter) {}
+
+AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t batch) const {
+  AttackInput rows = input;
+  for (Tensor* t : {&rows.x, &rows.y, &rows.targets})
+    if (t->defined()) *t = t->contiguous();
+  validate(model, rows, name());
+  if (rows.samples.empty()) {
+    rows.samples.resize(static_cast<size_t>(rows.x.size(0)));
+    std::iota(rows.samples.begin(), rows.samples.end(), 0);
+  }
+  const Oracle oracle(model, batch);
+  return verify(oracle, rows, craft(oracle, rows), threat(), name());
+}
+
+AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,
+                    const std::optional<Threat>& threat, const std::string& attack) {
+  const int64_t n = input.x.size(0);
+  const Goal goal = input.goal();
+  check(crafted.x_adv.shape() == input.x.shape() && crafted.x_adv.dtype() == input.x.dtype(),
+        "{}: made {} {} of {} {}", attack, name_of(crafted.x_adv.dtype()), crafted.x_adv.shape(),
+        name_of(input.x.dtype()), input.x.shape());
+  check_images(crafted.x_adv, attack + " left the box");
+  Distances far = distances(input.x, crafted.x_adv);
+  AttackResult result{crafted.x_adv,
+                      Tensor::zeros({n}, DType::uint8),
+                      counts(crafted.first_success),
+                      far.l0,
+                      far.l1,
+                      far.l2,
+                      far.linf,
+                      Tensor::zeros({n}, DType::int64),
+                      counts(crafted.forwards),
+                      counts(crafted.backwards)};
+  const std::vector<int64_t> predictions = oracle.predict(crafted.x_adv);
+  for (int64_t i = 0; i < n; ++i) {
+    if (threat) {
+      const double distance = length(result, threat->norm).data<double>()[i];
+      check(distance <= threat->eps, "{} left the ball: row {} is at {} distance {} > {}", attack, i,
+            name_of(threat->norm), distance, threat->eps);
+    }
+    const bool success = goal.reached(i, predictions[static_cast<size_t>(i)]);
+    result.success.data<uint8_t>()[i] = success;
+    if (!success) result.first_success.data<int64_t>()[i] = -1;
+    result.status.data<int64_t>()[i] =
+        static_cast<int64_t>(judge(success, crafted.status[static_cast<size_t>(i)]));
+  }
+  return result;
+}
+
+void validate(const Model& model, const Tensor& x, const std::string& attack) {
+  check(model.classes() >= 2, "{}: a model with {} classes has nothing to be mistaken for", attack,
+        model.classes());
+  const Shape& image = model.input_shape();
+  check(x.defined() && x.rank() == 4 && x.shape().without(0) == image,
+        "{}: images of shape {}, the model takes [N,{},{},{}]", attack, x.shape(), image[0], image[1],
+        image[2]);
+  check(x.dtype() == model.dtype(), "{}: images are {}, the model computes in {}", attack, name_of(x.dtype()),
+        name_of(model.dtype()));
+  check_images(x, attack);
+  check_weights(model, attack);
+}
+
+void validate(const Model& model, const AttackInput& input, const std::string& attack) {
+  validate(model, input.x, attack);
+  const int64_t k = model.classes();
+  const Shape rows{input.x.size(0)};
+  check_classes(input.y, rows, k, "label", attack);
+  if (input.targets.defined()) {
+    check_classes(input.targets, rows, k, "target", attack);
+    for (int64_t i = 0; i < rows[0]; ++i)
+      check(input.targets.data<int64_t>()[i] != input.y.data<int64_t>()[i],
+            "{}: target of row {} is its label {}", attack, i, input.y.data<int64_t>()[i]);
+  }
+  check(input.samples.empty() || static_cast<int64_t>(input.samples.size()) == rows[0],
+        "{}: {} sample numbers for {} rows", attack, input.samples.size(), rows[0]);
+  for (const int64_t s : input.samples)
+    check(0 <= s && s < int64_t{1} << 48, "{}: sample number {} is not in [0, 2^48)", attack, s);
+}
+
+Tensor gather(const Tensor& source, const std::vector<int64_t>& rows) {
+  const Tensor t = source.contiguous();
+  Tensor result = Tensor::empty(t.shape().without(0).with(0, static_cast<int64_t>(rows.size())), t.dtype());
+  const size_t bytes = static_cast<size_t>(row_size(t)) * size_of(t.dtype());
+  for_any_type(t.dtype(), [&]<class T>() {
+    for (size_t i = 0; i < rows.size() && bytes > 0; ++i)
+      std::memcpy(result.data<T>() + static_cast<int64_t>(i) * row_size(t),
+                  t.data<T>() + rows[i] * row_size(t), bytes);
+  });
+  return result;
+}
+
+void scatter(Tensor& t, const std::vector<int64_t>& rows, const Tensor& values) {
+  const size_t bytes = static_cast<size_t>(row_size(t)) * size_of(t.dtype());
+  for_any_type(t.dtype(), [&]<class T>() {
+    for (size_t i = 0; i < rows.size() && bytes > 0; ++i)
+      std::memcpy(t.data<T>() + rows[i] * row_size(t),
+                  values.data<T>() + static_cast<int64_t>(i) * row_size(t), bytes);
+  });
+}
+
+AttackInput gather(const AttackInput& input, const std::vector<int64_t>& rows) {
+  const Goal goal = input.goal().rows(rows);
+  AttackInput result{gather(input.x, rows), goal.labels, goal.targets, {}};
+  for (const int64_t row : rows) result.samples.push_back(input.samples[static_cast<size_t>(row)]);
+  return result;
+}
+
+std::vector<bool> zero_rows(const Tensor& t) {
+  return all_of_rows(t, [](auto v) { return v == 0; });
+}
+
+std::vector<bool> finite_rows(const Tensor& t) {
+  return all_of_rows(t, [](auto v) { return std::isfinite(v); });
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,93 @@
+// One attack on many images, row by row: what goes in, what comes out, and the check that nobody has to trust
+// the attack for it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attacks/gradient.h"
+#include "attacks/threat.h"
+
+namespace hashgrad {
+
+/// The images to attack. `samples` names each row for random numbers; empty means 0, 1, 2, ...
+struct AttackInput {
+  Tensor x;                      // [N,C,H,W] in [0,1], of the model's element type
+  Tensor y;                      // [N] int64, labels
+  Tensor targets;                // [N] int64, none equal to its label; undefined: untargeted
+  std::vector<int64_t> samples;  // N, or none
+
+  Goal goal() const { return {y, targets}; }
+};
+
+/// How a row ended.
+enum class Status : int64_t {
+  ok,            ///< the goal is reached
+  max_iter,      ///< the budget of steps is spent and the goal not reached
+  no_pair,       ///< no feature is left whose change brings the goal nearer
+  zero_grad,     ///< the gradient is exactly zero: nothing moved from there on, no attack took place
+  nan,           ///< the gradient or a logit is not a number
+  already_wrong  ///< the goal was reached before the attack began
+};
+const char* name_of(Status status);
+
+/// One entry per row. A row's entry depends on the row alone, never on its neighbours or the batch size.
+struct AttackResult {
+  Tensor x_adv;                ///< [N,C,H,W]
+  Tensor success;              ///< [N] uint8: the goal is reached, by a forward pass after the attack
+  Tensor first_success;        ///< [N] int64: steps taken when the goal was first reached; -1 without success
+  Tensor l0, l1, l2, linf;     ///< [N] float64: distance of x_adv from x
+  Tensor status;               ///< [N] int64: Status
+  Tensor forwards, backwards;  ///< [N] int64: passes spent on the row (a product with M cotangents counts M)
+};
+
+/// What craft() leaves per row: the image, and what the attack says of itself. `first_success` is a claim.
+struct Crafted {
+  explicit Crafted(const Tensor& x);
+
+  Tensor x_adv;
+  std::vector<int64_t> first_success, forwards, backwards;
+  std::vector<Status> status;
+};
+
+class Attack {
+ public:
+  virtual ~Attack() = default;
+
+  /// As on the command line.
+  virtual std::string name() const = 0;
+  /// The call that builds this attack again, every option spelled out.
+  virtual std::string repr() const = 0;
+  /// The ball that every x_adv must lie in; none for attacks that are bounded otherwise.
+  virtual std::optional<Threat> threat() const { return std::nullopt; }
+
+  /// Attacks every row and verifies what comes back with verify(). Errors: images outside [0,1] or not
+  /// numbers, shapes or element types that are not the model's, labels or targets out of range, a target that
+  /// equals its label, weights that are not finite, a model with fewer than two classes.
+  AttackResult run(const Model& model, const AttackInput& input, int64_t batch = 128) const;
+
+ protected:
+  virtual Crafted craft(const Oracle& oracle, const AttackInput& input) const = 0;
+};
+
+/// Judges what an attack made, without it: success by a forward pass of its own, distances from the images;
+/// the box and, if given, the ball are enforced (a row outside is an Error that names the attack and the
+/// row). A claimed success that does not hold becomes no success.
+AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,
+                    const std::optional<Threat>& threat, const std::string& attack);
+
+/// The checks that run() makes: of model and images alone, and of the whole input.
+void validate(const Model& model, const Tensor& x, const std::string& attack);
+void validate(const Model& model, const AttackInput& input, const std::string& attack);
+
+// Rows of tensors whose axis 0 is the batch; how finished rows leave the batch.
+Tensor gather(const Tensor& t, const std::vector<int64_t>& rows);
+void scatter(Tensor& t, const std::vector<int64_t>& rows, const Tensor& values);
+AttackInput gather(const AttackInput& input, const std::vector<int64_t>& rows);
+/// Per row: are all elements zero; are all elements numbers.
+std::vector<bool> zero_rows(const Tensor& t);
+std::vector<bool> finite_rows(const Tensor& t);
+
+}  // namespace hashgrad

@@ -1,0 +1,27 @@
+#include "attacks/fgm.h"
+
+#include "attacks/one_step.h"
+
+namespace hashgrad {
+
+Fgm::Fgm(Options options) : options_(std::move(options)) { validate({Norm::l2, options_.eps}, "fgm"); }
+
+std::string Fgm::repr() const {
+  return fmt::format("Fgm({{.eps = {}, .normalise = {}, .loss = \"{}\", .own_prediction = {}}})",
+                     options_.eps, options_.normalise, options_.loss.name(), options_.own_prediction);
+}
+
+std::optional<Threat> Fgm::threat() const {
+  return options_.normalise ? std::optional(Threat{Norm::l2, options_.eps}) : std::nullopt;
+}
+
+Crafted Fgm::craft(const Oracle& oracle, const AttackInput& input) const {
+  return one_step(oracle, input, options_.loss, options_.own_prediction,
+                  [&](const Tensor& x, const Tensor& gradient) {
+                    if (!options_.normalise) return clip(step(x, options_.eps, gradient));
+                    const Threat ball{Norm::l2, options_.eps};
+                    return project(step(x, ball.eps, steepest(gradient, ball.norm)), x, ball);
+                  });
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,103 @@
+// The only place where attacks meet automatic differentiation: losses by name, and a model that answers with
+// logits, input gradients and Jacobians in batches of bounded size.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "nn/model.h"
+
+namespace hashgrad {
+
+/// What an attack differentiates, per sample, by the name it has on the command line:
+///   ce        -log softmax(z)_y; its gradient softmax(z) - onehot(y) is rounded in the element type, so in
+///   float32
+///             it is exactly zero once z_y leads by more than about 104
+///   ce-exact  log sum_{j != y} exp z_j - z_y, a rising function of ce whose gradient never underflows
+///   margin    z_y - max_{j != y} z_j
+///   dlr       -(z_y - max_{j != y} z_j) / (z_(1) - z_(3)) (Croce and Hein, ICML 2020); 3 classes at least
+///   logit:K   z_K        prob:K    softmax(z)_K
+class Loss {
+ public:
+  enum class Kind { ce, ce_exact, margin, dlr, logit, prob };
+
+  Loss() = default;
+  /// Any other name is an Error that lists these.
+  Loss(const std::string& name);  // NOLINT: a loss is written as its name
+  Loss(const char* name) : Loss(std::string(name)) {}
+
+  Kind kind() const { return kind_; }
+  /// K of logit:K and prob:K.
+  int64_t output() const { return output_; }
+  std::string name() const;
+
+ private:
+  Kind kind_ = Kind::ce;
+  int64_t output_ = 0;
+};
+
+/// Which outputs a Jacobian or a saliency map is of: "logits" or "probs".
+enum class Outputs { logits, probs };
+Outputs parse_outputs(const std::string& text);
+const char* name_of(Outputs outputs);
+
+/// What the attacker wants of each row. Untargeted: a prediction that is not the label. Targeted: the target.
+struct Goal {
+  Tensor labels;   // [N] int64; undefined where the model's own prediction is meant
+  Tensor targets;  // [N] int64, or undefined
+
+  bool targeted() const { return targets.defined(); }
+  bool reached(int64_t row, int64_t prediction) const;
+  Goal rows(const std::vector<int64_t>& rows) const;
+};
+
+/// One forward and one backward pass.
+struct LossGradient {
+  Tensor logits;    // [N,K]
+  Tensor value;     // [N], what was differentiated
+  Tensor gradient;  // [N,C,H,W], d value[n] / d x[n]
+};
+
+/// A model as the attacker sees it, in inference: its weights are constants, so passes compute and save
+/// nothing for them. Rows are independent of each other: neither `batch`, the most rows in one pass, nor a
+/// row's neighbours change a bit of its result. The model must outlive the oracle.
+class Oracle {
+ public:
+  explicit Oracle(const Model& model, int64_t batch = 128);
+
+  const Model& model() const { return model_; }
+  int64_t batch() const { return batch_; }
+
+  Tensor logits(const Tensor& x) const;
+  /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number.
+  std::vector<int64_t> predict(const Tensor& x) const;
+
+  /// The loss itself. `labels` undefined: those of the model's own predictions.
+  LossGradient gradient(const Tensor& x, const Tensor& labels, const Loss& loss) const;
+  /// What grows as the goal comes nearer: the loss of the label, or minus the loss of the target (margin the
+  /// other way round, dlr by its targeted form). logit:K and prob:K are not goals: an Error.
+  LossGradient ascent(const Tensor& x, const Goal& goal, const Loss& loss) const;
+  /// The value that ascent() differentiates, from logits at hand.
+  static Tensor objective(const Tensor& logits, const Goal& goal, const Loss& loss);
+
+  /// Products of `cotangents` [M,N,K] with d outputs / d x: the logits [N,K] and [M,N,C,H,W].
+  std::pair<Tensor, Tensor> vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const;
+  /// [N,K,C,H,W]: d outputs[n,k] / d x[n], all K classes in one backward pass.
+  Tensor jacobian(const Tensor& x, Outputs of) const;
+
+ private:
+  const Model& model_;
+  int64_t batch_;
+};
+
+/// d loss[n] / d x[n], [N,C,H,W].
+Tensor input_gradient(const Model& model, const Tensor& x, const Tensor& labels, const Loss& loss,
+                      int64_t batch = 128);
+/// See Oracle::jacobian.
+Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch = 128);
+
+/// argmax of each row of logits [N,K], as Oracle::predict.
+std::vector<int64_t> predictions_of(const Tensor& logits);
+
+}  // namespace hashgrad

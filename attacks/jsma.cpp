@@ -1,0 +1,141 @@
+#include "attacks/jsma.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "attacks/saliency.h"
+#include "attacks/target.h"
+#include "core/parallel.h"
+
+namespace hashgrad {
+namespace {
+
+/// The features that the rule changes next: two, one, or none.
+template <class T>
+std::vector<int64_t> choose(Jsma::Rule rule, const T* x, const T* rise, const T* drop, int64_t n,
+                            double theta) {
+  std::vector<bool> free(static_cast<size_t>(n));  // a saturated feature cannot move on
+  for (int64_t i = 0; i < n; ++i) free[static_cast<size_t>(i)] = theta > 0 ? x[i] < 1 : x[i] > 0;
+  const double direction = theta > 0 ? 1 : -1;
+  if (rule == Jsma::Rule::single) {
+    const auto best = best_feature(rise, drop, free, direction);
+    return best ? std::vector{*best} : std::vector<int64_t>{};
+  }
+  const auto best = best_pair(rise, drop, free, direction);
+  return best ? std::vector{best->first, best->second} : std::vector<int64_t>{};
+}
+
+/// Changes row `row` of x by one step, or says why nothing can be changed.
+template <class T>
+std::optional<Status> move(const Jsma::Options& options, Tensor& x, const Saliency& map, int64_t row) {
+  const int64_t n = x.numel() / x.size(0);
+  const T *rise = map.rise.data<T>() + row * n, *drop = map.drop.data<T>() + row * n;
+  T* pixels = x.data<T>() + row * n;
+  for (int64_t i = 0; i < n; ++i)
+    if (!std::isfinite(rise[i]) || !std::isfinite(drop[i])) return Status::nan;
+  const std::vector<int64_t> features = choose(options.rule, pixels, rise, drop, n, options.theta);
+  for (const int64_t i : features)
+    pixels[i] = std::clamp(static_cast<T>(static_cast<double>(pixels[i]) + options.theta), T{0}, T{1});
+  if (!features.empty()) return std::nullopt;
+  const auto zero = [](T v) { return v == 0; };
+  return std::all_of(rise, rise + n, zero) && std::all_of(drop, drop + n, zero) ? Status::zero_grad
+                                                                                : Status::no_pair;
+}
+
+/// The rows that go on, one step after the other, in parts of bounded size; a finished row leaves.
+class Search {
+ public:
+  Search(const Oracle& oracle, const Jsma::Options& options, const AttackInput& input)
+      : oracle_(oracle), options_(options), goal_(input.goal()), targets_(input.targets), out_(input.x) {
+    if (targets_.defined())
+      return;  // else what to aim at costs one more pass; what counts is still the label
+    targets_ = choose_targets(TargetRule::runner_up, oracle.logits(input.x), input.y);
+    std::fill(out_.forwards.begin(), out_.forwards.end(), 1);
+  }
+
+  Crafted run(int64_t steps) {
+    std::vector<int64_t> live(out_.status.size());
+    std::iota(live.begin(), live.end(), 0);
+    for (int64_t taken = 0; taken <= steps && !live.empty(); ++taken) {
+      std::vector<int64_t> going_on;
+      for (auto part = live.begin(); part != live.end();) {
+        const auto end = part + std::min<int64_t>(oracle_.batch(), live.end() - part);
+        iterate({part, end}, taken, taken == steps, going_on);
+        part = end;
+      }
+      live = std::move(going_on);
+    }
+    return std::move(out_);
+  }
+
+ private:
+  void iterate(const std::vector<int64_t>& rows, int64_t taken, bool last, std::vector<int64_t>& going_on) {
+    Tensor x = gather(out_.x_adv, rows);
+    const Goal goal = goal_.rows(rows);
+    const Saliency map = last ? Saliency{oracle_.logits(x), {}, {}, 0}
+                              : saliency(oracle_, x, gather(targets_, rows), options_.on);
+    const std::vector<int64_t> predictions = predictions_of(map.logits);
+    std::vector<std::optional<Status>> end(rows.size());  // none: the row goes on
+    parallel_for(static_cast<int64_t>(rows.size()), [&](int64_t i) {
+      std::optional<Status>& own = end[static_cast<size_t>(i)];
+      if (goal.reached(i, predictions[static_cast<size_t>(i)]))
+        own = taken == 0 ? Status::already_wrong : Status::ok;
+      else if (last)
+        own = Status::max_iter;
+      else
+        own = for_float_type(x.dtype(), "jsma", [&]<class T>() { return move<T>(options_, x, map, i); });
+    });
+    scatter(out_.x_adv, rows, x);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const size_t row = static_cast<size_t>(rows[i]);
+      ++out_.forwards[row];
+      out_.backwards[row] += map.backwards;
+      if (!end[i])
+        going_on.push_back(rows[i]);
+      else if (*end[i] == Status::ok || *end[i] == Status::already_wrong)
+        out_.first_success[row] = taken;
+      out_.status[row] = end[i].value_or(Status::max_iter);
+    }
+  }
+
+  const Oracle& oracle_;
+  const Jsma::Options& options_;
+  const Goal goal_;
+  Tensor targets_;  // [N]
+  Crafted out_;
+};
+
+}  // namespace
+
+Jsma::Jsma(Options options) : options_(options) {
+  check(std::abs(options_.theta) <= 1 && options_.theta != 0,
+        "jsma: theta = {}, a number in [-1,1] but 0 expected", options_.theta);
+  check(options_.gamma > 0 && options_.gamma <= 1, "jsma: gamma = {}, a number in (0,1] expected",
+        options_.gamma);
+}
+
+std::string Jsma::repr() const {
+  return fmt::format("Jsma({{.rule = Jsma::Rule::{}, .on = Outputs::{}, .theta = {}, .gamma = {}}})",
+                     name_of(options_.rule), name_of(options_.on), options_.theta, options_.gamma);
+}
+
+int64_t Jsma::steps(int64_t features) const {
+  const double share = static_cast<double>(features) * options_.gamma / (options_.rule == Rule::pair ? 2 : 1);
+  return static_cast<int64_t>(std::floor(share + 1e-9));  // 100 * 0.29 is a little less than 29
+}
+
+Crafted Jsma::craft(const Oracle& oracle, const AttackInput& input) const {
+  const int64_t n = input.x.size(0);
+  return Search(oracle, options_, input).run(n == 0 ? 0 : steps(input.x.numel() / n));
+}
+
+Jsma::Rule parse_jsma_rule(const std::string& text) {
+  check(text == "pair" || text == "single", "jsma: rule '{}' is neither pair nor single", text);
+  return text == "pair" ? Jsma::Rule::pair : Jsma::Rule::single;
+}
+
+const char* name_of(Jsma::Rule rule) { return rule == Jsma::Rule::pair ? "pair" : "single"; }
+
+}  // namespace hashgrad

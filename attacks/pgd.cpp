@@ -1,0 +1,149 @@
+#include "attacks/pgd.h"
+
+#include <limits>
+#include <utility>
+
+namespace hashgrad {
+namespace {
+
+/// The rows still without success, climbing together; a finished row leaves.
+class Climb {
+ public:
+  Climb(const Oracle& oracle, const Pgd::Options& options, const AttackInput& input)
+      : oracle_(oracle),
+        options_(options),
+        ball_{options.norm, options.eps},
+        input_(input),
+        out_(input.x),
+        best_(out_.status.size(), -std::numeric_limits<double>::infinity()) {}
+
+  Crafted run() {
+    std::vector<int64_t> open = judge_clean();
+    for (int64_t restart = 0; restart < options_.restarts && !open.empty(); ++restart) {
+      rows_ = std::exchange(open, {});
+      live_ = gather(input_, rows_);
+      x_ = options_.random_start
+               ? random_start(live_.x, ball_, options_.seed, live_.samples, static_cast<uint32_t>(restart))
+               : live_.x;
+      for (int64_t taken = 0; taken <= options_.iters && !rows_.empty(); ++taken)
+        iterate(restart * options_.iters + taken, taken == options_.iters, open);
+    }
+    return std::move(out_);
+  }
+
+ private:
+  /// Rows to work on: all, or all that are not wrong already.
+  std::vector<int64_t> judge_clean() {
+    const std::vector<int64_t> clean = oracle_.predict(input_.x);
+    std::vector<int64_t> open;
+    for (size_t row = 0; row < clean.size(); ++row) {
+      const bool already = input_.goal().reached(static_cast<int64_t>(row), clean[row]);
+      out_.forwards[row] = 1;
+      if (already) out_.status[row] = Status::already_wrong, out_.first_success[row] = 0;
+      if (!already || !options_.early_stop) open.push_back(static_cast<int64_t>(row));
+    }
+    return open;
+  }
+
+  /// Judges the iterates after `taken` steps and, unless these are the last, moves those that go on.
+  void iterate(int64_t taken, bool last, std::vector<int64_t>& failed) {
+    const Goal goal = live_.goal();
+    LossGradient pass;
+    if (last) {
+      pass.logits = oracle_.logits(x_);
+      pass.value = Oracle::objective(pass.logits, goal, options_.loss);
+    } else {
+      pass = oracle_.ascent(x_, goal, options_.loss);
+    }
+    const std::vector<int64_t> predictions = predictions_of(pass.logits);
+    const std::vector<double> values = pass.value.to(DType::float64).to_vector<double>();
+    const std::vector<Status> obstacles =
+        last ? std::vector(rows_.size(), Status::max_iter) : blocked(pass.gradient);
+    std::vector<int64_t> going_on;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      const bool success = goal.reached(static_cast<int64_t>(i), predictions[i]);
+      const bool stop = last || obstacles[i] != Status::ok || (success && options_.early_stop);
+      book(i, taken, last, success, values[i], stop);
+      if (stop) set_status(static_cast<size_t>(rows_[i]), success ? Status::ok : obstacles[i]);
+      if (stop && !success) failed.push_back(rows_[i]);
+      if (!stop) going_on.push_back(static_cast<int64_t>(i));
+    }
+    if (!last) advance(going_on, pass.gradient);
+  }
+
+  /// Per row: ok, or why its gradient leads nowhere.
+  static std::vector<Status> blocked(const Tensor& gradient) {
+    const std::vector<bool> zero = zero_rows(gradient), finite = finite_rows(gradient);
+    std::vector<Status> result;
+    for (size_t i = 0; i < zero.size(); ++i)
+      result.push_back(!finite[i] ? Status::nan : zero[i] ? Status::zero_grad : Status::ok);
+    return result;
+  }
+
+  /// Counts the passes, and keeps the iterate if it is the one to return: the first success, else the largest
+  /// loss; without early stop the last.
+  void book(size_t i, int64_t taken, bool last, bool success, double value, bool stop) {
+    const size_t row = static_cast<size_t>(rows_[i]);
+    ++out_.forwards[row];
+    out_.backwards[row] += !last;
+    if (success && out_.first_success[row] < 0) out_.first_success[row] = taken;
+    if (options_.early_stop ? !(success || value > best_[row]) : !stop) return;
+    best_[row] = value;
+    scatter(out_.x_adv, {rows_[i]}, gather(x_, {static_cast<int64_t>(i)}));
+  }
+
+  void set_status(size_t row, Status status) {
+    if (out_.status[row] != Status::already_wrong) out_.status[row] = status;
+  }
+
+  void advance(const std::vector<int64_t>& going_on, Tensor gradient) {
+    if (going_on.size() < rows_.size()) {
+      std::vector<int64_t> kept;
+      for (const int64_t i : going_on) kept.push_back(rows_[static_cast<size_t>(i)]);
+      rows_ = std::move(kept);
+      live_ = gather(live_, going_on);
+      x_ = gather(x_, going_on);
+      gradient = gather(gradient, going_on);
+    }
+    x_ = project(step(x_, options_.step, steepest(gradient, ball_.norm)), live_.x, ball_);
+  }
+
+  const Oracle& oracle_;
+  const Pgd::Options& options_;
+  const Threat ball_;
+  const AttackInput& input_;
+  Crafted out_;
+  std::vector<double> best_;   // largest loss of each row so far
+  std::vector<int64_t> rows_;  // numbers in input_ of the rows that go on
+  AttackInput live_;           // these rows
+  Tensor x_;                   // their iterates, [rows,C,H,W]
+};
+
+}  // namespace
+
+Pgd::Pgd(Options options) : options_(std::move(options)) {
+  validate({options_.norm, options_.eps}, "pgd");
+  check(options_.iters >= 1 && options_.iters <= 1'000'000, "pgd: iters = {}, 1 to 1000000 expected",
+        options_.iters);
+  check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "pgd: restarts = {}, 1 to 1000000 expected",
+        options_.restarts);
+  check(options_.restarts == 1 || options_.random_start,
+        "pgd: {} restarts without random start are all the same", options_.restarts);
+  check(options_.step >= 0 && options_.step <= 1e30, "pgd: step = {}, a number in [0, 1e30] expected",
+        options_.step);
+  if (options_.step == 0) options_.step = 2.5 * options_.eps / static_cast<double>(options_.iters);
+}
+
+std::string Pgd::repr() const {
+  return fmt::format(
+      "Pgd({{.norm = Norm::{}, .eps = {}, .step = {}, .iters = {}, .restarts = {}, .random_start = {}, "
+      ".early_stop = {}, .loss = \"{}\", .seed = {}}})",
+      name_of(options_.norm), options_.eps, options_.step, options_.iters, options_.restarts,
+      options_.random_start, options_.early_stop, options_.loss.name(), options_.seed);
+}
+
+Crafted Pgd::craft(const Oracle& oracle, const AttackInput& input) const {
+  return Climb(oracle, options_, input).run();
+}
+
+}  // namespace hashgrad

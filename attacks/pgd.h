@@ -1,0 +1,38 @@
+// Projected gradient ascent (Madry et al., ICLR 2018); without random start the basic iterative method
+// (Kurakin, Goodfellow and Bengio, ICLR 2017 workshop).
+#pragma once
+
+#include "attacks/attack.h"
+
+namespace hashgrad {
+
+/// x <- project(x + step * steepest(gradient)), `iters` times, from the image or from a random point of the
+/// ball. A row stops at its first success; one that never succeeds returns the iterate with the largest loss.
+class Pgd : public Attack {
+ public:
+  struct Options {
+    Norm norm = Norm::linf;
+    double eps = 0.3;  // pixels
+    double step = 0;   // pixels; 0 means 2.5 * eps / iters
+    int64_t iters = 40;
+    int64_t restarts = 1;      // a row that failed starts again, from another random point
+    bool random_start = true;  // needed for more than one restart
+    bool early_stop =
+        true;  // false: always `iters` steps, and the last iterate, as the papers' loops have it
+    Loss loss = "ce";
+    uint64_t seed = 0;
+  };
+  explicit Pgd(Options options);
+
+  std::string name() const override { return "pgd"; }
+  std::string repr() const override;
+  std::optional<Threat> threat() const override { return Threat{options_.norm, options_.eps}; }
+
+ protected:
+  Crafted craft(const Oracle& oracle, const AttackInput& input) const override;
+
+ private:
+  Options options_;
+};
+
+}  // namespace hashgrad

@@ -1,0 +1,101 @@
+#include "attacks/saliency.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace hashgrad {
+namespace {
+
+/// A feature as a point: what its change does for the target, and against the others.
+struct Point {
+  double rise, drop;
+  int64_t index;
+};
+
+template <class T>
+std::vector<Point> free_points(const T* rise, const T* drop, const std::vector<bool>& free,
+                               double direction) {
+  std::vector<Point> points;
+  for (size_t i = 0; i < free.size(); ++i)
+    if (free[i])
+      points.push_back({direction * static_cast<double>(rise[i]), direction * static_cast<double>(drop[i]),
+                        static_cast<int64_t>(i)});
+  return points;
+}
+
+/// The points that at most one other point beats: is as good in both coordinates, and better in one or
+/// earlier. A pair with any other point can be improved, or made earlier, by a point that beats it.
+std::vector<Point> front(std::vector<Point> points) {
+  std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
+    if (a.rise != b.rise) return a.rise > b.rise;
+    return a.drop != b.drop ? a.drop > b.drop : a.index < b.index;
+  });
+  constexpr double least = -std::numeric_limits<double>::infinity();
+  double first = least, second = least;  // the two largest drops so far
+  std::vector<Point> result;
+  for (const Point& p : points) {
+    if (p.drop > second || second == least) result.push_back(p);
+    if (p.drop > first)
+      second = std::exchange(first, p.drop);
+    else
+      second = std::max(second, p.drop);
+  }
+  std::sort(result.begin(), result.end(), [](const Point& a, const Point& b) { return a.index < b.index; });
+  return result;
+}
+
+}  // namespace
+
+Saliency saliency(const Oracle& oracle, const Tensor& x, const Tensor& targets, Outputs of) {
+  const int64_t n = x.size(0), k = oracle.model().classes(), copies = of == Outputs::probs ? 1 : 2;
+  Tensor cotangents = Tensor::zeros({copies, n, k}, x.dtype());
+  for_float_type(x.dtype(), "saliency", [&]<class T>() {
+    T* c = cotangents.data<T>();
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t t = targets.data<int64_t>()[i];
+      c[i * k + t] = 1;
+      for (int64_t o = 0; o < k && copies == 2; ++o) c[(n + i) * k + o] = o == t ? T{0} : T{-1};
+    }
+  });
+  const auto [logits, products] = oracle.vjp(x, cotangents, of);  // [copies,N,C,H,W]
+  const Tensor rise = products.slice(0, 0, 1).reshape(x.shape());
+  return {logits, rise, copies == 1 ? rise : products.slice(0, 1, 2).reshape(x.shape()), copies};
+}
+
+template <class T>
+std::optional<int64_t> best_feature(const T* rise, const T* drop, const std::vector<bool>& free,
+                                    double direction) {
+  std::optional<int64_t> best;
+  double best_score = 0;
+  for (const Point& p : free_points(rise, drop, free, direction)) {
+    if (!(p.rise > 0 && p.drop > 0)) continue;
+    const double score = p.rise * p.drop;
+    if (!best || score > best_score) best = p.index, best_score = score;
+  }
+  return best;
+}
+
+template <class T>
+std::optional<std::pair<int64_t, int64_t>> best_pair(const T* rise, const T* drop,
+                                                     const std::vector<bool>& free, double direction) {
+  const std::vector<Point> points = front(free_points(rise, drop, free, direction));
+  std::optional<std::pair<int64_t, int64_t>> best;
+  double best_score = 0;
+  for (size_t p = 0; p < points.size(); ++p)
+    for (size_t q = p + 1; q < points.size(); ++q) {
+      const double up = points[p].rise + points[q].rise, down = points[p].drop + points[q].drop;
+      if (!(up > 0 && down > 0)) continue;
+      if (!best || up * down > best_score) best = {points[p].index, points[q].index}, best_score = up * down;
+    }
+  return best;
+}
+
+template std::optional<int64_t> best_feature(const float*, const float*, const std::vector<bool>&, double);
+template std::optional<int64_t> best_feature(const double*, const double*, const std::vector<bool>&, double);
+template std::optional<std::pair<int64_t, int64_t>> best_pair(const float*, const float*,
+                                                              const std::vector<bool>&, double);
+template std::optional<std::pair<int64_t, int64_t>> best_pair(const double*, const double*,
+                                                              const std::vector<bool>&, double);
+
+}  // namespace hashgrad

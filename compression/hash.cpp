@@ -1,0 +1,143 @@
+#include "compression/hash.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "compression/layers.h"
+#include "cpu/hash_gemm.h"
+
+namespace hashgrad {
+namespace {
+
+/// Where the virtual weights of a hashed layer live, and its virtual biases if those are hashed too.
+struct Placement {
+  cpu::HashedMatrix weights;
+  std::optional<cpu::HashedMatrix> bias;
+};
+
+Placement placement(const Model& model, size_t i) {
+  const LayerSpec& layer = model.spec().layers[i];
+  const Shape& input = model.shapes()[i];
+  const bool conv = layer.kind == LayerSpec::Kind::conv;
+  HashSpec hash{layer_seed(model.hash().seed, static_cast<uint32_t>(i), model.hash().mode),
+                cpu::bucket_count(virtual_weights(layer, input), layer.rate), model.hash().mode};
+  Placement result{conv
+                       ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
+                       : cpu::HashedMatrix::linear(hash, layer.out, input[0]),
+                   std::nullopt};
+  if (!layer.bias || !model.hash().bias) return result;
+  hash.buckets = cpu::bucket_count(layer.out, layer.rate);
+  result.bias = conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
+                     : cpu::HashedMatrix::linear_bias(hash, layer.out);
+  return result;
+}
+
+/// The bucket values whose virtual matrix is nearest to `dense` in the least-squares sense: the mean of
+/// sign * dense over each bucket, 0 for an empty one.
+void fit(const cpu::HashedMatrix& v, const Tensor& dense, Tensor buckets) {
+  for_float_type(dense.dtype(), "compress hash", [&]<class T>() {
+    const std::vector<T> ones(static_cast<size_t>(v.buckets()), T{1});
+    std::vector<T> signs(static_cast<size_t>(v.rows() * v.columns())), counts(ones.size());
+    cpu::materialise(v, ones.data(), signs.data());  // sign(i,j)
+    cpu::scatter(v, signs.data(), counts.data());    // sum of sign * sign: the occupancy
+    T* w = buckets.data<T>();
+    cpu::scatter(v, dense.data<T>(), w);
+    for (size_t b = 0; b < counts.size(); ++b)
+      if (counts[b] > 0) w[b] /= counts[b];
+  });
+}
+
+void expand(const cpu::HashedMatrix& v, const Tensor& buckets, Tensor dense) {
+  for_float_type(dense.dtype(), "materialise",
+                 [&]<class T>() { cpu::materialise(v, buckets.data<T>(), dense.data<T>()); });
+}
+
+/// Copies every tensor of `from` that has the same place in `to`, but those of the given layers.
+void copy_rest(const Model& from, const Model& to, const std::vector<size_t>& layers) {
+  const auto source = from.state();
+  for (auto& [name, tensor] : to.state()) {
+    const size_t layer = std::stoul(name);
+    if (std::find(layers.begin(), layers.end(), layer) == layers.end())
+      Tensor(tensor).copy_from(source.at(name));
+  }
+}
+
+}  // namespace
+
+Model compress_hash(const Model& model, const HashCompression& options) {
+  check(options.rate > 0 && options.rate <= 1, "compress hash: rate {}, a number in (0,1] expected",
+        options.rate);
+  const std::vector<size_t> chosen = select_layers(model.spec(), options.layers, "compress hash");
+  Spec spec = model.spec();
+  const bool some_hashed =
+      std::any_of(spec.layers.begin(), spec.layers.end(), [](auto& l) { return l.hashed(); });
+  check(!some_hashed || options.hash == model.hash(),
+        "compress hash: the model has hashed layers already, with another hash seed, mode or bias option");
+  for (const size_t i : chosen) {
+    check(!spec.layers[i].hashed(), "compress hash: layer {} ({}) is hashed already", i,
+          to_string(spec.layers[i]));
+    spec.layers[i].rate = options.rate;
+  }
+  Model result(spec, {.dtype = model.dtype(), .seed = options.seed, .hash = options.hash});
+  result.metadata = model.metadata;
+  copy_rest(model, result, chosen);
+  if (options.start == HashCompression::Start::scratch) return result;
+  const auto dense = model.state(), hashed = result.state();
+  for (const size_t i : chosen) {
+    const Placement place = placement(result, i);
+    const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
+    fit(place.weights, dense.at(weight), hashed.at(weight));
+    if (place.bias)
+      fit(*place.bias, dense.at(bias), hashed.at(bias));
+    else if (spec.layers[i].bias)
+      Tensor(hashed.at(bias)).copy_from(dense.at(bias));
+  }
+  return result;
+}
+
+Model materialise(const Model& model) {
+  Spec spec = model.spec();
+  std::vector<size_t> hashed;
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    if (spec.layers[i].hashed()) hashed.push_back(i);
+    spec.layers[i].rate = 0;
+  }
+  Model twin(spec, {.dtype = model.dtype(), .init = Init::zeros});
+  twin.metadata = model.metadata;
+  copy_rest(model, twin, hashed);
+  const auto from = model.state(), to = twin.state();
+  for (const size_t i : hashed) {
+    const Placement place = placement(model, i);
+    const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
+    expand(place.weights, from.at(weight), to.at(weight));
+    if (place.bias)
+      expand(*place.bias, from.at(bias), to.at(bias));
+    else if (spec.layers[i].bias)
+      Tensor(to.at(bias)).copy_from(from.at(bias));
+  }
+  return twin;
+}
+
+SizeReport size_report(const Model& model) {
+  SizeReport report;
+  const auto state = model.state();
+  for (size_t i = 0; i < model.spec().layers.size(); ++i) {
+    const LayerSpec& layer = model.spec().layers[i];
+    for (const char* part : {"weight", "bias"}) {
+      const auto found = state.find(fmt::format("{}.{}", i, part));
+      if (found == state.end()) continue;
+      const int64_t real = found->second.numel();
+      LayerSize size{found->first, real, real, real * static_cast<int64_t>(size_of(model.dtype()))};
+      if (layer.hashed())
+        size.virtual_parameters =
+            part == std::string("weight") ? virtual_weights(layer, model.shapes()[i]) : layer.out;
+      report.virtual_parameters += size.virtual_parameters;
+      report.real_parameters += real;
+      report.bytes += size.bytes;
+      report.layers.push_back(size);
+    }
+  }
+  return report;
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,42 @@
+// The hashing trick as a compression method (Chen et al., ICML 2015): dense model in, hashed model out, and
+// back.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/model.h"
+
+namespace hashgrad {
+
+struct HashCompression {
+  double rate = 0.125;         // in (0, 1]; K = ceil(weights * rate) buckets per layer
+  std::string layers = "all";  // or "last:k", of the fully connected and convolution layers
+  /// Bucket values: the least-squares fit to the trained weights, w_b = mean of sign * V over bucket b; or
+  /// drawn afresh like an untrained layer's.
+  enum class Start { projection, scratch } start = Start::projection;
+  HashOptions hash{};
+  uint64_t seed = 0;  // of `scratch`
+};
+
+/// A model whose chosen layers are hashed; everything else is copied. Error when a chosen layer is hashed
+/// already.
+Model compress_hash(const Model& model, const HashCompression& options);
+
+/// A dense model with plain weights that computes the same function as this hashed one.
+Model materialise(const Model& model);
+
+/// What a model takes to store. Virtual: the weights that a dense model of this shape has; real: what is
+/// stored.
+struct LayerSize {
+  std::string name;  // "3.weight"
+  int64_t virtual_parameters, real_parameters;
+  int64_t bytes;  // of the real ones
+};
+struct SizeReport {
+  std::vector<LayerSize> layers;  // parameters in order
+  int64_t virtual_parameters = 0, real_parameters = 0, bytes = 0;
+};
+SizeReport size_report(const Model& model);
+
+}  // namespace hashgrad
