@@ -1,0 +1,67 @@
+// hashgrad train SPEC: builds a network from its spec or name and trains it.
+#include "experiments/cli/hashing.h"
+#include "experiments/cli/training.h"
+#include "nn/model_file.h"
+#include "nn/models/zoo.h"
+
+namespace hashgrad::cli {
+namespace {
+
+struct TrainVerb {
+  CommonFlags common;
+  DataFlags data{.split = "train"};
+  TrainingFlags training;
+  std::string spec, output, init = "pytorch";
+  HashFlags hash;
+};
+
+void check_spec(const std::string& text) {
+  if (find_in_zoo(text) == nullptr) parse_spec(text);
+}
+
+Model new_model(const TrainVerb& v) {
+  ModelOptions options;
+  options.dtype = v.common.type();
+  options.init = parse_init(v.init);
+  options.seed = v.common.seed;
+  options.hash = v.hash.options();
+  return Model(v.spec, options);
+}
+
+void run(const TrainVerb& v, const CLI::App& verb) {
+  Model model = new_model(v);
+  const TrainResult result = run_training(model, v.data, v.training, v.common, v.output);
+  save_model(v.output, model);
+  fmt::print("{}: {} parameters, {} epochs, loss {:.4f}, training accuracy {:.2f} %, {:.1f} s\n", v.output,
+             model.parameter_count(), result.epochs, result.loss, 100 * result.accuracy, result.seconds);
+  write_json(v.common.json,
+             {{"model", v.output},
+              {"parameters", model.parameter_count()},
+              {"epochs", result.epochs},
+              {"steps", result.steps},
+              {"loss", result.loss},
+              {"train_accuracy", result.accuracy},
+              {"seconds", result.seconds}},
+             verb);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto* verb = app.add_subcommand("train", "Train a network given by its spec or name");
+  auto v = std::make_shared<TrainVerb>();
+  verb->add_option("SPEC", v->spec,
+                   "spec, such as '1x28x28 conv32k5p2 relu maxpool2 flatten fc10', or a name")
+      ->required()
+      ->check(parsed_by(check_spec, "SPEC"));
+  verb->add_option("--output", v->output, "file of the trained model")->required()->check(output_file());
+  verb->add_option("--init", v->init, "law of the initial weights")
+      ->check(parsed_by([](const std::string& text) { parse_init(text); }, "INIT"));
+  add_hashing(*verb, v->hash, "Hashed layers (@rate)");
+  add_data(*verb, v->data);
+  add_training(*verb, v->training);
+  add_common(*verb, v->common);
+  verb->callback([v, verb] { run(*v, *verb); });
+}
+
+}  // namespace hashgrad::cli

@@ -1,0 +1,131 @@
+#include "experiments/cli/training.h"
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+
+#include "core/file.h"
+#include "experiments/progress.h"
+
+namespace hashgrad::cli {
+namespace {
+
+std::atomic<bool> stop_wanted{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set inside a signal handler");
+
+extern "C" void on_interrupt(int signal) {
+  stop_wanted = true;
+  std::signal(signal, SIG_DFL);  // a second one ends the program at once
+}
+
+/// Handles SIGINT and SIGTERM while it lives.
+class InterruptGuard {
+ public:
+  InterruptGuard()
+      : interrupt_(std::signal(SIGINT, on_interrupt)), terminate_(std::signal(SIGTERM, on_interrupt)) {}
+  ~InterruptGuard() {
+    std::signal(SIGINT, interrupt_);
+    std::signal(SIGTERM, terminate_);
+  }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  using Handler = void (*)(int);
+  Handler interrupt_, terminate_;
+};
+
+OptimizerOptions optimizer_of(const TrainingFlags& flags) {
+  OptimizerOptions options = parse_optimizer(flags.optimizer);
+  if (flags.momentum >= 0) options.momentum = flags.momentum;
+  if (flags.weight_decay >= 0) options.weight_decay = flags.weight_decay;
+  return options;
+}
+
+TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, const std::string& output) {
+  TrainOptions options;
+  options.epochs = flags.epochs;
+  options.batch = common.batch;
+  options.optimizer = optimizer_of(flags);
+  options.lr = flags.lr;
+  options.schedule = Schedule(flags.schedule);
+  options.hashed_lr = flags.hashed_lr;
+  options.label_smoothing = flags.label_smoothing;
+  options.augmentation = parse_augmentation(flags.augment);
+  options.seed = common.seed;
+  options.log_csv = flags.log.empty() ? output + ".csv" : flags.log;
+  options.checkpoint = flags.checkpoint.empty() ? output + ".checkpoint" : flags.checkpoint;
+  options.checkpoint_steps = flags.checkpoint_steps;
+  options.resume = flags.resume;
+  options.stop = &stop_wanted;
+  return options;
+}
+
+}  // namespace
+
+void check_writable(const std::string& path) { AtomicFile probe(path); }
+
+void add_training(CLI::App& verb, TrainingFlags& flags) {
+  constexpr const char* group = "Training";
+  const auto option = [&](const char* name, auto& value, const char* text, CLI::Validator check) {
+    verb.add_option(name, value, text)->check(std::move(check))->group(group);
+  };
+  option("--epochs", flags.epochs, "passes over the data", integer_in(0, 100000));
+  option("--optimizer", flags.optimizer, "sgd, adam or rmsprop, with settings: sgd:momentum=0.9,nesterov",
+         parsed_by([](const std::string& text) { parse_optimizer(text); }, "OPTIMIZER"));
+  option("--lr", flags.lr, "learning rate", positive());
+  option("--schedule", flags.schedule,
+         "factor on the rate: constant, step:E1,E2[:G], cosine, exponential:G, triangular:P, onecycle:P, "
+         "inv:G:Q",
+         parsed_by([](const std::string& text) { Schedule{text}; }, "SCHEDULE"));
+  option("--hashed-lr", flags.hashed_lr, "factor on the rate for the bucket values of hashed layers",
+         positive());
+  verb.add_option("--momentum", flags.momentum, "overrides the optimizer's [0, 1)")
+      ->check(number_in(0, 0.999999))
+      ->default_str("")
+      ->group(group);
+  verb.add_option("--weight-decay", flags.weight_decay, "overrides the optimizer's [0, inf)")
+      ->check(not_negative())
+      ->default_str("")
+      ->group(group);
+  option("--label-smoothing", flags.label_smoothing, "share of each label given to all classes",
+         number_in(0, 0.999999));
+  option("--augment", flags.augment, "random changes: none, shift:P, crop:P, flip, or a list",
+         parsed_by([](const std::string& text) { parse_augmentation(text); }, "LIST"));
+  verb.add_option("--resume", flags.resume, "continue from this checkpoint; same bits as an unbroken run")
+      ->group(group);
+  option("--checkpoint", flags.checkpoint,
+         "file of the checkpoint (default: OUTPUT.checkpoint, gone at the end)", output_file());
+  option("--checkpoint-steps", flags.checkpoint_steps,
+         "checkpoint also every so many updates (0: every epoch only)", integer_in(0, int64_t{1} << 40));
+  option("--log", flags.log, "CSV with a row per epoch (default: OUTPUT.csv)", output_file());
+  verb.add_flag("--validate", flags.validate, "evaluate the test split after every epoch, for the log")
+      ->group(group);
+}
+
+TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlags& flags,
+                         const CommonFlags& common, const std::string& output) {
+  TrainOptions options = options_of(flags, common, output);
+  for (const std::string& path : {output, options.log_csv, options.checkpoint}) check_writable(path);
+  const Dataset images = load(data);
+  Dataset test;
+  if (flags.validate) {
+    test = load({data.data, data.data_dir, "test", {}, 0});
+    options.validation = &test;
+  }
+  model.metadata["data"] = images.name;
+
+  Progress progress("train", flags.epochs * images.size(), common.quiet);
+  options.progress = [&](const TrainProgress& p) {
+    const int64_t seen = p.steps > 0 ? p.step * flags.epochs * images.size() / p.steps : 0;
+    progress.update(seen, fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs,
+                                      p.loss, 100 * p.accuracy));
+  };
+  const InterruptGuard guard;
+  const TrainResult result = train(model, images, options);
+  if (result.stopped) throw Interrupted{options.checkpoint};
+  if (flags.checkpoint.empty()) std::remove(options.checkpoint.c_str());
+  return result;
+}
+
+}  // namespace hashgrad::cli

@@ -1,0 +1,36 @@
+// Training as `train` does it and as `compress` does it to recover accuracy: the same flags, the same loop.
+#pragma once
+
+#include <string>
+
+#include "experiments/cli/options.h"
+#include "nn/train.h"
+
+namespace hashgrad::cli {
+
+struct TrainingFlags {
+  int64_t epochs = 10;
+  std::string optimizer = "sgd:momentum=0.9", schedule = "cosine", augment = "none";
+  double lr = 0.05, hashed_lr = 1, momentum = -1, weight_decay = -1, label_smoothing = 0;
+  std::string resume, checkpoint, log;
+  int64_t checkpoint_steps = 0;
+  bool validate = false;
+};
+
+/// The run was stopped by a signal after its checkpoint was written; main() exits with 130.
+struct Interrupted {
+  std::string checkpoint;
+};
+
+void add_training(CLI::App& verb, TrainingFlags& flags);
+
+/// Trains `model` with a progress bar. Checkpoints go to --checkpoint, by default `output`.checkpoint, which
+/// is removed at the end; the log to --log, by default `output`.csv. The first Ctrl-C stops after a
+/// checkpoint (throws Interrupted), a second one at once.
+TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlags& flags,
+                         const CommonFlags& common, const std::string& output);
+
+/// Throws now if a file of this name could not be written at the end.
+void check_writable(const std::string& path);
+
+}  // namespace hashgrad::cli

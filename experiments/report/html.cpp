@@ -1,0 +1,110 @@
+#include "experiments/report/html.h"
+
+#include <fmt/format.h>
+
+namespace hashgrad::report {
+namespace {
+
+constexpr const char* style = R"(
+:root{--paper:#fdfdfb;--ink:#1c1d1f;--soft:#6a6d72;--line:#d9d9d4;--shade:#f4f4ef}
+@media(prefers-color-scheme:dark){:root{--paper:#16181b;--ink:#e6e6e1;--soft:#9a9da3;--line:#33363b;--shade:#1e2125}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:2.5rem 1.1rem 4rem;max-width:54rem;background:var(--paper);color:var(--ink);
+ font:1rem/1.55 Charter,"Bitstream Charter","Iowan Old Style",Georgia,serif}
+h1{font-size:1.9rem;line-height:1.2;font-weight:600;margin:0 0 .4rem}
+h2{font-size:1.25rem;font-weight:600;margin:2.8rem 0 .5rem;padding-top:.9rem;border-top:1px solid var(--line)}
+p{margin:.6rem 0;max-width:44rem}
+.scroll{overflow-x:auto;margin:1rem 0 .3rem}
+table{border-collapse:collapse;font:.84rem/1.4 ui-sans-serif,system-ui,sans-serif;font-variant-numeric:tabular-nums}
+caption{text-align:left;font-weight:600;padding:.2rem 0 .5rem}
+th,td{padding:.28rem .7rem .28rem 0;text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}
+th{color:var(--soft);font-weight:500;border-bottom:1px solid var(--line)}
+tbody tr+tr td{border-top:1px solid var(--shade)}
+.note,figcaption{color:var(--soft);font-size:.86rem;line-height:1.45;max-width:44rem}
+figure{margin:1.4rem 0}
+figure svg,figure img{display:block;max-width:100%;height:auto;margin-bottom:.5rem}
+img{image-rendering:pixelated}
+pre{background:var(--shade);padding:.7rem .9rem;overflow-x:auto;font:.8rem/1.45 ui-monospace,monospace;border-radius:4px}
+)";
+
+}  // namespace
+
+std::string escape_html(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string base64(const std::string& bytes) {
+  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  const auto byte = [&](size_t i) {
+    return i < bytes.size() ? uint32_t{static_cast<uint8_t>(bytes[i])} : 0u;
+  };
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const uint32_t group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    out += digits[group >> 18];
+    out += digits[group >> 12 & 63];
+    out += i + 1 < bytes.size() ? digits[group >> 6 & 63] : '=';
+    out += i + 2 < bytes.size() ? digits[group & 63] : '=';
+  }
+  return out;
+}
+
+void HtmlPage::heading(const std::string& text) { body_ += "<h2>" + escape_html(text) + "</h2>\n"; }
+
+void HtmlPage::paragraph(const std::string& text) { body_ += "<p>" + escape_html(text) + "</p>\n"; }
+
+void HtmlPage::preformatted(const std::string& text) { body_ += "<pre>" + escape_html(text) + "</pre>\n"; }
+
+void HtmlPage::table(const Table& table) {
+  body_ += "<div class=\"scroll\"><table><caption>" + escape_html(table.title) + "</caption><thead><tr>";
+  for (const auto& column : table.columns) body_ += "<th>" + escape_html(column) + "</th>";
+  body_ += "</tr></thead><tbody>\n";
+  for (const auto& row : table.rows) {
+    body_ += "<tr>";
+    for (const auto& cell : row) body_ += "<td>" + escape_html(cell) + "</td>";
+    body_ += "</tr>\n";
+  }
+  body_ += "</tbody></table></div>\n";
+  if (!table.note.empty()) body_ += "<p class=\"note\">" + escape_html(table.note) + "</p>\n";
+}
+
+void HtmlPage::drawing(const std::string& svg, const std::string& caption) {
+  if (svg.empty()) return;
+  body_ += "<figure>" + svg + "<figcaption>" + escape_html(caption) + "</figcaption></figure>\n";
+}
+
+void HtmlPage::picture(const std::string& png, const std::string& caption) {
+  body_ += fmt::format(
+      "<figure><img alt=\"{0}\" src=\"data:image/png;base64,{1}\"><figcaption>{0}</figcaption></figure>\n",
+      escape_html(caption), base64(png));
+}
+
+std::string HtmlPage::html() const {
+  return fmt::format(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+      "<title>{0}</title>\n<style>{1}</style></head>\n<body>\n<h1>{0}</h1>\n{2}</body></html>\n",
+      escape_html(title_), style, body_);
+}
+
+}  // namespace hashgrad::report

@@ -1,0 +1,35 @@
+// A report in one HTML file that opens without a network.
+#pragma once
+
+#include <string>
+
+#include "experiments/report/table.h"
+
+namespace hashgrad::report {
+
+/// Collects sections and writes them as one page: pictures as data URIs, drawings inline, one style sheet for
+/// screens of any width, light and dark. Text given is escaped.
+class HtmlPage {
+ public:
+  explicit HtmlPage(std::string title) : title_(std::move(title)) {}
+
+  void heading(const std::string& text);
+  void paragraph(const std::string& text);
+  /// Text set as it is: a command, a list of settings.
+  void preformatted(const std::string& text);
+  void table(const Table& table);
+  /// An SVG element as draw_plot() returns it; nothing when empty.
+  void drawing(const std::string& svg, const std::string& caption);
+  /// PNG bytes.
+  void picture(const std::string& png, const std::string& caption);
+
+  std::string html() const;
+
+ private:
+  std::string title_, body_;
+};
+
+std::string escape_html(const std::string& text);
+std::string base64(const std::string& bytes);
+
+}  // namespace hashgrad::report

@@ -1,0 +1,116 @@
+#include "experiments/report/table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace hashgrad::report {
+namespace {
+
+bool is_number(const std::string& text) {
+  if (text.empty()) return false;
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return *end == '\0' && std::isfinite(value);
+}
+
+/// Numbers, and cells that stand for a missing one, are set to the right.
+bool set_right(const std::string& cell) {
+  return cell == "-" || is_number(cell) || is_number(cell.substr(0, cell.find(' ')));
+}
+
+std::vector<size_t> widths(const Table& table) {
+  std::vector<size_t> width;
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    size_t w = table.columns[c].size();
+    for (const auto& row : table.rows) w = std::max(w, row[c].size());
+    width.push_back(w);
+  }
+  return width;
+}
+
+std::string csv_cell(const std::string& cell) {
+  if (cell.find_first_of(",\"\n\r") == std::string::npos) return cell;
+  std::string quoted = "\"";
+  for (char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+void Table::add(std::vector<std::string> row) {
+  check(row.size() == columns.size(), "table {}: a row of {} cells, expected {}", name, row.size(),
+        columns.size());
+  rows.push_back(std::move(row));
+}
+
+std::string to_text(const Table& table) {
+  const std::vector<size_t> width = widths(table);
+  std::string text = table.title + "\n";
+  const auto line = [&](const std::vector<std::string>& cells, bool header) {
+    for (size_t c = 0; c < cells.size(); ++c) {
+      const bool right = c > 0 && (header || set_right(cells[c]));
+      text +=
+          right ? fmt::format("  {:>{}}", cells[c], width[c]) : fmt::format("  {:<{}}", cells[c], width[c]);
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    text += "\n";
+  };
+  line(table.columns, true);
+  for (const auto& row : table.rows) line(row, false);
+  if (!table.note.empty()) text += "  " + table.note + "\n";
+  return text;
+}
+
+std::string to_csv(const Table& table) {
+  std::string text;
+  const auto line = [&](const std::vector<std::string>& cells) {
+    for (size_t c = 0; c < cells.size(); ++c) text += (c ? "," : "") + csv_cell(cells[c]);
+    text += "\n";
+  };
+  line(table.columns);
+  for (const auto& row : table.rows) line(row);
+  return text;
+}
+
+std::string to_markdown(const Table& table) {
+  std::string text = fmt::format("### {}\n\n|", table.title);
+  for (const auto& column : table.columns) text += " " + column + " |";
+  text += "\n|";
+  for (size_t c = 0; c < table.columns.size(); ++c) text += c ? " ---: |" : " --- |";
+  text += "\n";
+  for (const auto& row : table.rows) {
+    text += "|";
+    for (const auto& cell : row) text += " " + cell + " |";
+    text += "\n";
+  }
+  if (!table.note.empty()) text += "\n" + table.note + "\n";
+  return text;
+}
+
+nlohmann::ordered_json to_json(const Table& table) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const auto& row : table.rows) {
+    nlohmann::ordered_json object;
+    for (size_t c = 0; c < row.size(); ++c) {
+      if (is_number(row[c]))
+        object[table.columns[c]] = std::strtod(row[c].c_str(), nullptr);
+      else
+        object[table.columns[c]] = row[c];
+    }
+    rows.push_back(std::move(object));
+  }
+  return {{"title", table.title}, {"note", table.note}, {"rows", std::move(rows)}};
+}
+
+std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.2f}", 100 * share); }
+
+std::string percent(double share, double low, double high) {
+  return fmt::format("{:.2f} [{:.1f}, {:.1f}]", 100 * share, 100 * low, 100 * high);
+}
+
+}  // namespace hashgrad::report
