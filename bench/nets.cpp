@@ -1,0 +1,120 @@
+// One piece of work of a whole network, repeated on request: the Hashgrad side of bench/compare_pytorch.py.
+//
+//   bench_nets NET TASK BATCH THREADS
+//
+// Prints its name, then answers each line of standard input with the milliseconds of one repetition and the
+// peak resident memory (MiB) above what the process held before the work was set up.
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <string>
+
+#include "attacks/fgsm.h"
+#include "attacks/pgd.h"
+#include "autograd/ops/hashed.h"
+#include "autograd/ops/loss.h"
+#include "autograd/ops/reduce.h"
+#include "core/parallel.h"
+#include "core/random.h"
+#include "cpu/kernels.h"
+#include "nn/model.h"
+#include "nn/optim.h"
+
+namespace hashgrad {
+namespace {
+
+double resident_mib(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(field)) return std::stod(line.substr(field.size() + 1)) / 1024;
+  return 0;
+}
+
+Tensor uniform(const Shape& shape, uint64_t sample, float low = 0, float high = 1) {
+  Tensor t = Tensor::empty(shape);
+  Random random(1, Stream::test, sample);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = low + (high - low) * random.uniform();
+  return t;
+}
+
+Tensor labels(int64_t n) {
+  Tensor t = Tensor::empty({n}, DType::int64);
+  Random random(1, Stream::test, 99);
+  for (int64_t i = 0; i < n; ++i) t.data<int64_t>()[i] = random.below(10);
+  return t;
+}
+
+/// The hashed layer 6272 -> 512 alone: forward, or forward and the gradients of input, buckets and bias.
+std::function<void()> hashed_work(int64_t divide, const std::string& task, int64_t batch) {
+  const int64_t in = 6272, out = 512, buckets = in * out / divide;
+  const auto v = std::make_shared<const cpu::HashedMatrix>(cpu::HashedMatrix::linear({1, buckets}, out, in));
+  const Tensor w = uniform({buckets}, 1, -0.01f, 0.01f), bias = Tensor::zeros({out});  // [K], [out]
+  const Tensor x = uniform({batch, in}, 2), dy = uniform({1, batch, out}, 3, -1, 1);   // [B,in], [1,B,out]
+  if (task == "forward") return [=] { hashed_linear(x, w, bias, v); };
+  check(task == "train", "bench_nets: a hashed layer has no task '{}' (accepted: forward, train)", task);
+  return [=] {
+    const std::vector<Variable> leaves{Variable::leaf(x), Variable::leaf(w), Variable::leaf(bias)};
+    vjp(hashed_linear(leaves[0], leaves[1], leaves[2], v), leaves, dy);
+  };
+}
+
+std::function<void()> network_work(const std::string& net, const std::string& task, int64_t batch) {
+  check(net == "a2" || net == "b2", "bench_nets: no net '{}' (accepted: a2, b2, hashed8, hashed64)", net);
+  const auto model = std::make_shared<Model>(net == "a2" ? "liu2018-mnist" : "liu2021-mnist");
+  const Tensor x = uniform({batch, 1, 28, 28}, 1), y = labels(batch);
+  if (task == "forward") return [=] { model->logits(x); };
+  if (task == "train") {
+    const auto sgd = std::make_shared<Optimizer>(model->parameters(), OptimizerOptions{});
+    return [=] {
+      Pass pass;
+      pass.training = true;
+      model->zero_grad();
+      mean(cross_entropy(model->logits(Variable(x), pass), y)).backward();
+      sgd->step(1e-3);
+    };
+  }
+  const AttackInput input{x, y, {}, {}};
+  if (task == "fgsm")
+    return [=] { step(x, 0.1, steepest(input_gradient(*model, x, y, "ce", batch), Norm::linf)); };
+  if (task == "pgd10") {
+    Pgd::Options options;
+    options.eps = 0.1;
+    options.step = 0.02;
+    options.iters = 10;
+    options.random_start = false;
+    options.early_stop = false;
+    return [=] { Pgd(options).run(*model, input, batch); };
+  }
+  check(task == "jacobian", "bench_nets: no task '{}' (accepted: forward, train, fgsm, pgd10, jacobian)",
+        task);
+  return [=] { jacobian(*model, x, Outputs::logits, batch); };
+}
+
+int run(int argc, char** argv) {
+  check(argc == 5, "usage: bench_nets NET TASK BATCH THREADS");
+  const std::string net = argv[1], task = argv[2];
+  const int64_t batch = std::stoll(argv[3]);
+  set_threads(std::stoi(argv[4]));
+  const double idle = resident_mib("VmRSS");
+  const std::function<void()> work = net.starts_with("hashed")
+                                         ? hashed_work(std::stoll(net.substr(6)), task, batch)
+                                         : network_work(net, task, batch);
+  std::cout << "Hashgrad (" << cpu::isa_name(cpu::isa()) << ")" << std::endl;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
+    std::cout << elapsed.count() << ' ' << resident_mib("VmHWM") - idle << std::endl;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace hashgrad
+
+int main(int argc, char** argv) try { return hashgrad::run(argc, argv); } catch (const std::exception& e) {
+  std::cerr << "bench_nets: " << e.what() << '\n';
+  return 1;
+}

@@ -1,0 +1,153 @@
+// Growing a perturbation until the prediction changes, and counting what came of it.
+#include <cmath>
+#include <doctest/doctest.h>
+
+#include "attacks/grow.h"
+#include "attacks/statistics.h"
+#include "tests/attack_models.h"
+
+using namespace hashgrad;
+using namespace hashgrad::testing;
+
+namespace {
+
+/// z_0 - z_1 = 2 x_0 - 3 x_1.
+Model two_classes() { return linear_model({1, -2, 0, -1, 1, 0}, {0, 0}); }
+
+}  // namespace
+
+TEST_CASE("hfgsm grows eps along one gradient: each row's first change by hand") {
+  // Along (-1, 1, 0) the lead of class 0 falls by 5 eps: rows lead by 0.25 and 1.75; the third is class 1 by
+  // 0.75, whose lead falls along (1, -1, 0).
+  const Tensor x = Tensor::of<double>({0.5, 0.25, 0, 1, 0.0625, 0, 0.75, 0.75, 1}, {3, 1, 1, 3});
+  const Growth g = grow_fgsm(two_classes(), x, "ce", {.budgets = {0, 0.0625, 0.125, 0.25, 0.5}});
+  CHECK(g.clean == std::vector<int64_t>{0, 0, 1});
+  CHECK(g.first_change(0) == 1);
+  CHECK(g.first_change(1) == 4);
+  CHECK(g.first_change(2) == 3);
+  CHECK(g.cumulative(0) == 0);
+  CHECK(g.cumulative(1) == 1);
+  CHECK(g.cumulative(3) == 2);
+  CHECK(g.cumulative(4) == 3);
+  CHECK(g.fixed(4) == 3);
+  CHECK(g.status == std::vector<Status>(3, Status::ok));
+}
+
+TEST_CASE(
+    "cumulative success never falls, is at least that of the fixed budget, and needs no later budgets") {
+  const Model model = small_net(DType::float64);
+  const Tensor x = images(33, model.input_shape(), DType::float64);
+  const GrowOptions all{.budgets = {0.05, 0.1, 0.2, 0.4, 0.8}, .batch = 7};
+  GrowOptions lean = all;
+  lean.fixed = false;
+  const GrowOptions features{.budgets = {1, 2, 4, 8, 16, 30}};
+  for (const Growth& g : {grow_fgsm(model, x, "ce", all), grow_jsma(model, x, Outputs::probs, features)})
+    for (size_t b = 0; b < g.budgets.size(); ++b) {
+      CHECK(g.cumulative(b) >= g.fixed(b));
+      CHECK((b == 0 || g.cumulative(b) >= g.cumulative(b - 1)));
+    }
+  const Growth full = grow_fgsm(model, x, "ce", all), cut = grow_fgsm(model, x, "ce", lean);
+  for (int64_t i = 0; i < 33; ++i) CHECK(full.first_change(i) == cut.first_change(i));
+  CHECK(full.cumulative(4) > 0);
+}
+
+TEST_CASE("hjsma sets the most salient features to 1, best first, and stops when none is left") {
+  // Clean class 0; the runner-up is class 2, for which features 1 (3 * 1) and 0 (1 * 1) have saliency.
+  const Model model = linear_model({-1, 0, 2, -2, 0, -1, 0, -3, 1, 3, 2, -1}, {2.5, -1, 0});
+  const Tensor x = Tensor::zeros({1, 1, 1, 4}, DType::float64);
+  CHECK(jsma_images(model, x, Outputs::logits, 1).to_vector<double>() == std::vector<double>{0, 1, 0, 0});
+  CHECK(jsma_images(model, x, Outputs::logits, 4).to_vector<double>() == std::vector<double>{1, 1, 0, 0});
+  const Growth g = grow_jsma(model, x, Outputs::logits, {.budgets = {1, 2, 3}});
+  CHECK(g.predictions == std::vector<int64_t>{2, 2, 2});
+  CHECK(g.first_change(0) == 0);
+  const Model firm = linear_model({-1, 0, 2, -2, 0, -1, 0, -3, 1, 3, 2, -1}, {50, -1, 0});
+  const Growth none = grow_jsma(firm, x, Outputs::logits, {.budgets = {1, 2, 3}});
+  CHECK(none.predictions == std::vector<int64_t>{0, 0, 0});
+  CHECK(none.status == std::vector<Status>{Status::no_pair});
+}
+
+TEST_CASE("a feature that is white already is not counted as perturbed") {
+  const Model model = linear_model({-1, 0, 2, -2, 0, -1, 0, -3, 1, 3, 2, -1}, {50, -1, 0});
+  const Tensor x = Tensor::of<double>({0, 1, 0, 0}, {1, 1, 1, 4});
+  CHECK(jsma_images(model, x, Outputs::logits, 1).to_vector<double>() == std::vector<double>{1, 1, 0, 0});
+}
+
+TEST_CASE("a saturated model has zero gradients in float32, counted, and nothing moves") {
+  const Model model = linear_model({1, -2, 0, -1, 1, 0}, {300, 0}, DType::float32);
+  const Tensor x = images(5, model.input_shape());
+  const Growth g = grow_fgsm(model, x, "ce", {.budgets = {0.1, 0.5}});
+  CHECK(g.zero_gradient == std::vector<bool>(5, true));
+  CHECK(g.status == std::vector<Status>(5, Status::zero_grad));
+  CHECK(g.cumulative(1) == 0);
+  CHECK(identical(fgsm_images(model, x, "ce", 0.5), x));
+  const Growth exact = grow_fgsm(model, x, "ce-exact", {.budgets = {0.1, 0.5}});
+  CHECK(exact.zero_gradient == std::vector<bool>(5, false));
+  CHECK_FALSE(identical(fgsm_images(model, x, "ce-exact", 0.5), x));
+}
+
+TEST_CASE("budgets that make no sense are refused") {
+  const Model model = two_classes();
+  const Tensor x = images(1, model.input_shape(), DType::float64);
+  const auto fgsm = [&](const std::vector<double>& b) {
+    return error_of([&] { grow_fgsm(model, x, "ce", {.budgets = b}); });
+  };
+  CHECK(fgsm({}) == "grow: no budgets");
+  for (const auto& bad : std::vector<std::vector<double>>{{-0.1}, {0.2, 0.1}, {0.1, 0.1}, {1.5}, {NAN}})
+    CHECK(fgsm(bad).find("grow: budget") == 0);
+  CHECK(error_of([&] {
+          grow_jsma(model, x, Outputs::probs, {.budgets = {0}});
+        }).find("grow: budget 0 features") == 0);
+  CHECK(error_of([&] {
+          grow_jsma(model, x, Outputs::probs, {.budgets = {4}});
+        }).find("grow: budget 4 features") == 0);
+}
+
+TEST_CASE("wilson intervals have the published values") {
+  const auto close = [](Interval i, double low, double high) {
+    CHECK(i.low == doctest::Approx(low).epsilon(1e-4));
+    CHECK(i.high == doctest::Approx(high).epsilon(1e-4));
+  };
+  close(wilson(81, 263), 0.2553, 0.3662);  // Newcombe, Statistics in Medicine 1998, table I
+  close(wilson(15, 148), 0.0624, 0.1605);
+  close(wilson(0, 20), 0, 0.1611);
+  close(wilson(1, 29), 0.0061, 0.1718);
+  CHECK(wilson(20, 20).high == 1);
+  CHECK(wilson(0, 0).low == 0);
+  CHECK(wilson(0, 0).high == 1);
+  CHECK(error_of([] { wilson(3, 2); }) == "wilson: 3 hits in 2 trials");
+}
+
+TEST_CASE("the three ways to count success differ as they should") {
+  const SuccessRates r = success_rates({0, 0, 0, 0, 0}, {0, 0, 0, 1, 1}, {1, 0, 2, 1, 0});
+  CHECK(r.wrong.hits == 3);
+  CHECK(r.wrong.trials == 5);
+  CHECK(r.broken.hits == 2);
+  CHECK(r.broken.trials == 3);
+  CHECK(r.changed.hits == 3);
+  CHECK(r.changed.trials == 5);
+  CHECK(r.clean_wrong.value() == doctest::Approx(0.4));
+  CHECK(error_of([] { success_rates({0}, {0, 1}, {0}); }).find("success_rates: 1 labels") == 0);
+}
+
+TEST_CASE("the gradient histogram keeps zeros, underflow and every decade apart") {
+  const double inf = INFINITY;
+  const Tensor g =
+      Tensor::of<double>({0, 0, 1e-3, -1e-3, 3e-50, 0, 1e-45, 1e-45, 2, 3, inf, 1, 1e9, 1e9}, {7, 1, 1, 2});
+  const GradientHistogram h = gradient_histogram(g);
+  CHECK(h.images == 7);
+  CHECK(h.zeros == 1);
+  CHECK(h.below == 1);
+  CHECK(h.not_finite == 1);
+  const auto at = [&](int decade) {
+    return h.counts[static_cast<size_t>(decade - GradientHistogram::first_decade)];
+  };
+  CHECK(at(-3) == 1);
+  CHECK(at(-45) == 1);
+  CHECK(at(0) == 1);
+  CHECK(at(GradientHistogram::last_decade) == 1);
+  CHECK(h.between(1e-10, 1e1).hits == 2);
+  CHECK(h.between(1e-10, 1e1).trials == 7);
+  CHECK(h.zero_share().hits == 1);
+  const Tensor denormal = Tensor::of<float>({1.4e-45F, 0}, {1, 1, 1, 2});
+  CHECK(gradient_histogram(denormal).below == 1);  // the mean is 0.7e-45; float32 zeros are zeros only
+}

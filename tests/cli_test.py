@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Drives the hashgrad command as its users do: every verb once, its files read back, and an interrupted training.
+
+usage: tests/cli_test.py BINARY [unittest arguments]
+"""
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BINARY = ""
+SPEC = "1x28x28 conv4k5p2 relu maxpool2 flatten fc16@1/4 relu dropout0.1 fc10"
+DATA = ["--data", "synthetic-digits"]
+
+
+def read_safetensors(path):
+    """{name: (dtype, shape, bytes)} and the metadata."""
+    with open(path, "rb") as file:
+        content = file.read()
+    length = struct.unpack("<Q", content[:8])[0]
+    header, data = json.loads(content[8:8 + length]), content[8 + length:]
+    metadata = header.pop("__metadata__", {})
+    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}, metadata
+
+
+def numbers(tensor):
+    dtype, _, content = tensor
+    code = {"F32": "f", "F64": "d", "I64": "q", "U8": "B"}[dtype]
+    return list(struct.unpack(f"<{len(content) // struct.calcsize(code)}{code}", content))
+
+
+class Command(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="cli_test.")
+        cls.model = cls.path("model.safetensors")
+        cls.run_ok("train", SPEC, *DATA, "--first", "512", "--epochs", "1", "--output", cls.model, "--json",
+                   cls.path("train.json"))
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.folder, name)
+
+    @classmethod
+    def run_ok(cls, *arguments):
+        done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, cwd=cls.folder)
+        if done.returncode != 0:
+            raise AssertionError(f"{arguments}: exit {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def json_of(self, name):
+        with open(self.path(name)) as file:
+            return json.load(file)
+
+    def tensors(self, name):
+        return read_safetensors(self.path(name))[0]
+
+    def test_help_names_every_verb_and_flag(self):
+        verbs = ["demo", "train", "evaluate", "predict", "gradient", "attack", "compress", "defend", "materialise",
+                 "info", "models"]
+        text = self.run_ok("--help")
+        for verb in verbs:
+            self.assertIn(verb, text)
+            help_text = self.run_ok(verb, "--help")
+            for flag in ["--device", "--dtype", "--seed", "--threads", "--batch", "--quiet", "--json"]:
+                self.assertIn(flag, help_text)
+
+    def test_train_leaves_model_and_log_but_no_checkpoint(self):
+        tensors, metadata = read_safetensors(self.model)
+        self.assertEqual(tensors["0.weight"][1], [4, 1, 5, 5])
+        self.assertEqual(tensors["4.weight"][1], [784 * 16 // 4])
+        self.assertEqual(metadata["spec"], SPEC)
+        self.assertFalse(os.path.exists(self.model + ".checkpoint"))
+        with open(self.model + ".csv") as file:
+            self.assertEqual(len(file.read().splitlines()), 2)
+        record = self.json_of("train.json")
+        self.assertEqual(record["epochs"], 1)
+        self.assertEqual(record["settings"]["lr"], "0.05")
+
+    def test_evaluate_writes_accuracy_with_interval_and_settings(self):
+        self.run_ok("evaluate", self.model, *DATA, "--first", "100", "--json", self.path("evaluate.json"))
+        record = self.json_of("evaluate.json")
+        self.assertEqual(record["n"], 100)
+        self.assertAlmostEqual(record["accuracy"], record["correct"] / 100)
+        self.assertLess(record["interval"][0], record["accuracy"])
+        self.assertGreater(record["interval"][1], record["accuracy"])
+        self.assertEqual(record["settings"]["first"], "100")
+        self.assertIn("evaluate", record["command"])
+
+    def test_predict_in_both_precisions_agrees(self):
+        for dtype, code in (("float32", "F32"), ("float64", "F64")):
+            self.run_ok("predict", self.model, *DATA, "--first", "17", "--dtype", dtype, "--output", self.path(dtype))
+            self.assertEqual(self.tensors(dtype)["logits"][:2], (code, [17, 10]))
+        for a, b in zip(numbers(self.tensors("float32")["logits"]), numbers(self.tensors("float64")["logits"])):
+            self.assertAlmostEqual(a, b, delta=1e-3)
+
+    def test_predict_does_not_depend_on_batch_or_threads(self):
+        for name, flags in (("a", ["--batch", "1", "--threads", "1"]), ("b", ["--batch", "64", "--threads", "2"])):
+            self.run_ok("predict", self.model, *DATA, "--first", "33", *flags, "--output", self.path(name))
+        self.assertEqual(self.tensors("a")["logits"], self.tensors("b")["logits"])
+
+    def test_gradient_and_jacobian(self):
+        self.run_ok("gradient", self.model, *DATA, "--first", "3", "--loss", "logit:2", "--jacobian", "logits",
+                    "--output", self.path("gradient"))
+        tensors = self.tensors("gradient")
+        self.assertEqual(tensors["gradient"][1], [3, 1, 28, 28])
+        self.assertEqual(tensors["jacobian"][1], [3, 10, 1, 28, 28])
+        gradient, jacobian = numbers(tensors["gradient"]), numbers(tensors["jacobian"])
+        for n in range(3):
+            row = jacobian[(n * 10 + 2) * 784:(n * 10 + 3) * 784]
+            for a, b in zip(gradient[n * 784:(n + 1) * 784], row):
+                self.assertAlmostEqual(a, b, delta=1e-6)
+
+    def test_every_attack_writes_every_tensor(self):
+        per_row = {"success": "U8", "first_success": "I64", "l0": "F64", "l1": "F64", "l2": "F64", "linf": "F64",
+                   "status": "I64", "forwards": "I64", "backwards": "I64", "y": "I64"}
+        for attack in (["fgsm", "--eps", "0.2"], ["fgm"], ["bim", "--iters", "3"], ["pgd", "--iters", "3"],
+                       ["jsma", "--rule", "single", "--on", "logits", "--gamma", "0.02"]):
+            out = self.path(attack[0])
+            self.run_ok("attack", attack[0], self.model, *attack[1:], *DATA, "--first", "17", "--batch", "5", "--quiet",
+                        "--output", out, "--json", out + ".json")
+            tensors = self.tensors(attack[0])
+            for name in ("x", "x_adv"):
+                self.assertEqual(tensors[name][:2], ("F32", [17, 1, 28, 28]))
+            for name, dtype in per_row.items():
+                self.assertEqual(tensors[name][:2], (dtype, [17]), name)
+            self.assertEqual(sum(numbers(tensors["success"])), self.json_of(attack[0] + ".json")["success"]["hits"])
+        self.assertLessEqual(max(numbers(self.tensors("fgsm")["linf"])), 0.2)
+
+    def test_targeted_attack_takes_its_targets_from_the_file_or_a_rule(self):
+        self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "5", "--target", "next", "--output", self.path("next"))
+        first = self.tensors("next")
+        self.assertEqual(numbers(first["target"]), [(y + 1) % 10 for y in numbers(first["y"])])
+        self.run_ok("attack", "fgsm", self.model, "--input", self.path("next"), "--targeted", "--output", self.path("again"))
+        self.assertEqual(self.tensors("again")["x_adv"], first["x_adv"])
+        self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"))
+        self.assertEqual(self.tensors("all")["x_adv"][1], [18, 1, 28, 28])
+
+    def test_compress_materialise_and_defend_keep_the_function_they_promise(self):
+        self.run_ok("compress", "hash", self.model, "--rate", "1/2", "--layers", "last:1", "--output", self.path("hashed"))
+        self.run_ok("materialise", self.path("hashed"), "--output", self.path("dense"))
+        self.run_ok("defend", "gi1", self.path("dense"), "--eps", "0", "--output", self.path("defended"))
+        self.assertEqual(self.tensors("hashed")["7.weight"][1], [80])
+        self.assertEqual(self.tensors("dense")["7.weight"][1], [10, 16])
+        self.assertEqual(self.tensors("dense"), self.tensors("defended"))
+        for name in ("hashed", "dense"):
+            self.run_ok("predict", self.path(name), *DATA, "--first", "5", "--output", self.path(name + "_logits"))
+        for a, b in zip(numbers(self.tensors("hashed_logits")["logits"]), numbers(self.tensors("dense_logits")["logits"])):
+            self.assertAlmostEqual(a, b, delta=1e-4)
+
+    def test_info_and_models(self):
+        self.assertIn("fc16@1/4", self.run_ok("info", self.model, "--json", self.path("info.json")))
+        self.assertEqual(self.json_of("info.json")["layers"][0]["token"], "conv4k5p2")
+        self.assertIn("liu2018-mnist", self.run_ok("models"))
+
+    def test_interrupted_training_resumes_to_the_same_bits(self):
+        def train(name, *more):
+            return [BINARY, "train", SPEC, *DATA, "--first", "800", "--epochs", "3", "--batch", "16", "--output",
+                    self.path(name), *more]
+
+        process = subprocess.Popen(train("broken", "--checkpoint-steps", "5"), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        checkpoint = self.path("broken.checkpoint")
+        for _ in range(600):
+            if os.path.exists(checkpoint) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate()[1]
+        self.assertEqual(process.returncode, 130, stderr)
+        self.assertIn("--resume", stderr)
+        self.assertFalse(os.path.exists(self.path("broken")))
+        self.run_ok(*train("broken", "--checkpoint-steps", "5", "--resume", checkpoint, "--quiet")[1:])
+        self.run_ok(*train("whole", "--checkpoint-steps", "5", "--quiet")[1:])
+        self.assertEqual(self.tensors("broken"), self.tensors("whole"))
+
+    def test_demo_writes_its_report(self):
+        out = self.run_ok("demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked",
+                          "3", "--inhibited", "3", "--quiet", "--output", self.path("demo"))
+        self.assertIn("zero gradients", out)
+        names = set(os.listdir(self.path("demo")))
+        for name in ("report.html", "results.json", "results.md", "f3_accuracy.csv", "f4_hfgsm.csv", "f5_hjsma.csv",
+                     "f10a_inhibition.csv", "uncompressed.safetensors", "hashnet-1-64.safetensors", "f4_hfgsm.gp"):
+            self.assertIn(name, names)
+        with open(self.path("demo/report.html")) as file:
+            page = file.read()
+        self.assertNotIn("http://", page.replace("http://www.w3.org", ""))
+        self.assertIn("data:image/png;base64,", page)
+
+    def test_closed_pipe_ends_quietly(self):
+        process = subprocess.Popen([BINARY, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        process.wait()
+
+    def test_bad_input_gets_one_line_and_leaves_nothing(self):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "bad_input")
+        done = subprocess.run([sys.executable, script, "--binary", BINARY], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    BINARY = os.path.abspath(sys.argv.pop(1))
+    unittest.main()

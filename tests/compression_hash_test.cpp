@@ -1,0 +1,128 @@
+#include <cmath>
+#include <doctest/doctest.h>
+
+#include "compression/hash.h"
+#include "nn/model_file.h"
+#include "tests/attack_models.h"
+
+using namespace hashgrad;
+using namespace hashgrad::testing;
+
+namespace {
+
+double squared_error(const Tensor& a, const Tensor& b) {
+  const std::vector<double> x = a.to(DType::float64).to_vector<double>(),
+                            y = b.to(DType::float64).to_vector<double>();
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) sum += (x[i] - y[i]) * (x[i] - y[i]);
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("the chosen layers are hashed, the rest is copied") {
+  const Model dense = small_net();
+  const Model last = compress_hash(dense, {.rate = 0.25, .layers = "last:2"});
+  CHECK(to_string(last.spec()) == "1x6x6 conv4k3p1 relu maxpool2 flatten fc17@1/4 relu fc5@1/4");
+  CHECK(identical(last.state().at("0.weight"), dense.state().at("0.weight")));
+  CHECK(identical(last.state().at("4.bias"), dense.state().at("4.bias")));
+  CHECK(last.state().at("4.weight").shape() == Shape{153});  // 17 * 36 / 4
+  CHECK(last.state().at("6.weight").shape() == Shape{22});   // ceil(5 * 17 / 4)
+  const Model all = compress_hash(dense, {.rate = 1.0 / 8, .hash = {.seed = 3}});
+  CHECK(all.spec().layers[0].hashed());
+  CHECK(all.hash().seed == 3);
+}
+
+TEST_CASE("a dense twin computes what the hashed model computes") {
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const HashMode mode : {HashMode::full, HashMode::xxhash})
+      for (const bool bias : {false, true}) {
+        const Model hashed =
+            compress_hash(small_net(dtype),
+                          {.rate = 0.25, .hash = {.mode = mode, .seed = xxhash_default_seed, .bias = bias}});
+        const Model twin = materialise(hashed);
+        CHECK(to_string(twin.spec()) == to_string(small_net().spec()));
+        const Tensor x = images(17, hashed.input_shape(), dtype);
+        const std::vector<double> a = hashed.logits(x).to(DType::float64).to_vector<double>();
+        const std::vector<double> b = twin.logits(x).to(DType::float64).to_vector<double>();
+        for (size_t i = 0; i < a.size(); ++i) CHECK(a[i] == doctest::Approx(b[i]).epsilon(1e-5).scale(1));
+      }
+}
+
+TEST_CASE("projected bucket values are the best: any change is further from the dense weights") {
+  const Model dense = small_net(DType::float64);
+  const Model hashed = compress_hash(dense, {.rate = 0.25, .layers = "last:1"});
+  const Tensor target = dense.state().at("6.weight");
+  const double best = squared_error(materialise(hashed).state().at("6.weight"), target);
+  for (int64_t b = 0; b < 22; ++b)
+    for (const double change : {-1e-3, 1e-3}) {
+      Model moved = hashed.clone();
+      moved.parameter("6.weight").value().data<double>()[b] += change;
+      const double error = squared_error(materialise(moved).state().at("6.weight"), target);
+      CHECK(error >= best);
+    }
+  CHECK(best > 0);
+}
+
+TEST_CASE("hashing what a hashed model holds gives the same bucket values back") {
+  const Model hashed = small_net(DType::float64, "@1/4");
+  const Model again = compress_hash(materialise(hashed), {.rate = 0.25, .layers = "last:2"});
+  const std::vector<double> a = hashed.state().at("4.weight").to_vector<double>();
+  const std::vector<double> b = again.state().at("4.weight").to_vector<double>();
+  int64_t used = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (b[i] == 0) continue;  // an empty bucket: no virtual weight shows its value
+    ++used;
+    CHECK(a[i] == doctest::Approx(b[i]).epsilon(1e-12));
+  }
+  CHECK(used > 140);
+}
+
+TEST_CASE("from scratch the bucket values are an untrained layer's and depend on the seed") {
+  const Model dense = small_net();
+  const auto weights = [&](uint64_t seed) {
+    return compress_hash(
+               dense,
+               {.rate = 0.25, .layers = "last:1", .start = HashCompression::Start::scratch, .seed = seed})
+        .state()
+        .at("6.weight");
+  };
+  CHECK(identical(weights(1), weights(1)));
+  CHECK_FALSE(identical(weights(1), weights(2)));
+  for (const float w : weights(1).to_vector<float>()) CHECK(std::abs(w) <= 1 / std::sqrt(17.0));
+}
+
+TEST_CASE("sizes count virtual and real parameters") {
+  const SizeReport dense = size_report(small_net());
+  CHECK(dense.virtual_parameters == dense.real_parameters);
+  CHECK(dense.real_parameters == 4 * 9 + 4 + 36 * 17 + 17 + 17 * 5 + 5);
+  CHECK(dense.bytes == 4 * dense.real_parameters);
+  const SizeReport hashed = size_report(compress_hash(small_net(), {.rate = 0.25, .layers = "last:2"}));
+  CHECK(hashed.virtual_parameters == dense.real_parameters);
+  CHECK(hashed.real_parameters == 4 * 9 + 4 + 153 + 17 + 22 + 5);
+  CHECK(hashed.layers[2].name == "4.weight");
+  CHECK(hashed.layers[2].virtual_parameters == 612);
+  CHECK(hashed.layers[2].real_parameters == 153);
+}
+
+TEST_CASE("a compressed model goes through a file with its hash options") {
+  const Model hashed = compress_hash(small_net(), {.rate = 0.25, .hash = {.seed = 77, .bias = true}});
+  const Model back = model_from_archive(archive_of(hashed), "memory");
+  const Tensor x = images(3, hashed.input_shape());
+  CHECK(identical(back.logits(x), hashed.logits(x)));
+}
+
+TEST_CASE("compress hash refuses what it cannot do") {
+  const Model dense = small_net(), hashed = small_net(DType::float32, "@1/4");
+  for (const double rate : {0.0, -1.0, 1.5, double{NAN}})
+    CHECK(error_of([&] { compress_hash(dense, {.rate = rate}); }).find("compress hash: rate ") == 0);
+  CHECK(error_of([&] {
+          compress_hash(dense, {.layers = "last:9"});
+        }).find("compress hash: layers 'last:9'") == 0);
+  CHECK(error_of([&] {
+          compress_hash(hashed, {});
+        }).find("compress hash: layer 4 (fc17@1/4) is hashed already") == 0);
+  CHECK(error_of([&] {
+          compress_hash(hashed, {.layers = "last:1", .hash = {.seed = 5}});
+        }).find("another hash seed") != std::string::npos);
+}

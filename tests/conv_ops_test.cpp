@@ -1,0 +1,195 @@
+#include "autograd/ops/batch_norm.h"
+#include "autograd/ops/conv2d.h"
+#include "autograd/ops/pointwise.h"
+#include "autograd/ops/pool2d.h"
+#include "tests/ops_testing.h"
+
+using namespace hashgrad;
+using namespace hashgrad::testing;
+
+namespace {
+
+constexpr Conv2dOptions fused(int64_t stride, int64_t padding, bool max_pool2) {
+  return {stride, padding, Activation::relu, max_pool2};
+}
+
+struct Case {
+  Shape x, weight;
+  int64_t stride, padding;
+};
+const Case cases[] = {{{3, 1, 9, 8}, {17, 1, 5, 5}, 1, 2},
+                      {{2, 3, 7, 6}, {5, 3, 3, 3}, 1, 1},
+                      {{1, 3, 12, 13}, {4, 3, 3, 3}, 2, 1},
+                      {{5, 2, 4, 4}, {33, 2, 1, 1}, 1, 0},
+                      {{0, 2, 6, 6}, {3, 2, 3, 3}, 1, 0}};
+
+/// Values and all gradients of y = f(x, weight, bias) for a fixed cotangent.
+template <class F>
+std::vector<Tensor> value_and_gradients(const F& f, const Case& c, DType dtype) {
+  const std::vector<Variable> in{Variable::leaf(random_tensor(c.x, 1, dtype)),
+                                 Variable::leaf(random_tensor(c.weight, 2, dtype)),
+                                 Variable::leaf(random_tensor({c.weight[0]}, 3, dtype))};
+  const Variable y = f(in[0], in[1], in[2]);
+  std::vector<Tensor> results = vjp(y, in, random_tensor(y.shape().with(0, 3), 4, dtype));
+  results.push_back(y.value());
+  return results;
+}
+
+template <class F, class G>
+void check_same_bits(const F& f, const G& g, const Case& c) {
+  for (DType dtype : {DType::float32, DType::float64}) {
+    const auto a = value_and_gradients(f, c, dtype), b = value_and_gradients(g, c, dtype);
+    for (size_t i = 0; i < a.size(); ++i) {
+      CAPTURE(i);
+      CHECK(identical(a[i], b[i]));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("conv2d fused with ReLU is ReLU of conv2d, bit for bit, backward too") {
+  for (const Case& c : cases) {
+    CAPTURE(to_string(c.x));
+    check_same_bits(
+        [&](auto& x, auto& w, auto& b) { return conv2d(x, w, b, fused(c.stride, c.padding, false)); },
+        [&](auto& x, auto& w, auto& b) {
+          return relu(conv2d(x, w, b, {c.stride, c.padding}));
+        },
+        c);
+  }
+}
+
+TEST_CASE("conv2d fused with ReLU and pooling is the three ops, bit for bit, backward too") {
+  for (const Case& c : cases) {
+    CAPTURE(to_string(c.x));
+    check_same_bits(
+        [&](auto& x, auto& w, auto& b) { return conv2d(x, w, b, fused(c.stride, c.padding, true)); },
+        [&](auto& x, auto& w, auto& b) {
+          return max_pool2d(relu(conv2d(x, w, b, {c.stride, c.padding})), {2, 2});
+        },
+        c);
+  }
+}
+
+TEST_CASE("an image's convolution and pooling do not depend on its batch") {
+  const Tensor x = random_tensor({7, 3, 9, 9}, 5), w = random_tensor({17, 3, 3, 3}, 6),
+               b = random_tensor({17}, 7);
+  const Variable weight(w), bias(b);
+  check_rows_stand_alone([&](const Variable& v) { return conv2d(v, weight, bias, {1, 1}); }, x);
+  check_rows_stand_alone([&](const Variable& v) { return conv2d(v, weight, bias, fused(2, 0, false)); }, x);
+  check_rows_stand_alone([&](const Variable& v) { return conv2d(v, weight, bias, fused(1, 1, true)); }, x);
+  check_rows_stand_alone([](const Variable& v) { return max_pool2d(v, {3, 2, 1}); }, x);
+  check_rows_stand_alone([](const Variable& v) { return avg_pool2d(v, {3, 2, 1}); }, x);
+  check_rows_stand_alone([](const Variable& v) { return global_avg_pool(v); }, x);
+}
+
+TEST_CASE("conv2d accepts views") {
+  const Tensor x = random_tensor({4, 5, 2, 3}, 8), w = random_tensor({3, 2, 2, 3}, 9);
+  const Tensor x_view = x.permute({3, 2, 0, 1}),
+               w_view = w.transpose(0, 3).slice(0, 1, 3);  // [3,2,4,5], [2,2,2,3]
+  CHECK(identical(conv2d(x_view, w_view), conv2d(x_view.contiguous(), w_view.contiguous())));
+}
+
+TEST_CASE("conv2d saves and computes what its gradients need, nothing else") {
+  const Tensor x = random_tensor({2, 3, 6, 6}, 1), w = random_tensor({4, 3, 3, 3}, 2),
+               b = random_tensor({4}, 3);
+  const auto after_forward = [&](Needs needs) {
+    Conv2d op{fused(1, 1, true)};
+    op.forward(needs, x, w, b);
+    return op;
+  };
+  const Conv2d nothing = after_forward(0b000), attack = after_forward(0b001), training = after_forward(0b110);
+  CHECK(!nothing.output.defined());
+  CHECK(!nothing.argmax.defined());
+  CHECK(!attack.x.defined());
+  CHECK(attack.weight.defined());
+  CHECK(training.x.defined());
+  CHECK(!training.weight.defined());
+  const Tensor dy = random_tensor({2, 4, 3, 3}, 4);
+  const Gradients<3> only_input = attack.backward(0b001, dy, 1),
+                     only_parameters = training.backward(0b110, dy, 1);
+  CHECK(only_input[0].defined());
+  CHECK(!only_input[1].defined());
+  CHECK(!only_input[2].defined());
+  CHECK(!only_parameters[0].defined());
+  CHECK(only_parameters[1].defined());
+  CHECK(only_parameters[2].defined());
+  CHECK(identical(training.backward(0b100, dy, 1)[2], only_parameters[2]));
+}
+
+TEST_CASE("conv2d refuses what does not fit, and says what would") {
+  const Tensor x = Tensor::zeros({1, 3, 5, 5}), w = Tensor::zeros({2, 3, 3, 3});
+  CHECK_THROWS_WITH_AS(conv2d(Tensor::zeros({3, 5, 5}), w), "conv2d: x of shape [3,5,5], [N,C,H,W] expected",
+                       Error);
+  CHECK_THROWS_WITH_AS(conv2d(x, Tensor::zeros({2, 1, 3, 3})),
+                       "conv2d: weight of shape [2,1,3,3] for x of shape [1,3,5,5], [O,3,kh,kw] expected",
+                       Error);
+  CHECK_THROWS_AS(conv2d(x, w, Tensor::zeros({3})), Error);
+  CHECK_THROWS_AS(conv2d(x, Tensor::zeros({2, 3, 3, 3}, DType::float64)), Error);
+  CHECK_THROWS_AS(conv2d(x, Tensor::zeros({2, 3, 7, 7})), Error);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {0, 0}), Error);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {1, -1}), Error);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {1, 0, Activation::none, true}), Error);
+  CHECK_THROWS_AS(conv2d(x, Tensor::zeros({2, 3, 5, 5}), {}, fused(1, 0, true)), Error);  // 1x1 left to pool
+}
+
+TEST_CASE("max pooling sends the gradient to the first maximum, and lets NaN through") {
+  const Result ties = run(
+      [](const Variable& x) {
+        return max_pool2d(x, {2, 2});
+      },
+      Tensor::of<float>({1, 1, 0, 2, 1, 1, 2, 2}, {1, 1, 2, 4}));
+  CHECK(ties.value.to_vector<float>() == std::vector<float>{1, 2});
+  CHECK(ties.gradient.to_vector<float>() == std::vector<float>{1, 0, 0, 1, 0, 0, 0, 0});
+  const Tensor with_nan = max_pool2d(Tensor::of<float>({1, NAN, 3, 2}, {1, 1, 2, 2}), {2, 2});
+  CHECK(std::isnan(with_nan.data<float>()[0]));
+}
+
+TEST_CASE("average pooling counts padded zeros") {
+  const Tensor y = avg_pool2d(Tensor::full({1, 1, 2, 2}, 9), {3, 1, 1});
+  CHECK(y.to_vector<float>() == std::vector<float>{4, 4, 4, 4});
+  CHECK(global_avg_pool(Tensor::of<float>({1, 2, 3, 6}, {1, 1, 2, 2})).item() == 3);
+}
+
+TEST_CASE("pooling refuses windows that do not fit") {
+  const Tensor x = Tensor::zeros({1, 1, 2, 2});
+  CHECK_THROWS_AS(max_pool2d(x, {3, 1}), Error);
+  CHECK_THROWS_AS(max_pool2d(x, {2, 0}), Error);
+  CHECK_THROWS_AS(avg_pool2d(x, {2, 2, 2}), Error);
+  CHECK_THROWS_AS(global_avg_pool(Tensor::zeros({1, 1, 0, 2})), Error);
+  CHECK_THROWS_AS(max_pool2d(Tensor::zeros({2, 2}), {1, 1}), Error);
+}
+
+TEST_CASE("batch_norm in training normalises by the batch and moves the running statistics") {
+  Tensor mean = Tensor::zeros({2}, DType::float64), var = Tensor::full({2}, 1, DType::float64);
+  const Tensor x = Tensor::of<double>({1, 10, 3, 10, 5, 10, 7, 50}, {4, 2});
+  const Tensor gamma = Tensor::of<double>({2, 1}, {2}), beta = Tensor::of<double>({0.5, 0}, {2});
+  const Tensor y = batch_norm(x, gamma, beta, mean, var, {true, 0.1, 1e-5});
+  CHECK(y.data<double>()[0] == doctest::Approx(0.5 - 2 * 3 / std::sqrt(5 + 1e-5)).epsilon(1e-12));
+  CHECK(y.data<double>()[7] == doctest::Approx(30 / std::sqrt(300 + 1e-5)).epsilon(1e-12));
+  CHECK(mean.to_vector<double>()[0] == doctest::Approx(0.4));
+  CHECK(mean.to_vector<double>()[1] == doctest::Approx(2));
+  CHECK(var.to_vector<double>()[0] == doctest::Approx(0.9 + 0.1 * 20 / 3));  // unbiased
+  CHECK(var.to_vector<double>()[1] == doctest::Approx(0.9 + 0.1 * 400));
+}
+
+TEST_CASE("batch_norm in inference treats each row alone and leaves the running statistics") {
+  Tensor mean = random_tensor({3}, 1), var = Tensor::full({3}, 2);
+  const Tensor before_mean = mean.clone(), before_var = var.clone();
+  const Variable gamma(random_tensor({3}, 2)), beta(random_tensor({3}, 3));
+  check_rows_stand_alone([&](const Variable& x) { return batch_norm(x, gamma, beta, mean, var, {false}); },
+                         random_tensor({5, 3, 4, 3}, 4));
+  CHECK(identical(mean, before_mean));
+  CHECK(identical(var, before_var));
+}
+
+TEST_CASE("batch_norm refuses one value per channel in training and statistics of the wrong shape") {
+  Tensor mean = Tensor::zeros({3}), var = Tensor::full({3}, 1), undefined;
+  const Tensor one_row = Tensor::zeros({1, 3}), none;
+  CHECK_THROWS_AS(batch_norm(one_row, none, none, mean, var, {true}), Error);
+  CHECK_NOTHROW(batch_norm(one_row, none, none, mean, var, {false}));
+  CHECK_THROWS_AS(batch_norm(Tensor::zeros({2, 4}), none, none, mean, var, {false}), Error);
+  CHECK_THROWS_AS(batch_norm(one_row, Tensor::zeros({2}), none, mean, var, {false}), Error);
+  CHECK_THROWS_AS(batch_norm(one_row, none, none, undefined, undefined, {false}), Error);
+}

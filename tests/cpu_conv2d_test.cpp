@@ -1,0 +1,207 @@
+#include <string>
+
+#include "core/error.h"
+#include "cpu/conv2d.h"
+#include "tests/cpu_testing.h"
+
+namespace {
+
+using namespace hashgrad;
+using namespace hashgrad::cpu_testing;
+using cpu::Conv2dShape;
+
+int64_t image_size(const Conv2dShape& s) { return s.in_channels * s.in_pixels(); }
+int64_t output_size(const Conv2dShape& s) { return s.out_channels * s.out_pixels(); }
+int64_t pooled_size(const Conv2dShape& s) {
+  return s.out_channels * (s.out_height() / 2) * (s.out_width() / 2);
+}
+
+/// Calls visit(y index, x index, weight index) for every product of the convolution.
+template <class Visit>
+void for_each_product(const Conv2dShape& s, const Visit& visit) {
+  for (int64_t n = 0; n < s.batch; ++n)
+    for (int64_t o = 0; o < s.out_channels; ++o)
+      for (int64_t p = 0; p < s.out_pixels(); ++p)
+        for (int64_t c = 0; c < s.in_channels; ++c)
+          for (int64_t r = 0; r < s.kernel_h; ++r)
+            for (int64_t q = 0; q < s.kernel_w; ++q) {
+              const int64_t y = p / s.out_width() * s.stride + r - s.padding;
+              const int64_t x = p % s.out_width() * s.stride + q - s.padding;
+              if (y < 0 || y >= s.height || x < 0 || x >= s.width) continue;
+              visit(static_cast<size_t>((n * s.out_channels + o) * s.out_pixels() + p),
+                    static_cast<size_t>(((n * s.in_channels + c) * s.height + y) * s.width + x),
+                    static_cast<size_t>(((o * s.in_channels + c) * s.kernel_h + r) * s.kernel_w + q));
+            }
+}
+
+/// Oracle of all three directions, in double.
+struct Oracle {
+  std::vector<double> y, dx, dweight, dbias;
+};
+template <class T>
+Oracle oracle(const Conv2dShape& s, const std::vector<T>& x, const std::vector<T>& weight,
+              const std::vector<T>& bias, const std::vector<T>& dy) {
+  Oracle want{std::vector<double>(dy.size()), std::vector<double>(x.size()),
+              std::vector<double>(weight.size()), std::vector<double>(bias.size())};
+  for (size_t i = 0; i < dy.size(); ++i) {
+    const size_t channel = i / static_cast<size_t>(s.out_pixels()) % bias.size();
+    want.y[i] = bias[channel];
+    want.dbias[channel] += dy[i];
+  }
+  for_each_product(s, [&](size_t iy, size_t ix, size_t iw) {
+    want.y[iy] += static_cast<double>(x[ix]) * static_cast<double>(weight[iw]);
+    want.dx[ix] += static_cast<double>(dy[iy]) * static_cast<double>(weight[iw]);
+    want.dweight[iw] += static_cast<double>(dy[iy]) * static_cast<double>(x[ix]);
+  });
+  return want;
+}
+
+template <class T>
+struct Data {
+  std::vector<T> x, weight, bias, dy;
+  explicit Data(const Conv2dShape& s)
+      : x(random_values<T>(s.batch * image_size(s), 1)),
+        weight(random_values<T>(s.out_channels * s.depth(), 2)),
+        bias(random_values<T>(s.out_channels, 3)),
+        dy(random_values<T>(s.batch * output_size(s), 4)) {}
+};
+
+const Conv2dShape shapes[] = {
+    {1, 1, 1, 1, 1, 1, 1},         {2, 1, 5, 5, 3, 3, 3, 1, 1},    {1, 1, 28, 28, 17, 5, 5, 1, 2},
+    {9, 3, 9, 13, 7, 3, 3, 1, 1},  {2, 5, 33, 17, 13, 3, 5, 1, 2}, {3, 17, 14, 14, 33, 3, 3, 1, 1},
+    {2, 4, 11, 11, 6, 3, 3, 2, 1}, {2, 2, 12, 9, 5, 4, 2, 3, 0},   {1, 33, 7, 7, 12, 1, 1, 1, 0},
+    {2, 6, 4, 4, 5, 3, 3, 1, 3},   {1, 5, 3, 3, 4, 3, 3, 1, 0},    {2, 40, 20, 20, 3, 3, 3, 1, 1},
+    {0, 3, 8, 8, 4, 3, 3, 1, 1},   {17, 1, 6, 6, 2, 3, 3, 1, 1},   {1, 129, 5, 5, 3, 2, 2, 2, 1},
+};
+
+template <class T>
+void compare_with_oracle() {
+  for (const Conv2dShape& s : shapes) {
+    CAPTURE(std::to_string(s.in_channels) + "x" + std::to_string(s.height) + "x" + std::to_string(s.width));
+    const Data<T> d(s);
+    const Oracle want = oracle(s, d.x, d.weight, d.bias, d.dy);
+    for_each_isa([&] {
+      auto y = poisoned<T>(s.batch * output_size(s)), dx = poisoned<T>(s.batch * image_size(s));
+      auto dweight = poisoned<T>(s.out_channels * s.depth()), dbias = poisoned<T>(s.out_channels);
+      cpu::conv2d_forward(s, d.x.data(), d.weight.data(), d.bias.data(), false, y.data());
+      cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data()}, dx.data());
+      cpu::conv2d_backward_weight(s, d.x.data(), {d.dy.data()}, dweight.data(), dbias.data());
+      CHECK(distance(y, want.y) <= tolerance<T>(s.depth()));
+      CHECK(distance(dx, want.dx) <= tolerance<T>(s.out_channels * s.kernel_h * s.kernel_w));
+      CHECK(distance(dweight, want.dweight) <= tolerance<T>(s.batch * s.out_pixels()));
+      CHECK(distance(dbias, want.dbias) <= tolerance<T>(s.batch * s.out_pixels()));
+    });
+  }
+}
+
+TEST_CASE_TEMPLATE("convolution agrees with the loops of its definition in all directions", T, float,
+                   double) {
+  compare_with_oracle<T>();
+}
+
+template <class T>
+void compare_fused_with_its_parts() {
+  for (const Conv2dShape& s :
+       {Conv2dShape{3, 3, 9, 11, 7, 3, 3, 1, 1}, Conv2dShape{9, 5, 28, 28, 6, 5, 5, 1, 2},
+        Conv2dShape{2, 4, 33, 18, 3, 3, 3, 2, 1}}) {
+    const Data<T> d(s);
+    auto y = poisoned<T>(s.batch * output_size(s)), pooled = poisoned<T>(s.batch * pooled_size(s));
+    std::vector<uint8_t> argmax(pooled.size(), 99);
+    cpu::conv2d_forward(s, d.x.data(), d.weight.data(), d.bias.data(), true, y.data());
+    cpu::conv2d_relu_pool_forward(s, d.x.data(), d.weight.data(), d.bias.data(), pooled.data(),
+                                  argmax.data());
+
+    const auto dpooled = random_values<T>(static_cast<int64_t>(pooled.size()), 5);
+    std::vector<T> want(pooled.size()), dy(y.size());
+    const int64_t height = s.out_height() / 2, width = s.out_width() / 2;
+    for (size_t i = 0; i < pooled.size(); ++i) {
+      const int64_t at = static_cast<int64_t>(i), plane = at / (height * width);
+      const int64_t row = at / width % height, column = at % width;
+      size_t best = 0;
+      for (int k = 3; k >= 0; --k) {  // backwards, so that of equal ones the first is kept
+        const auto j = static_cast<size_t>(plane * s.out_pixels() + (2 * row + k / 2) * s.out_width() +
+                                           2 * column + k % 2);
+        if (k == 3 || y[j] >= y[best]) best = j;
+      }
+      want[i] = y[best];
+      dy[best] = y[best] > 0 ? dpooled[i] : T{0};
+    }
+    CHECK(same_bits(pooled, want));
+
+    auto dx = poisoned<T>(s.batch * image_size(s)), dx_plain = dx;
+    auto dw = poisoned<T>(s.out_channels * s.depth()), dw_plain = dw;
+    auto db = poisoned<T>(s.out_channels), db_plain = db;
+    const cpu::Conv2dGradient<T> fused{dpooled.data(), pooled.data(), argmax.data()};
+    cpu::conv2d_backward_input(s, d.weight.data(), fused, dx.data());
+    cpu::conv2d_backward_weight(s, d.x.data(), fused, dw.data(), db.data());
+    cpu::conv2d_backward_input(s, d.weight.data(), {dy.data()}, dx_plain.data());
+    cpu::conv2d_backward_weight(s, d.x.data(), {dy.data()}, dw_plain.data(), db_plain.data());
+    CHECK(same_bits(dx, dx_plain));
+    CHECK(same_bits(dw, dw_plain));
+    CHECK(same_bits(db, db_plain));
+
+    std::vector<T> masked = d.dy;
+    for (size_t i = 0; i < masked.size(); ++i) masked[i] = y[i] > 0 ? masked[i] : T{0};
+    cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data(), y.data()}, dx.data());
+    cpu::conv2d_backward_input(s, d.weight.data(), {masked.data()}, dx_plain.data());
+    CHECK(same_bits(dx, dx_plain));
+  }
+}
+
+TEST_CASE("convolution fused with relu and pooling has the bits of its parts") {
+  for_each_isa([] {
+    compare_fused_with_its_parts<float>();
+    compare_fused_with_its_parts<double>();
+  });
+}
+
+TEST_CASE("convolution gives the same bits for any number of threads") {
+  const Conv2dShape s{11, 3, 17, 15, 13, 3, 3, 1, 1};
+  const Data<float> d(s);
+  check_threads([&] {
+    auto y = poisoned<float>(s.batch * output_size(s));
+    cpu::conv2d_forward(s, d.x.data(), d.weight.data(), d.bias.data(), true, y.data());
+    return y;
+  });
+  check_threads([&] {
+    auto dx = poisoned<float>(s.batch * image_size(s));
+    cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data()}, dx.data());
+    return dx;
+  });
+  check_threads([&] {
+    auto dw = poisoned<float>(s.out_channels * s.depth() + s.out_channels);
+    cpu::conv2d_backward_weight(s, d.x.data(), {d.dy.data()}, dw.data(),
+                                dw.data() + s.out_channels * s.depth());
+    return dw;
+  });
+}
+
+TEST_CASE("an image's convolution does not depend on its batch mates") {
+  for (const int64_t channels : {1, 9}) {
+    const Conv2dShape all{10, channels, 19, 17, 11, 5, 5, 1, 2};
+    Conv2dShape one = all;
+    one.batch = 1;
+    const Data<float> d(all);
+    auto y = poisoned<float>(all.batch * output_size(all)), dx = poisoned<float>(all.batch * image_size(all));
+    cpu::conv2d_forward(all, d.x.data(), d.weight.data(), d.bias.data(), false, y.data());
+    cpu::conv2d_backward_input(all, d.weight.data(), {d.dy.data()}, dx.data());
+    for (const int64_t n : {0, 7, 9}) {
+      auto y_one = poisoned<float>(output_size(all)), dx_one = poisoned<float>(image_size(all));
+      cpu::conv2d_forward(one, d.x.data() + n * image_size(all), d.weight.data(), d.bias.data(), false,
+                          y_one.data());
+      cpu::conv2d_backward_input(one, d.weight.data(), {d.dy.data() + n * output_size(all)}, dx_one.data());
+      CHECK(std::memcmp(y_one.data(), y.data() + n * output_size(all), y_one.size() * sizeof(float)) == 0);
+      CHECK(std::memcmp(dx_one.data(), dx.data() + n * image_size(all), dx_one.size() * sizeof(float)) == 0);
+    }
+  }
+}
+
+TEST_CASE("a convolution that cannot be is refused with its reason") {
+  CHECK_THROWS_WITH_AS(cpu::check_conv2d({1, 3, 4, 4, 2, 5, 5, 1, 0}),
+                       "conv2d: kernel 5 x 5 does not fit the image of 4 x 4 with padding 0", Error);
+  CHECK_THROWS_AS(cpu::check_conv2d({1, 3, 4, 4, 2, 3, 3, 0, 0}), Error);
+  CHECK_THROWS_AS(cpu::check_conv2d({1, 0, 4, 4, 2, 3, 3, 1, 0}), Error);
+  CHECK_THROWS_AS(cpu::check_conv2d({-1, 1, 4, 4, 2, 3, 3, 1, 0}), Error);
+}
+
+}  // namespace

@@ -1,0 +1,150 @@
+#include "core/error.h"
+#include "cpu/gemm.h"
+#include "tests/cpu_testing.h"
+
+namespace {
+
+using namespace hashgrad;
+using namespace hashgrad::cpu_testing;
+
+struct Size {
+  int64_t m, n, k;
+};
+const Size sizes[] = {{1, 1, 1},    {3, 17, 33},  {17, 3, 1},    {33, 129, 17}, {129, 33, 129},
+                      {6, 16, 320}, {5, 40, 321}, {130, 1, 700}, {1, 130, 700}, {61, 67, 0}};
+
+template <class T>
+T element(const std::vector<T>& x, bool transposed, int64_t row, int64_t column, int64_t stride) {
+  return x[static_cast<size_t>(transposed ? column * stride + row : row * stride + column)];
+}
+
+/// A * B in double.
+template <class T>
+std::vector<double> product(bool trans_a, bool trans_b, const Size& s, const std::vector<T>& a, int64_t lda,
+                            const std::vector<T>& b, int64_t ldb) {
+  std::vector<double> c(static_cast<size_t>(s.m * s.n));
+  for (int64_t i = 0; i < s.m; ++i)
+    for (int64_t j = 0; j < s.n; ++j)
+      for (int64_t k = 0; k < s.k; ++k)
+        c[static_cast<size_t>(i * s.n + j)] += static_cast<double>(element(a, trans_a, i, k, lda)) *
+                                               static_cast<double>(element(b, trans_b, k, j, ldb));
+  return c;
+}
+
+/// All epilogues; rows of C have n + 2 elements, of which the last two must survive.
+template <class T>
+void compare_with_oracle(bool trans_a, bool trans_b, const Size& s) {
+  const int64_t lda = (trans_a ? s.m : s.k) + 3, ldb = (trans_b ? s.k : s.n) + 1, ldc = s.n + 2;
+  const auto a = random_values<T>(lda * (trans_a ? s.k : s.m), 1),
+             b = random_values<T>(ldb * (trans_b ? s.n : s.k), 2);
+  const auto row_bias = random_values<T>(s.m, 3), column_bias = random_values<T>(s.n, 4);
+  const std::vector<double> exact = product(trans_a, trans_b, s, a, lda, b, ldb);
+  for (const int mode : {0, 1, 2, 3}) {
+    const cpu::Epilogue<T> epilogue{mode & 1 ? row_bias.data() : nullptr,
+                                    mode & 1 ? nullptr : column_bias.data(), mode == 2, mode == 3};
+    const auto before = mode == 2 ? random_values<T>(s.m * ldc, 5) : poisoned<T>(s.m * ldc);
+    std::vector<double> want(before.size(), 7);
+    for (int64_t i = 0; i < s.m; ++i)
+      for (int64_t j = 0; j < s.n; ++j) {
+        double& x = want[static_cast<size_t>(i * ldc + j)];
+        x = exact[static_cast<size_t>(i * s.n + j)];
+        if (epilogue.accumulate) x += before[static_cast<size_t>(i * ldc + j)];
+        x += epilogue.row_bias ? row_bias[static_cast<size_t>(i)] : column_bias[static_cast<size_t>(j)];
+        if (epilogue.relu) x = std::max(x, 0.0);
+      }
+    for_each_isa([&] {
+      auto c = before;
+      for (int64_t i = 1; i <= s.m; ++i)
+        c[static_cast<size_t>(i * ldc - 1)] = c[static_cast<size_t>(i * ldc - 2)] = 7;
+      cpu::gemm(trans_a, trans_b, s.m, s.n, s.k, a.data(), lda, b.data(), ldb, c.data(), ldc, epilogue);
+      CHECK(distance(c, want) <= tolerance<T>(s.k));
+    });
+  }
+}
+
+TEST_CASE_TEMPLATE("matrix product agrees with the loops of its definition", T, float, double) {
+  for (const Size& s : sizes)
+    for (const bool trans_a : {false, true})
+      for (const bool trans_b : {false, true}) {
+        CAPTURE(s.m);
+        CAPTURE(s.n);
+        CAPTURE(s.k);
+        compare_with_oracle<T>(trans_a, trans_b, s);
+      }
+}
+
+TEST_CASE("matrix product gives the same bits for any number of threads") {
+  const auto a = random_values<float>(70 * 400, 1), b = random_values<float>(400 * 300, 2);
+  check_threads([&] {
+    auto c = poisoned<float>(70 * 300);
+    cpu::gemm<float>(false, false, 70, 300, 400, a.data(), 400, b.data(), 300, c.data(), 300);
+    return c;
+  });
+}
+
+TEST_CASE("a row of a matrix product does not depend on the other rows") {
+  for_each_isa([] {
+    const int64_t m = 131, n = 37, k = 650;
+    const auto a = random_values<float>(m * k, 1), b = random_values<float>(n * k, 2);
+    auto all = poisoned<float>(m * n);
+    cpu::gemm<float>(false, true, m, n, k, a.data(), k, b.data(), k, all.data(), n);
+    for (const int64_t count : {1, 3, 40}) {
+      auto some = poisoned<float>(count * n);
+      cpu::gemm<float>(false, true, count, n, k, a.data() + 80 * k, k, b.data(), k, some.data(), n);
+      CHECK(std::memcmp(some.data(), all.data() + 80 * n, some.size() * sizeof(float)) == 0);
+    }
+  });
+}
+
+TEST_CASE("an operand larger than the shared stripe is packed in parts") {
+  const int64_t m = 120, n = 130, k = 25000;  // the smaller operand takes 12 MB
+  const auto a = random_values<float>(m, 1), b = random_values<float>(n, 2);
+  // Rank one: A[i, k] = a[i], B[k, j] = b[j], made by packers, so that the product is known without a triple
+  // loop.
+  const auto pack_by = [](const std::vector<float>& values) -> cpu::Packer<float> {
+    return [&values](const cpu::PackBlock& block, float* panels) {
+      const int64_t lanes = (block.count + block.width - 1) / block.width * block.width;
+      for (int64_t i = 0; i < lanes; ++i)
+        for (int64_t d = 0; d < block.depth; ++d)
+          panels[(i / block.width * block.depth + d) * block.width + i % block.width] =
+              i < block.count ? values[static_cast<size_t>(block.first + i)] : 0.0f;
+    };
+  };
+  auto c = poisoned<float>(m * n);
+  cpu::gemm_packed<float>(m, n, k, pack_by(a), pack_by(b), c.data(), n);
+  double worst = 0;
+  for (int64_t i = 0; i < m * n; ++i) {
+    const double want = 25000.0 * static_cast<double>(a[static_cast<size_t>(i / n)]) *
+                        static_cast<double>(b[static_cast<size_t>(i % n)]);
+    worst = std::max(worst, std::abs(static_cast<double>(c[static_cast<size_t>(i)]) - want));
+  }
+  CHECK(worst < 0.5);
+}
+
+TEST_CASE("relu in the epilogue lets NaN through and an infinite weight reaches only its column") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  const std::vector<float> a{1, -1}, b{nan, 2, inf};
+  auto c = poisoned<float>(6);
+  cpu::gemm<float>(false, false, 2, 3, 1, a.data(), 1, b.data(), 3, c.data(), 3, {.relu = true});
+  CHECK(std::isnan(c[0]));
+  CHECK(std::isnan(c[3]));
+  CHECK(c[1] == 2);
+  CHECK(c[4] == 0);
+  CHECK(c[2] == inf);
+  CHECK(c[5] == 0);
+}
+
+TEST_CASE("rows that are too short are refused") {
+  float x[8] = {};
+  CHECK_THROWS_AS(cpu::gemm<float>(false, false, 2, 2, 2, x, 1, x, 2, x + 4, 2), Error);
+  CHECK_THROWS_AS(cpu::gemm<float>(false, false, 2, 2, 2, x, 2, x, 2, x + 4, 1), Error);
+}
+
+TEST_CASE("empty products leave an empty result alone") {
+  float untouched = 3;
+  cpu::gemm<float>(false, false, 0, 1, 1, &untouched, 1, &untouched, 1, &untouched, 1);
+  cpu::gemm<float>(false, false, 1, 0, 1, &untouched, 1, &untouched, 1, &untouched, 1);
+  CHECK(untouched == 3);
+}
+
+}  // namespace

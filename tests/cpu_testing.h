@@ -1,0 +1,83 @@
+// Helpers of the CPU engine's tests: inputs from the counter-based generator, poisoned outputs, comparison
+// with a double-precision oracle, and the loop over every instruction set that this machine has.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <doctest/doctest.h>
+#include <limits>
+#include <vector>
+
+#include "core/parallel.h"
+#include "core/random.h"
+#include "cpu/kernels.h"
+
+namespace hashgrad::cpu_testing {
+
+/// n values in [-1, 1), a function of `key`.
+template <class T>
+std::vector<T> random_values(int64_t n, uint64_t key) {
+  Random random(key, Stream::test);
+  std::vector<T> values(static_cast<size_t>(n));
+  for (T& value : values) value = static_cast<T>(2 * random.uniform_double() - 1);
+  return values;
+}
+
+/// n NaNs: an element that is not written shows.
+template <class T>
+std::vector<T> poisoned(int64_t n) {
+  return std::vector<T>(static_cast<size_t>(n), std::numeric_limits<T>::quiet_NaN());
+}
+
+/// Largest |a - b|; infinite when a NaN or a difference in size is found.
+template <class A, class B>
+double distance(const std::vector<A>& a, const std::vector<B>& b) {
+  if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(d <= worst)) worst = std::isnan(d) ? std::numeric_limits<double>::infinity() : d;
+  }
+  return worst;
+}
+
+/// Equal bit for bit, NaNs included.
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+/// Rounding error to allow in a sum of n terms of at most one.
+template <class T>
+double tolerance(int64_t n) {
+  return (4 + std::sqrt(static_cast<double>(n))) * 8 * static_cast<double>(std::numeric_limits<T>::epsilon());
+}
+
+/// Calls body() with each instruction set in use that this machine supports.
+template <class Body>
+void for_each_isa(const Body& body) {
+  const cpu::Isa before = cpu::isa();
+  for (const cpu::Isa isa : {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512}) {
+    if (!cpu::isa_supported(isa)) continue;
+    CAPTURE(cpu::isa_name(isa));
+    cpu::set_isa(isa);
+    body();
+  }
+  cpu::set_isa(before);
+}
+
+/// The result of compute() with one, two and five threads must have the same bits.
+template <class Compute>
+void check_threads(const Compute& compute) {
+  const int before = threads();
+  set_threads(1);
+  const auto one = compute();
+  for (const int n : {2, 5}) {
+    set_threads(n);
+    CHECK(same_bits(one, compute()));
+  }
+  set_threads(before);
+}
+
+}  // namespace hashgrad::cpu_testing

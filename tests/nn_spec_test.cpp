@@ -1,0 +1,138 @@
+#include <doctest/doctest.h>
+
+#include "nn/models/zoo.h"
+#include "nn/spec.h"
+#include "tests/error_of.h"
+
+using namespace hashgrad;
+
+TEST_CASE("a spec is read into layers with the shapes behind them") {
+  const Spec spec = parse_spec("1x28x28 conv64k5p2 relu maxpool2 flatten fc10@1/8");
+  CHECK(spec.input == Shape{1, 28, 28});
+  REQUIRE(spec.layers.size() == 5);
+  CHECK(spec.layers[0] == LayerSpec{.kind = LayerSpec::Kind::conv, .out = 64, .kernel = 5, .padding = 2});
+  CHECK(spec.layers[2] == LayerSpec{.kind = LayerSpec::Kind::max_pool, .kernel = 2, .stride = 2});
+  CHECK(spec.layers[4] == LayerSpec{.kind = LayerSpec::Kind::fc, .out = 10, .rate = 0.125});
+  const std::vector<Shape> shapes = layer_shapes(spec);
+  CHECK(shapes == std::vector<Shape>{{1, 28, 28}, {64, 28, 28}, {64, 28, 28}, {64, 14, 14}, {12544}, {10}});
+}
+
+TEST_CASE("specs have one canonical text that reads back as itself") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"1x28x28 flatten fc10", "1x28x28 flatten fc10"},
+      {"  1x28x28\tflatten \n fc10 ", "1x28x28 flatten fc10"},
+      {"3x8x8 conv4k3valid flatten fc2", "3x8x8 conv4k3 flatten fc2"},
+      {"3x8x8 conv4k3p0s1 flatten fc2", "3x8x8 conv4k3 flatten fc2"},
+      {"3x8x8 conv4k3s2p1nb flatten fc2", "3x8x8 conv4k3p1s2nb flatten fc2"},
+      {"3x8x8 conv4k3@0.125nbp1 flatten fc2", "3x8x8 conv4k3p1nb@1/8 flatten fc2"},
+      {"3x8x8 flatten fc2nb@0.3", "3x8x8 flatten fc2nb@0.3"},
+      {"3x8x8 flatten fc2@1/49", "3x8x8 flatten fc2@1/49"},
+      {"3x8x8 flatten fc2@1", "3x8x8 flatten fc2@1"},
+      {"3x8x8 maxpool2s2 avgpool3s1p1 gap flatten fc2 softmax",
+       "3x8x8 maxpool2 avgpool3p1s1 gap flatten fc2 softmax"},
+      {"3x8x8 norm(0.5,0.25,0;1,2e-1,3) bn relu dropout0.50 flatten fc2",
+       "3x8x8 norm(0.5,0.25,0;1,0.2,3) bn relu dropout0.5 flatten fc2"},
+      {"1x28x28 norm(0.1307;0.3081) flatten flatten fc10 bn relu fc3",
+       "1x28x28 norm(0.1307;0.3081) flatten flatten fc10 bn relu fc3"},
+  };
+  for (const auto& [text, canonical] : cases) {
+    CAPTURE(text);
+    const Spec spec = parse_spec(text);
+    CHECK(to_string(spec) == canonical);
+    CHECK(parse_spec(to_string(spec)) == spec);
+  }
+}
+
+TEST_CASE("a faulty spec is an error that names the token and what is accepted") {
+  const std::pair<std::string, const char*> cases[] = {
+      {"", "spec: is empty"},
+      {" \t ", "spec: is empty"},
+      {"flatten fc10", "token 1 'flatten': channels: a number is expected"},
+      {"28x28 flatten fc10", "token 1 '28x28': 'x' is missing"},
+      {"1x28x28x3 flatten fc10", "characters are left over"},
+      {"0x28x28 flatten fc10", "channels must be 1 to 1048576"},
+      {"-1x28x28 flatten fc10", "channels must be 1 to 1048576"},
+      {"1048576x1048576x1048576 flatten fc10", "more than 268435456 values"},
+      {"99999999999999999999x1x1 flatten fc10", "channels must be 1 to 1048576"},
+      {"1x28x28", "has no layers"},
+      {"1x28x28 fc10", "token 2 'fc10': takes a vector, the layer before gives [1,28,28]; put 'flatten'"},
+      {"1x28x28 conv8k3", "ends in [8,26,26], class scores [K] are expected"},
+      {"1x28x28 flatten conv8k3 flatten fc2",
+       "token 3 'conv8k3': takes images [C,H,W], the layer before gives [784]"},
+      {"1x28x28 conv8 flatten fc10", "needs its kernel size, as in conv8k3"},
+      {"1x28x28 conv0k3 flatten fc10", "output channels must be 1"},
+      {"1x28x28 conv8k0 flatten fc10", "kernel must be 1"},
+      {"1x28x28 conv8k3s0 flatten fc10", "stride must be 1"},
+      {"1x28x28 conv8k3p-1 flatten fc10", "padding must be 0"},
+      {"1x28x28 conv8k29 flatten fc10", "a window of 29x29 does not fit the image side of 28 with padding 0"},
+      {"1x4x4 maxpool2 maxpool2 maxpool2 flatten fc10", "token 4 'maxpool2': a window of 2x2 does not fit"},
+      {"1x28x28 maxpool flatten fc10", "pooling window: a number is expected"},
+      {"1x28x28 maxpool2p2 flatten fc10", "padding 2 is more than half of the window of 2"},
+      {"1x28x28 conv8k3p1p1 flatten fc10", "the padding is given twice"},
+      {"1x28x28 conv8k3p1valid flatten fc10", "the padding is given twice"},
+      {"1x28x28 conv8k3x flatten fc10", "'x' is left over; accepted: conv64k5p2"},
+      {"1x28x28 flatten fc10p1", "'p1' is left over"},
+      {"1x28x28 flatten fc", "output units: a number is expected"},
+      {"1x28x28 flatten fc-5", "output units must be 1"},
+      {"1x28x28 flatten fc4.5", "'.5' is left over"},
+      {"1x28x28 flatten fc99999999999999999999999", "output units must be 1 to 1048576"},
+      {"1x28x28 flatten fc1048576", "token 3 'fc1048576': brings the network to 823132160 parameters"},
+      {"1048576x16x16 conv1048576k16 flatten fc2", "more than 1099511627776 weights in one layer"},
+      {"1x1024x1024 conv1024k1 flatten fc10", "1073741824 values behind the layer, at most 268435456"},
+      {"1x28x28 flatten fc10@0", "compression rate is 0, it must be above 0"},
+      {"1x28x28 flatten fc10@2", "compression rate is 2, it must be above 0 and at most 1"},
+      {"1x28x28 flatten fc10@1/0", "compression rate is inf"},
+      {"1x28x28 flatten fc10@-1/8", "compression rate is -0.125"},
+      {"1x28x28 flatten fc10@nan", "compression rate: a number is expected"},
+      {"1x28x28 flatten fc10@1/", "compression rate: a number is expected"},
+      {"1x28x28 flatten fc10@1/8@1/8", "the compression rate is given twice"},
+      {"1x28x28 dropout0 flatten fc10", "dropout 0 must be above 0 and below 1"},
+      {"1x28x28 dropout1 flatten fc10", "dropout 1 must be above 0 and below 1"},
+      {"1x28x28 dropout flatten fc10", "dropout: a number is expected"},
+      {"1x28x28 norm(0.1) flatten fc10", "needs a ';'"},
+      {"1x28x28 norm(0.1;0.3 flatten fc10", "needs its ')'"},
+      {"1x28x28 norm(0.1;0) flatten fc10", "deviation 0 must be above 0"},
+      {"1x28x28 norm(0.1,0.2;0.3) flatten fc10", "2 means and 1 deviations"},
+      {"1x28x28 norm(1,1;1,1) flatten fc10", "2 means for 1 channels"},
+      {"1x28x28 relu norm(0;1) flatten fc10", "must be the first layer"},
+      {"1x28x28 flatten softmax fc10", "must be the last layer"},
+      {"1x28x28 gelu flatten fc10", "token 2 'gelu': is not a layer; accepted: conv64k5p2"},
+      {"1x28x28 Relu flatten fc10", "'Relu': is not a layer"},
+      {"1x28x28 relu6 flatten fc10", "'6' is left over"},
+      {"1x28x28 \x01\xff flatten fc10", "token 2 '\?\?': is not a layer"},
+      {std::string("1x28x28 fl\0atten", 16), "token 2 'fl?atten': is not a layer"},
+      {"1x28x28 " + std::string(100000, 'a'), "aaaa...': is not a layer"},
+  };
+  for (const auto& [text, phrase] : cases) {
+    CAPTURE(text.substr(0, 60));
+    CHECK_ERROR(parse_spec(text), phrase);
+  }
+}
+
+TEST_CASE("ten thousand tokens are refused, a thousand layers are not") {
+  std::string text = "1x2x2 flatten";
+  for (int i = 1; i < 1000; ++i) text += " relu";
+  CHECK(parse_spec(text).layers.size() == 1000);
+  for (int i = 1000; i < 10000; ++i) text += " relu";
+  CHECK_ERROR(parse_spec(text), "spec: 10000 layers, at most 1000 are supported");
+}
+
+TEST_CASE("parameters are counted from the spec alone") {
+  CHECK(parameter_count(parse_spec("1x28x28 flatten fc10")) == 7850);
+  CHECK(parameter_count(parse_spec("1x28x28 flatten fc10nb")) == 7840);
+  CHECK(parameter_count(parse_spec("3x8x8 bn conv4k3 bn flatten fc10@1/1000")) == 6 + 112 + 8 + 2 + 10);
+  const Spec hashed = parse_spec("1x28x28 conv64k5p2@1/64 relu maxpool2 flatten fc512@1/64 relu fc10@1/64");
+  CHECK(parameter_count(hashed) == (25 + 64) + (100352 + 512) + (80 + 10));
+  CHECK(parameter_count(hashed, /*hash_bias=*/true) == (25 + 1) + (100352 + 8) + (80 + 1));
+}
+
+TEST_CASE("the networks of the papers have the papers' numbers of parameters") {
+  for (size_t i = 0; i < zoo().size(); ++i) {
+    const ZooEntry& entry = zoo()[i];
+    CAPTURE(entry.name);
+    CHECK(parameter_count(parse_spec(entry.spec)) == entry.parameters);
+    CHECK(find_in_zoo(entry.name) == &entry);
+    if (i > 0) CHECK(zoo()[i - 1].name < entry.name);
+  }
+  CHECK(find_in_zoo("no-such-net") == nullptr);
+}

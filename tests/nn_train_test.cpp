@@ -1,0 +1,313 @@
+#include <atomic>
+#include <cmath>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <functional>
+
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/reduce.h"
+#include "core/file.h"
+#include "core/parallel.h"
+#include "datasets/synthetic_digits.h"
+#include "nn/checkpoint.h"
+#include "nn/model_file.h"
+#include "nn/train.h"
+#include "tests/error_of.h"
+
+using namespace hashgrad;
+
+namespace {
+
+/// A folder that is gone at the end of the test.
+struct Folder {
+  std::filesystem::path path = std::filesystem::temp_directory_path() / "hashgrad_nn_train_test";
+  Folder() {
+    std::filesystem::remove_all(path);
+    std::filesystem::create_directory(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string operator/(const char* name) const { return (path / name).string(); }
+};
+
+const Dataset& digits() {
+  static const Dataset data = synthetic_digits(Split::train, 100, 1);
+  return data;
+}
+
+const char* const small = "1x28x28 conv4k5s2 relu maxpool2 bn flatten dropout0.25 fc32@1/4 relu fc10";
+
+TrainOptions small_options() {
+  TrainOptions options{
+      .epochs = 2, .batch = 16, .optimizer = parse_optimizer("sgd:nesterov,weight_decay=1e-4"), .lr = 0.03};
+  options.schedule = Schedule("cosine");
+  options.label_smoothing = 0.1;
+  options.augmentation.shift = 1;
+  return options;
+}
+
+bool same_bits(const Model& a, const Model& b) {
+  const auto other = b.state();
+  for (const auto& [name, tensor] : a.state())
+    if (!identical(tensor, other.at(name))) return false;
+  return true;
+}
+
+Model trained(const TrainOptions& options) {
+  Model model(small, {.seed = 4});
+  train(model, digits(), options);
+  return model;
+}
+
+/// Log without its last column, the wall-clock seconds.
+std::string timeless_log(const std::string& path) {
+  std::string out, line;
+  for (char c : read_file(path)) {
+    if (c != '\n') {
+      line += c;
+    } else {
+      out += line.substr(0, line.rfind(',')) + "\n";
+      line.clear();
+    }
+  }
+  return out;
+}
+
+/// Three updates of w = [1, -2] with gradients [0.5, -1], [0.25, 2], [-1, 0] at learning rate 0.1.
+std::vector<double> three_steps(const std::string& optimizer) {
+  Variable w = Variable::leaf(Tensor::of(std::vector<double>{1, -2}, {2}));
+  Optimizer o({{"w", &w}}, parse_optimizer(optimizer));
+  for (const std::vector<double>& g : {std::vector<double>{0.5, -1}, {0.25, 2}, {-1, 0}}) {
+    w.zero_grad();
+    sum(w * Variable(Tensor::of(g, {2}))).backward();
+    o.step(0.1);
+  }
+  return w.value().to_vector<double>();
+}
+
+}  // namespace
+
+TEST_CASE("optimisers follow PyTorch's formulas") {
+  const double g[3][2] = {{0.5, -1}, {0.25, 2}, {-1, 0}};
+  for (int i = 0; i < 2; ++i) {
+    CAPTURE(i);
+    const double start = i == 0 ? 1 : -2;
+    double plain = start, momentum = start, nesterov = start, v = 0, u = 0;
+    double adam = start, m = 0, s = 0, rms = start, square = 0, rms_m = start, square_m = 0, buffer = 0;
+    for (int t = 1; t <= 3; ++t) {
+      const double grad = g[t - 1][i];
+      plain -= 0.1 * (grad + 0.5 * plain);
+      v = 0.9 * v + grad;
+      momentum -= 0.1 * v;
+      u = 0.8 * u + grad;
+      nesterov -= 0.1 * (grad + 0.8 * u);
+      m = 0.9 * m + 0.1 * grad;
+      s = 0.999 * s + 0.001 * grad * grad;
+      adam -= 0.1 * (m / (1 - std::pow(0.9, t))) / (std::sqrt(s / (1 - std::pow(0.999, t))) + 1e-8);
+      square = 0.99 * square + 0.01 * grad * grad;
+      rms -= 0.1 * grad / (std::sqrt(square) + 1e-8);
+      square_m = 0.9 * square_m + 0.1 * grad * grad;
+      buffer = 0.5 * buffer + grad / (std::sqrt(square_m) + 1);
+      rms_m -= 0.1 * buffer;
+    }
+    const size_t j = static_cast<size_t>(i);
+    CHECK(three_steps("sgd:momentum=0,weight_decay=0.5")[j] == doctest::Approx(plain).epsilon(1e-12));
+    CHECK(three_steps("sgd")[j] == doctest::Approx(momentum).epsilon(1e-12));
+    CHECK(three_steps("sgd:momentum=0.8,nesterov")[j] == doctest::Approx(nesterov).epsilon(1e-12));
+    CHECK(three_steps("adam")[j] == doctest::Approx(adam).epsilon(1e-12));
+    CHECK(three_steps("rmsprop")[j] == doctest::Approx(rms).epsilon(1e-12));
+    CHECK(three_steps("rmsprop:alpha=0.9,eps=1,momentum=0.5")[j] == doctest::Approx(rms_m).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("optimiser settings have one canonical text; faults are named") {
+  for (const char* text :
+       {"sgd", "sgd:momentum=0", "sgd:nesterov", "adam:beta1=0.5,eps=1e-6", "rmsprop:momentum=0.9"}) {
+    const std::string canonical = to_string(parse_optimizer(text));
+    CHECK(to_string(parse_optimizer(canonical)) == canonical);
+  }
+  CHECK(to_string(parse_optimizer("sgd:nesterov")) == "sgd:momentum=0.9,nesterov,weight_decay=0");
+  CHECK_ERROR(parse_optimizer("sdg"), "optimizer 'sdg' is not known; accepted: sgd[");
+  CHECK_ERROR(parse_optimizer(""), "optimizer '' is not known");
+  CHECK_ERROR(parse_optimizer("sgd:beta1=0.5"), "'beta1=0.5' is not a setting of sgd");
+  CHECK_ERROR(parse_optimizer("sgd:momentum"), "momentum needs a value");
+  CHECK_ERROR(parse_optimizer("sgd:momentum=1"), "optimizer: momentum is 1");
+  CHECK_ERROR(parse_optimizer("sgd:momentum=x"), "optimizer: momentum is 'x', a number is expected");
+  CHECK_ERROR(parse_optimizer("sgd:momentum=0,nesterov"), "nesterov needs a momentum above 0");
+  CHECK_ERROR(parse_optimizer("adam:eps=0"), "eps is 0, a number above 0");
+  CHECK_ERROR(parse_optimizer("adam:weight_decay=-1"), "optimizer: weight_decay is -1, 0 to 1 is accepted");
+  CHECK_ERROR(parse_optimizer("adam:"), "'' is not a setting of adam");
+}
+
+TEST_CASE("schedules are functions of progress") {
+  const auto factor = [](const char* text, int64_t step) { return Schedule(text).factor(step, 10, 4); };
+  CHECK(factor("constant", 39) == 1);
+  CHECK(factor("step:1,3", 9) == 1);
+  CHECK(factor("step:1,3", 10) == doctest::Approx(0.1));
+  CHECK(factor("step:1,3:0.5", 30) == doctest::Approx(0.25));
+  CHECK(factor("cosine", 0) == doctest::Approx(1));
+  CHECK(factor("cosine", 20) == doctest::Approx(0.5));
+  CHECK(factor("exponential:0.5", 29) == doctest::Approx(0.25));
+  CHECK(factor("triangular:0.25", 5) == doctest::Approx(0.5));
+  CHECK(factor("triangular:0.25", 10) == doctest::Approx(1));
+  CHECK(factor("triangular:0.25", 25) == doctest::Approx(0.5));
+  CHECK(factor("triangular:0", 0) == doctest::Approx(1));
+  CHECK(factor("onecycle", 0) == doctest::Approx(0.04));
+  CHECK(factor("onecycle", 12) == doctest::Approx(1));
+  CHECK(factor("inv:1:0.5", 15) == doctest::Approx(0.25));
+  for (const char* text :
+       {"constant", "step:1,3", "cosine", "exponential:0.5", "triangular", "onecycle:0.2", "inv:1e-4"})
+    CHECK(Schedule(Schedule(text).text()).text() == Schedule(text).text());
+  CHECK_ERROR(Schedule("linear"), "schedule 'linear' is not known; accepted: constant, step:");
+  CHECK_ERROR(Schedule("step"), "schedule 'step' has 0 values");
+  CHECK_ERROR(Schedule("step:a"), "schedule 'step:a': epoch is 'a', a number is expected");
+  CHECK_ERROR(Schedule("cosine:1"), "schedule 'cosine:1' has 1 values");
+  CHECK_ERROR(Schedule("exponential:2"), "value 1 is 2, 0 to 1 is accepted");
+  CHECK_ERROR(Schedule("inv:-1"), "value 1 is -1");
+  CHECK_ERROR(Schedule("step:1:nan"), "is nan");
+}
+
+TEST_CASE("training learns the digits, and gives the same bits on one thread and on two") {
+  const Dataset test = synthetic_digits(Split::test, 100, 1);
+  TrainOptions options{.epochs = 12, .batch = 16, .lr = 0.05};
+  std::vector<TrainProgress> seen;
+  options.progress = [&](const TrainProgress& p) { seen.push_back(p); };
+  Model model("1x28x28 conv8k5s2 relu maxpool2 flatten fc10"), twin = model.clone();
+  const double before = evaluate(model, test).accuracy;
+  const int all = threads();
+  set_threads(2);
+  const TrainResult result = train(model, digits(), options);
+  set_threads(1);
+  options.progress = {};
+  train(twin, digits(), options);
+  set_threads(all);
+  CHECK(same_bits(model, twin));
+  CHECK(before < 0.3);
+  CHECK(evaluate(model, test).accuracy > 0.6);
+  CHECK(result.epochs == 12);
+  CHECK(result.steps == 12 * 7);  // the last, partial batch is used
+  REQUIRE(seen.size() == 84);
+  CHECK(seen.front().loss > 2 * seen.back().loss);
+  CHECK(seen.back().step == seen.back().steps);
+  CHECK(seen.back().epoch == 12);
+  CHECK(seen.back().lr == 0.05);
+}
+
+TEST_CASE("evaluation does not depend on the batch size") {
+  const Model model(small);
+  const Evaluation all = evaluate(model, digits(), 1000), some = evaluate(model, digits(), 33);
+  CHECK(all.samples == 100);
+  CHECK(all.correct == some.correct);
+  CHECK(all.loss == some.loss);
+  CHECK(all.accuracy == doctest::Approx(static_cast<double>(all.correct) / 100));
+}
+
+TEST_CASE("a run that was stopped anywhere and resumed gives the bits of an uninterrupted one") {
+  const Folder folder;
+  TrainOptions options = small_options();
+  options.log_csv = folder / "whole.csv";
+  const Model whole = trained(options);
+  for (int stop_after : {1, 7, 8}) {  // 7 steps are an epoch
+    CAPTURE(stop_after);
+    TrainOptions first = options;
+    std::atomic<bool> stop = false;
+    first.checkpoint = folder / "run.safetensors";
+    first.log_csv = folder / "run.csv";
+    first.stop = &stop;
+    first.progress = [&](const TrainProgress& p) { stop = p.step >= stop_after; };
+    Model broken(small, {.seed = 4});
+    CHECK(train(broken, digits(), first).stopped);
+    write_file(first.log_csv, "epoch,rows\n9,of a later time that was lost\n");
+
+    TrainOptions second = options;
+    second.checkpoint = first.checkpoint;
+    second.log_csv = first.log_csv;
+    second.resume = first.checkpoint;
+    Model resumed(small, {.seed = 1000});
+    const TrainResult result = train(resumed, digits(), second);
+    CHECK(result.steps == 14);
+    CHECK(same_bits(resumed, whole));
+    CHECK(timeless_log(second.log_csv) == timeless_log(options.log_csv));
+    CHECK(same_bits(load_model(second.checkpoint), whole));  // a checkpoint is also a model
+  }
+}
+
+TEST_CASE("a run killed between checkpoints resumes from the last one to the same bits") {
+  struct Killed {};
+  const Folder folder;
+  for (const char* optimizer : {"sgd", "adam", "rmsprop:momentum=0.5"}) {
+    TrainOptions options = small_options();
+    options.optimizer = parse_optimizer(optimizer);
+    options.lr = 0.002;
+    const Model whole = trained(options);
+    options.checkpoint = folder / "run.safetensors";
+    options.checkpoint_steps = 3;
+    options.progress = [](const TrainProgress& p) {
+      if (p.step == 11) throw Killed{};
+    };
+    CHECK_THROWS_AS(trained(options), Killed);
+    options.progress = {};
+    options.resume = options.checkpoint;
+    CHECK(same_bits(trained(options), whole));
+  }
+}
+
+TEST_CASE("resuming with other settings is an error that names the setting") {
+  const Folder folder;
+  TrainOptions options = small_options();
+  options.epochs = 1;
+  options.checkpoint = folder / "run.safetensors";
+  trained(options);
+  options.resume = options.checkpoint;
+  const std::pair<std::function<void(TrainOptions&)>, const char*> changes[] = {
+      {[](TrainOptions& o) { o.lr = 0.04; }, "was made with lr '0.03', now it is '0.04'"},
+      {[](TrainOptions& o) { o.batch = 32; }, "with batch '16', now it is '32'"},
+      {[](TrainOptions& o) { o.epochs = 2; }, "with epochs '1', now it is '2'"},
+      {[](TrainOptions& o) { o.seed = 2; }, "with seed '0', now it is '2'"},
+      {[](TrainOptions& o) { o.schedule = Schedule(); }, "with schedule 'cosine', now it is 'constant'"},
+      {[](TrainOptions& o) { o.optimizer.momentum = 0.8; }, "with optimizer 'sgd:momentum=0.9"},
+      {[](TrainOptions& o) { o.augmentation.shift = 0; }, "with augment 'shift:1', now it is 'none'"},
+      {[](TrainOptions& o) { o.label_smoothing = 0; }, "with label_smoothing '0.1', now it is '0'"},
+  };
+  for (const auto& [change, phrase] : changes) {
+    TrainOptions other = options;
+    change(other);
+    CHECK_ERROR(trained(other), phrase);
+  }
+  Model wider("1x28x28 flatten fc10");
+  CHECK_ERROR(train(wider, digits(), options), "was made with spec '1x28x28 conv4k5s2");
+  Model hashed(small, {.hash = {.seed = 1}});
+  CHECK_ERROR(train(hashed, digits(), options), "was made with hash_seed '0', now it is '1'");
+  save_model(options.resume, wider);
+  CHECK_ERROR(trained(options), "is not a checkpoint of a training run");
+}
+
+TEST_CASE("training refuses what cannot work, and a diverging run keeps its checkpoint") {
+  const Folder folder;
+  Model model("1x28x28 flatten fc10");
+  const auto fault = [&](const std::function<void(TrainOptions&)>& change) {
+    TrainOptions options;
+    change(options);
+    return testing::error_of([&] { train(model, digits(), options); });
+  };
+  CHECK(fault([](auto& o) { o.lr = 0; }) == "train: the learning rate is 0, a number above 0 is expected");
+  CHECK(fault([](auto& o) { o.lr = NAN; }) ==
+        "train: the learning rate is nan, a number above 0 is expected");
+  CHECK(fault([](auto& o) { o.batch = 0; }) == "train: batch is 0, at least 1 is accepted");
+  CHECK(fault([](auto& o) { o.epochs = -1; }) == "train: epochs is -1, 0 to 1000000 is accepted");
+  CHECK(fault([](auto& o) { o.label_smoothing = 1; }).find("label smoothing is 1") != std::string::npos);
+  CHECK(fault([](auto& o) { o.checkpoint = "/no/such/folder/c"; }).find("/no/such/folder/c") !=
+        std::string::npos);
+  CHECK(fault([](auto& o) { o.resume = "/no/such/file"; }).find("/no/such/file") != std::string::npos);
+  Model few("1x28x28 flatten fc9"), wide("3x28x28 flatten fc10");
+  CHECK_ERROR(train(few, digits(), {}), "has 10 classes, the model tells 9 apart");
+  CHECK_ERROR(train(wide, digits(), {}), "images are [1,28,28], the model takes [3,28,28]");
+  CHECK_ERROR(evaluate(wide, digits()), "images are [1,28,28], the model takes [3,28,28]");
+  Dataset unlabelled = digits();
+  unlabelled.labels = {};
+  CHECK_ERROR(train(model, unlabelled, {}), "has no labels");
+
+  TrainOptions options{.epochs = 2, .batch = 50, .lr = 1e38};
+  options.checkpoint = folder / "run.safetensors";
+  CHECK_ERROR(train(model, digits(), options), "train: ");
+  CHECK(load_model(options.checkpoint).classes() == 10);
+}
