@@ -47,10 +47,10 @@ std::string Progress::line(int64_t done, double seconds, std::string_view note) 
     if (terminal_) text += " " + bar(share);
     text += fmt::format(" {:3.0f} %", 100 * share);
   }
-  text += fmt::format("  {}", done);
-  if (total_ > 0) text += fmt::format("/{}", total_);
-  text += fmt::format(" {}", unit_);
-  if (rate > 0) text += fmt::format(", {:.0f}/s", rate);
+  if (!unit_.empty()) {
+    text += total_ > 0 ? fmt::format("  {}/{} {}", done, total_, unit_) : fmt::format("  {} {}", done, unit_);
+    if (rate > 0) text += fmt::format(", {:.0f}/s", rate);
+  }
   if (rate > 0 && done < total_)
     text += ", " + format_seconds(static_cast<double>(total_ - done) / rate) + " left";
   if (!note.empty()) text += fmt::format("  {}", note);

@@ -12,7 +12,7 @@ namespace hashgrad {
 /// log file, a pipe) a line is written at each tenth of the work, at most one every two seconds.
 class Progress {
  public:
-  /// `total` in `unit`s, or 0 when it is not known.
+  /// `total` in `unit`s, or 0 when it is not known. Without a unit only the share done is shown.
   Progress(std::string label, int64_t total, bool quiet, std::string unit = "images");
   /// Closes the line.
   ~Progress();

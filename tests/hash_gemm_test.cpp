@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/hash_reference.h"
 #include "cpu/kernels.h"
@@ -125,6 +126,17 @@ void compare_with_reference(const HashedMatrix& v, int64_t batch) {
 }
 
 }  // namespace
+
+TEST_CASE("the number of buckets is the rounded-up share, also of rates that binary cannot hold") {
+  CHECK(cpu::bucket_count(3211264, 1.0 / 64) == 50176);
+  CHECK(cpu::bucket_count(70, 0.1) == 7);
+  CHECK(cpu::bucket_count(71, 0.1) == 8);
+  CHECK(cpu::bucket_count(1600, 1.0 / 64) == 25);
+  CHECK(cpu::bucket_count(10, 1e-9) == 1);
+  CHECK(cpu::bucket_count(10, 1) == 10);
+  CHECK_THROWS_AS(cpu::bucket_count(10, 0), Error);
+  CHECK_THROWS_AS(cpu::bucket_count(10, 1.0001), Error);
+}
 
 TEST_CASE("hashed layers agree with the textbook formulas for ragged shapes and any number of buckets") {
   const ThreadCount one(1);  // many tiny products

@@ -1,7 +1,6 @@
 // Ops that move no element, and the few that only copy.
 #pragma once
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 

@@ -15,7 +15,7 @@ namespace {
 struct DemoVerb {
   CommonFlags common;
   std::string data, data_dir, output = "hashgrad-demo";
-  int64_t train_images = 6000, epochs = 2, test_images = 1000, attacked = 300, inhibited = 150;
+  int64_t train_images = 6000, epochs = 2, test_images = 600, attacked = 240, inhibited = 120;
   double lr = 0.05;
   bool full = false;
 };
@@ -70,6 +70,7 @@ void run(DemoVerb v, const CLI::App& verb) {
   options.inhibited = std::min(v.inhibited, test.size());
   options.batch = v.common.batch;
   options.quiet = v.common.quiet;
+  if (!v.full) options.taus = {0, 0.01, 0.05, 0.1};
   liu2018::Results results;
   std::vector<liu2018::Gallery> galleries;
   liu2018::Origin origin{

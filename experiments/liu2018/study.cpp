@@ -19,8 +19,7 @@ constexpr double picture_tau = 0.1;
 /// One bar over several passes of equal size.
 class Stages {
  public:
-  Stages(const std::string& label, int64_t stages, bool quiet)
-      : bar_(label, stages * scale, quiet, "steps") {}
+  Stages(const std::string& label, int64_t stages, bool quiet) : bar_(label, stages * scale, quiet, "") {}
   /// For GrowOptions::progress of the stage that runs now.
   std::function<void(double)> share() {
     return [this](double s) { bar_.update(done_ + std::llround(s * scale)); };
