@@ -34,7 +34,7 @@ void run(Options& options) {
     const auto more = liu2018::galleries(model, test, options.study);
     galleries.insert(galleries.end(), more.begin(), more.end());
   }
-  for (const report::Table& table : liu2018::all_tables(results)) fmt::print("{}\n", to_text(table));
+  for (const report::Table& table : liu2018::shown_tables(results)) fmt::print("{}\n", to_text(table));
   const liu2018::Origin origin{cli::command_line,
                                fmt::format("{}, {} images", test.name, test.size()),
                                {},

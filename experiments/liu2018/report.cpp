@@ -56,8 +56,7 @@ nlohmann::ordered_json settings_json(const StudyOptions& options, const Origin& 
 std::string markdown(const Results& results, const StudyOptions& options, const Origin& origin) {
   std::string text = fmt::format("## {}\n\n{}\n\n{}\n\n```\n{}```\n\n", title, source, finding(results),
                                  origin_text(options, origin));
-  for (const report::Table& table : all_tables(results))
-    if (table.name != "gradient_histograms") text += to_markdown(table) + "\n";
+  for (const report::Table& table : shown_tables(results)) text += to_markdown(table) + "\n";
   return text;
 }
 
@@ -81,11 +80,15 @@ std::string write_report(const std::string& folder, const Results& results,
 
   nlohmann::ordered_json json = {{"command", origin.command}, {"settings", settings_json(options, origin)}};
   page.heading("Numbers");
-  for (const report::Table& table : all_tables(results)) {
+  const auto write_table = [&](const report::Table& table) {
     write_file(folder + "/" + table.name + ".csv", to_csv(table));
     json["tables"][table.name] = to_json(table);
-    if (table.name != "gradient_histograms") page.table(table);
+  };
+  for (const report::Table& table : shown_tables(results)) {
+    write_table(table);
+    page.table(table);
   }
+  for (const report::Table& table : data_tables(results)) write_table(table);
   write_file(folder + "/results.json", json.dump(2) + "\n");
   write_file(folder + "/results.md", markdown(results, options, origin));
 

@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t pictures = 12;
 constexpr double picture_eps = 0.3;
 constexpr int64_t picture_elements = 40;
-constexpr double picture_tau = 0.1;
 
 /// One bar over several passes of equal size.
 class Stages {
@@ -121,8 +120,9 @@ NetworkResult measure(const Model& model, const Dataset& test, const StudyOption
 }
 
 std::vector<Gallery> galleries(const Model& model, const Dataset& test, const StudyOptions& options) {
+  const double tau = options.taus.back();
   Model plain = model.clone(), inhibited = model.clone();
-  gradient_inhibition_1(inhibited, picture_tau, "last:1");
+  gradient_inhibition_1(inhibited, tau, "last:1");
   const Tensor x = first_images(test, pictures, model);
   const std::string name = network_name(model);
   std::string stem;
@@ -145,7 +145,7 @@ std::vector<Gallery> galleries(const Model& model, const Dataset& test, const St
           fmt::format(
               "{} under gradient inhibition, tau {}, HFGSM at eps {} with the float32 cross-entropy: where "
               "the middle row is plain gray, the gradient is exactly zero and no attack took place.",
-              name, picture_tau, picture_eps),
+              name, tau, picture_eps),
           x, fgsm(inhibited, "ce")),
       gallery(stem + "_gi1_exact", "The same network and eps along the exact cross-entropy direction.", x,
               fgsm(inhibited, "ce-exact")),

@@ -40,6 +40,15 @@ std::pair<std::string, std::string> paper_gradients(const std::string& name, dou
   return {not_given, not_given};
 }
 
+std::string share(int64_t hits, int64_t n) { return percent(Rate{hits, n}.value()); }
+
+/// For tables without brackets: how wide the intervals are at most.
+std::string width_note(int64_t n) {
+  const Interval widest = wilson(n / 2, n);
+  return fmt::format("{}; n = {}; 95 % Wilson intervals: at most +-{:.1f} points, each in counts.csv.",
+                     success_definition, n, 50 * (widest.high - widest.low));
+}
+
 std::string intervals_note(int64_t n) {
   return fmt::format("{}; n = {}; brackets: 95 % Wilson interval.", success_definition, n);
 }
@@ -91,8 +100,8 @@ Table hfgsm_table(const Results& results) {
   for (const NetworkResult& r : results) {
     std::vector<std::string> grown = {r.name + ", grown"}, fixed = {r.name + ", fixed eps"};
     for (size_t i = 0; i < eps.size(); ++i) {
-      grown.push_back(cell({r.hfgsm.cumulative(i), r.hfgsm.rows()}));
-      fixed.push_back(cell({r.hfgsm.fixed(i), r.hfgsm.rows()}));
+      grown.push_back(share(r.hfgsm.cumulative(i), r.hfgsm.rows()));
+      fixed.push_back(share(r.hfgsm.fixed(i), r.hfgsm.rows()));
     }
     grown.push_back(r.name == "uncompressed" ? "95.81" : not_given);
     fixed.push_back(not_given);
@@ -100,7 +109,7 @@ Table hfgsm_table(const Results& results) {
     table.add(fixed);
   }
   table.note =
-      "grown: at this or any smaller eps, as the paper counts; " + intervals_note(results[0].hfgsm.rows());
+      "grown: at this or any smaller eps, as the paper counts; " + width_note(results[0].hfgsm.rows());
   return table;
 }
 
@@ -111,11 +120,11 @@ Table hjsma_table(const Results& results) {
   for (const NetworkResult& r : results) table.columns.push_back(r.name);
   for (size_t i = 0; i < elements.size(); ++i) {
     std::vector<std::string> row = {fmt::format("{:g}", elements[i])};
-    for (const NetworkResult& r : results) row.push_back(cell({r.hjsma.cumulative(i), r.hjsma.rows()}));
+    for (const NetworkResult& r : results) row.push_back(share(r.hjsma.cumulative(i), r.hjsma.rows()));
     table.add(row);
   }
   table.note = "grown; target: the runner-up class; the paper shows curves only; " +
-               intervals_note(results[0].hjsma.rows());
+               width_note(results[0].hjsma.rows());
   return table;
 }
 
@@ -144,7 +153,10 @@ Table inhibition_table(const Results& results) {
                mean_of([](const Inhibition& i) { return i.exact_success; })});
   }
   table.note = fmt::format(
-      "zero gradients: images whose cross-entropy gradient is exactly 0, so that nothing moves; exact "
+      "zero gradients: images whose cross-entropy gradient is exactly 0, so that nothing moves (in float32 "
+      "once "
+      "the largest logit leads by about 104, so the tau it takes depends on how long a network was trained); "
+      "exact "
       "direction: the "
       "same attack along the direction of the cross-entropy computed without underflow; {}",
       intervals_note(results[0].inhibition.at(0).success.trials));
@@ -154,7 +166,7 @@ Table inhibition_table(const Results& results) {
 Table gradient_table(const Results& results) {
   Table table{"f7_f9_gradients",
               "Mean |input gradient| of the cross-entropy, % of images (A-F7, A-F9)",
-              {"network", "tau", "zero", "[1e-25, 1e-15)", "paper", "[1e-10, 1)", "paper "},
+              {"network", "tau", "zero", "[1e-25, 1e-15)", "paper", "[1e-10, 1)", "paper, large"},
               {},
               {}};
   for (const NetworkResult& r : results)
@@ -168,6 +180,8 @@ Table gradient_table(const Results& results) {
                            results.at(0).inhibition.at(0).gradients.images);
   return table;
 }
+
+namespace {
 
 Table histogram_table(const Results& results) {
   Table table{"gradient_histograms",
@@ -190,9 +204,43 @@ Table histogram_table(const Results& results) {
   return table;
 }
 
-std::vector<Table> all_tables(const Results& results) {
-  return {accuracy_table(results),   hfgsm_table(results),    hjsma_table(results),
-          inhibition_table(results), gradient_table(results), histogram_table(results)};
+Table counts_table(const Results& results) {
+  Table table{"counts",
+              "Every success rate with its count and 95 % Wilson interval",
+              {"figure", "network", "attack", "budget", "tau", "hits", "n", "rate", "low", "high"},
+              {},
+              success_definition};
+  const auto add = [&](const char* figure, const NetworkResult& r, const char* attack, double budget,
+                       double tau, const Rate& rate) {
+    const Interval interval = rate.interval();
+    table.add({figure, r.name, attack, fmt::format("{:g}", budget), fmt::format("{:g}", tau),
+               std::to_string(rate.hits), std::to_string(rate.trials), fmt::format("{:.6f}", rate.value()),
+               fmt::format("{:.6f}", interval.low), fmt::format("{:.6f}", interval.high)});
+  };
+  for (const NetworkResult& r : results) {
+    for (size_t i = 0; i < r.hfgsm.budgets.size(); ++i) {
+      add("F4", r, "hfgsm grown", r.hfgsm.budgets[i], 0, {r.hfgsm.cumulative(i), r.hfgsm.rows()});
+      add("F4", r, "hfgsm fixed", r.hfgsm.budgets[i], 0, {r.hfgsm.fixed(i), r.hfgsm.rows()});
+    }
+    for (size_t i = 0; i < r.hjsma.budgets.size(); ++i)
+      add("F5", r, "hjsma grown", r.hjsma.budgets[i], 0, {r.hjsma.cumulative(i), r.hjsma.rows()});
+    for (const Inhibition& i : r.inhibition) {
+      add("F10a", r, "hfgsm grown", r.hfgsm.budgets.back(), i.tau, i.success);
+      add("F10a", r, "hfgsm grown, ce-exact", r.hfgsm.budgets.back(), i.tau, i.exact_success);
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
+std::vector<Table> shown_tables(const Results& results) {
+  return {accuracy_table(results), hfgsm_table(results), hjsma_table(results), inhibition_table(results),
+          gradient_table(results)};
+}
+
+std::vector<Table> data_tables(const Results& results) {
+  return {counts_table(results), histogram_table(results)};
 }
 
 std::vector<report::Plot> all_plots(const Results& results) {

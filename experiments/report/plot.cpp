@@ -64,7 +64,7 @@ std::string script_of(const Plot& plot) {
   if (bars)
     script +=
         "set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.9\n"
-        "set xtics rotate by -45\n";
+        "set xtics scale 0\n";
   script += "plot ";
   for (size_t i = 0; i < plot.series.size(); ++i) {
     const char* colour = colours[i % colour_count];

@@ -18,9 +18,9 @@ bool is_number(const std::string& text) {
   return *end == '\0' && std::isfinite(value);
 }
 
-/// Numbers, and cells that stand for a missing one, are set to the right.
+/// Numbers, bounds ("< 10", "~68") and the dash of a missing one are set to the right.
 bool set_right(const std::string& cell) {
-  return cell == "-" || is_number(cell) || is_number(cell.substr(0, cell.find(' ')));
+  return !cell.empty() && std::string("0123456789-<~").find(cell[0]) != std::string::npos;
 }
 
 std::vector<size_t> widths(const Table& table) {
