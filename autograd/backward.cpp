@@ -127,7 +127,7 @@ std::vector<Tensor> backward_each(const Tensor& dy, int64_t copies, const Shape&
     const std::vector<Tensor> one = backward(dy.slice(0, k * rows, (k + 1) * rows).reshape(shape));
     parts.resize(one.size());
     for (size_t i = 0; i < one.size(); ++i)
-      if (one[i].defined()) parts[i].push_back(one[i].rank() == 0 ? one[i].reshape(Shape{1}) : one[i]);
+      if (one[i].defined()) parts[i].push_back(one[i].rank() == 0 ? one[i].reshape({1}) : one[i]);
   }
   std::vector<Tensor> result;
   for (const auto& p : parts) result.push_back(p.empty() ? Tensor() : concat(p, 0));

@@ -1,36 +1,12 @@
 #include "compression/hash.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "compression/layers.h"
 #include "cpu/hash_gemm.h"
 
 namespace hashgrad {
 namespace {
-
-/// Where the virtual weights of a hashed layer live, and its virtual biases if those are hashed too.
-struct Placement {
-  cpu::HashedMatrix weights;
-  std::optional<cpu::HashedMatrix> bias;
-};
-
-Placement placement(const Model& model, size_t i) {
-  const LayerSpec& layer = model.spec().layers[i];
-  const Shape& input = model.shapes()[i];
-  const bool conv = layer.kind == LayerSpec::Kind::conv;
-  HashSpec hash{layer_seed(model.hash().seed, static_cast<uint32_t>(i), model.hash().mode),
-                cpu::bucket_count(virtual_weights(layer, input), layer.rate), model.hash().mode};
-  Placement result{conv
-                       ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
-                       : cpu::HashedMatrix::linear(hash, layer.out, input[0]),
-                   std::nullopt};
-  if (!layer.bias || !model.hash().bias) return result;
-  hash.buckets = cpu::bucket_count(layer.out, layer.rate);
-  result.bias = conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
-                     : cpu::HashedMatrix::linear_bias(hash, layer.out);
-  return result;
-}
 
 /// The bucket values whose virtual matrix is nearest to `dense` in the least-squares sense: the mean of
 /// sign * dense over each bucket, 0 for an empty one.
@@ -84,11 +60,11 @@ Model compress_hash(const Model& model, const HashCompression& options) {
   if (options.start == HashCompression::Start::scratch) return result;
   const auto dense = model.state(), hashed = result.state();
   for (const size_t i : chosen) {
-    const Placement place = placement(result, i);
+    const HashedMatrices v = result.hashed_matrices(i);
     const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
-    fit(place.weights, dense.at(weight), hashed.at(weight));
-    if (place.bias)
-      fit(*place.bias, dense.at(bias), hashed.at(bias));
+    fit(*v.weights, dense.at(weight), hashed.at(weight));
+    if (v.bias)
+      fit(*v.bias, dense.at(bias), hashed.at(bias));
     else if (spec.layers[i].bias)
       Tensor(hashed.at(bias)).copy_from(dense.at(bias));
   }
@@ -107,11 +83,11 @@ Model materialise(const Model& model) {
   copy_rest(model, twin, hashed);
   const auto from = model.state(), to = twin.state();
   for (const size_t i : hashed) {
-    const Placement place = placement(model, i);
+    const HashedMatrices v = model.hashed_matrices(i);
     const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
-    expand(place.weights, from.at(weight), to.at(weight));
-    if (place.bias)
-      expand(*place.bias, from.at(bias), to.at(bias));
+    expand(*v.weights, from.at(weight), to.at(weight));
+    if (v.bias)
+      expand(*v.bias, from.at(bias), to.at(bias));
     else if (spec.layers[i].bias)
       Tensor(to.at(bias)).copy_from(from.at(bias));
   }

@@ -18,8 +18,8 @@ struct MemoryCount {
 MemoryCount memory_count();
 void reset_peak_memory();
 
-/// While on, every new block is filled with 0xFF bytes (NaN in both float types), so that an element which a kernel
-/// forgets to write cannot pass for a result. For tests. Returns the previous setting.
+/// While on, every new block is filled with 0xFF bytes (NaN in both float types), so that an element which a
+/// kernel forgets to write cannot pass for a result. For tests. Returns the previous setting.
 bool poison_new_memory(bool on);
 
 /// A block of bytes aligned to 64, freed with its last owner. Content is not initialised.

@@ -1,6 +1,7 @@
 // Tensor: an n-dimensional array. Data only; what can be differentiated is a Variable (autograd/variable.h).
 #pragma once
 
+#include <initializer_list>
 #include <vector>
 
 #include "core/device.h"
@@ -63,6 +64,7 @@ class Tensor {
   /// Same elements in row-major order under another shape; one size may be -1. A view when contiguous, else a
   /// copy.
   Tensor reshape(const std::vector<int64_t>& sizes) const;
+  Tensor reshape(std::initializer_list<int64_t> sizes) const { return reshape(std::vector<int64_t>(sizes)); }
   Tensor reshape(const Shape& shape) const;
 
   // Copies.

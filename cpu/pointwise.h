@@ -32,9 +32,10 @@ void unary(Unary op, int64_t n, const T* x, T* y);
 template <class T>
 void unary_backward(Unary op, int64_t n, const T* x, const T* y, const T* dy, T* dx);
 
-/// Comparisons give 1 or 0 (0 with NaN); max and min give NaN when either side is NaN.
+/// Comparisons give 1 or 0 (0 with NaN); max and min give NaN when either side is NaN; keep is a where b is
+/// not 0, else 0 (unlike mul, of an infinite or NaN a too).
 #define HASHGRAD_BINARY(X) \
-  X(add) X(sub) X(mul) X(div) X(max) X(min) X(pow) X(greater) X(greater_equal) X(equal)
+  X(add) X(sub) X(mul) X(div) X(max) X(min) X(pow) X(greater) X(greater_equal) X(equal) X(keep)
 
 enum class Binary {
 #define X(name) name,

@@ -158,5 +158,9 @@ template <class T>
 struct equal {
   static T f(T a, T b) { return a == b ? T{1} : T{0}; }
 };
+template <class T>
+struct keep {
+  static T f(T a, T b) { return b != T{0} ? a : T{0}; }
+};
 
 }  // namespace hashgrad::cpu::functions

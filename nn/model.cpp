@@ -18,21 +18,29 @@ namespace {
 using Kind = LayerSpec::Kind;
 using Layers = std::vector<std::unique_ptr<Module>>;
 
+HashedMatrices matrices_of(const LayerSpec& layer, const Shape& input, uint32_t index,
+                           const HashOptions& options) {
+  const bool conv = layer.kind == Kind::conv;
+  const auto share = [](cpu::HashedMatrix v) {
+    return std::make_shared<const cpu::HashedMatrix>(std::move(v));
+  };
+  HashSpec hash{layer_seed(options.seed, index, options.mode),
+                cpu::bucket_count(virtual_weights(layer, input), layer.rate), options.mode};
+  HashedMatrices m;
+  m.weights =
+      share(conv ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
+                 : cpu::HashedMatrix::linear(hash, layer.out, input[0]));
+  if (!layer.bias || !options.bias) return m;
+  hash.buckets = cpu::bucket_count(layer.out, layer.rate);
+  m.bias = share(conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
+                      : cpu::HashedMatrix::linear_bias(hash, layer.out));
+  return m;
+}
+
 HashedParameters hashed_parameters(const LayerSpec& layer, const Shape& input, uint32_t index,
                                    const ModelOptions& options) {
-  const bool conv = layer.kind == Kind::conv;
-  HashSpec hash{layer_seed(options.hash.seed, index, options.hash.mode),
-                cpu::bucket_count(virtual_weights(layer, input), layer.rate), options.hash.mode};
-  cpu::HashedMatrix v =
-      conv ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
-           : cpu::HashedMatrix::linear(hash, layer.out, input[0]);
-  HashedMatrixPtr bias;
-  if (layer.bias && options.hash.bias) {
-    hash.buckets = cpu::bucket_count(layer.out, layer.rate);
-    bias = std::make_shared<cpu::HashedMatrix>(conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
-                                                    : cpu::HashedMatrix::linear_bias(hash, layer.out));
-  }
-  return {std::make_shared<cpu::HashedMatrix>(std::move(v)), std::move(bias), layer.bias, options.dtype};
+  HashedMatrices m = matrices_of(layer, input, index, options.hash);
+  return {std::move(m.weights), std::move(m.bias), layer.bias, options.dtype};
 }
 
 std::unique_ptr<Module> make_conv(const LayerSpec& layer, const Shape& input, uint32_t index,
@@ -127,6 +135,11 @@ X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
     i += 1 + size_t{fused.relu} + size_t{fused.max_pool2};
   }
   return x;
+}
+
+HashedMatrices Model::hashed_matrices(size_t i) const {
+  check(i < spec_.layers.size() && spec_.layers[i].hashed(), "model: layer {} is not hashed", i);
+  return matrices_of(spec_.layers[i], shapes_[i], static_cast<uint32_t>(i), hash_);
 }
 
 size_t Model::logits_end() const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/ops/hashed.h"
 #include "core/hash.h"
 #include "nn/init.h"
 #include "nn/module.h"
@@ -20,6 +21,11 @@ struct HashOptions {
   bool bias = false;  ///< hash the biases too, at the layer's rate
 
   bool operator==(const HashOptions&) const = default;
+};
+
+/// The virtual weights of a hashed layer, and its virtual biases: null unless those are hashed too.
+struct HashedMatrices {
+  HashedMatrixPtr weights, bias;
 };
 
 struct ModelOptions {
@@ -45,6 +51,8 @@ class Model {
   int64_t classes() const { return shapes_.back()[0]; }
   /// Shapes of one sample: [0] of an image, [i + 1] behind layer i.
   const std::vector<Shape>& shapes() const { return shapes_; }
+  /// Of layer i, which must be hashed.
+  HashedMatrices hashed_matrices(size_t i) const;
 
   /// Class scores before a final softmax, [N,K]. On a Variable the graph is recorded; with the default Pass
   /// (inference) it leads to the images, never to the parameters.

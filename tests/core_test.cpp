@@ -55,8 +55,8 @@ TEST_CASE("views share memory and read as NumPy's do") {
   CHECK(t.slice(2, 1, 3).slice(0, 1, 2).to_vector<double>() == std::vector<double>{13, 14, 17, 18, 21, 22});
   CHECK(t.slice(1, 0, 1).expand({2, 2, 4}).to_vector<double>() ==
         std::vector<double>{0, 1, 2, 3, 0, 1, 2, 3, 12, 13, 14, 15, 12, 13, 14, 15});
-  CHECK(t.reshape(std::vector<int64_t>{-1, 6}).shape() == Shape{4, 6});
-  CHECK(t.transpose(1, 2).reshape(Shape{24}).to_vector<double>()[1] == 4);
+  CHECK(t.reshape({-1, 6}).shape() == Shape{4, 6});
+  CHECK(t.transpose(1, 2).reshape({24}).to_vector<double>()[1] == 4);
   Tensor shared = t;
   shared.slice(0, 1, 2).fill(-1);
   CHECK(t.to_vector<double>()[12] == -1);
@@ -99,9 +99,9 @@ TEST_CASE("misuse of a tensor is an error, not undefined") {
   CHECK_ERROR(t.permute({0}), "1 axes given");
   CHECK_ERROR(t.permute({0, 0}), "named twice");
   CHECK_ERROR(t.expand({3}), "fewer axes");
-  CHECK_ERROR(t.reshape(std::vector<int64_t>{-1, -1}), "size -1");
-  CHECK_ERROR(t.reshape(std::vector<int64_t>{-2, -3}), "size -2");
-  CHECK_ERROR(t.reshape(std::vector<int64_t>{-1, 0}), "do not divide by 0");
+  CHECK_ERROR(t.reshape({-1, -1}), "size -1");
+  CHECK_ERROR(t.reshape({-2, -3}), "size -2");
+  CHECK_ERROR(t.reshape({-1, 0}), "do not divide by 0");
   CHECK_ERROR(Tensor::of<float>({1, 2}, {3}), "2 values given for shape [3]");
   CHECK_ERROR(Tensor().data<float>(), "undefined");
   CHECK_ERROR(Tensor().clone(), "undefined");
@@ -113,7 +113,7 @@ TEST_CASE("identical compares shape, type and bits") {
   const Tensor a = Tensor::of<float>({0.0f, NAN}, {2}), b = Tensor::of<float>({-0.0f, NAN}, {2});
   CHECK(identical(a, a.clone()));
   CHECK_FALSE(identical(a, b));
-  CHECK_FALSE(identical(a, a.reshape(Shape{1, 2})));
+  CHECK_FALSE(identical(a, a.reshape({1, 2})));
   CHECK_FALSE(identical(Tensor::zeros({2}), Tensor::zeros({2}, DType::int64)));
 }
 

@@ -128,6 +128,8 @@ TEST_CASE("binary operations are the ones they are named after") {
   CHECK(value(Binary::greater, 2, 2) == 0);
   CHECK(value(Binary::greater_equal, 2, 2) == 1);
   CHECK(value(Binary::equal, 2, 2) == 1);
+  CHECK(value(Binary::keep, 3, 1) == 3);
+  CHECK(value(Binary::keep, std::numeric_limits<float>::infinity(), 0) == 0);
   for (const Binary op : {Binary::max, Binary::min, Binary::add}) {
     CHECK(std::isnan(value(op, nan, 1)));
     CHECK(std::isnan(value(op, 1, nan)));

@@ -84,7 +84,7 @@ Gradients<2> Elementwise<op>::backward(Needs needs, const Tensor& dy, int64_t co
     return sum_to(t.reshape(stacked(shape, copies)), to, copies);
   };
   const auto chosen = [&](Binary comparison, const Tensor& x, const Tensor& y) {
-    return mul(d, elementwise(comparison, name, x, y));
+    return elementwise(Binary::keep, name, d, elementwise(comparison, name, x, y));
   };
   Gradients<2> g;
   if constexpr (op == Binary::add || op == Binary::sub) {
