@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Hashgrad beside PyTorch on the CPU: time and peak memory of the same work in one run.
 
-Each row runs both sides as separate processes with the same number of threads and alternates single repetitions
-between them, so that a busy moment of the machine meets both. PyTorch is measured in NCHW and in channels_last and the
+Each row runs both sides as separate processes with the same number of threads and alternates between them, so that a
+busy moment of the machine meets both. A repetition calls the work as often as fills about a third of a second, after a
+pause in which the other side's waiting threads go to sleep; its time is that of one call. PyTorch is measured in NCHW and in channels_last and the
 faster of the two is its time. Memory is the peak resident size above what the process held before the work was set up.
 
   bench/compare_pytorch.py [--python /usr/bin/python3] [--rows a2/forward,hashed8/train] [--rounds 9]
@@ -36,6 +37,8 @@ TASKS = {
 }
 ROWS = [f"{n}/{t}" for n in ("a2", "b2") for t in TASKS] + [f"{n}/{t}" for n in ("hashed8", "hashed64") for t in ("forward", "train")]
 # PyTorch has no cache of CPU memory: without these, every large tensor is mapped and page-faulted anew.
+PAUSE = 0.05  # seconds before each repetition
+REPETITION = 300  # milliseconds, at least one call
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 33), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
@@ -129,7 +132,7 @@ def resident(field):
 
 
 def torch_worker(net, task, batch, threads, layout):
-    """Sets up the work, then answers each line of standard input with the milliseconds of one repetition."""
+    """Sets up the work, then answers each line of standard input, a number of calls, with the milliseconds of one call."""
     import torch
 
     torch.set_num_threads(threads)
@@ -137,10 +140,12 @@ def torch_worker(net, task, batch, threads, layout):
     idle = resident("VmRSS")
     step = torch_task(net, task, batch, layout)
     print(f"PyTorch {torch.__version__}", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        calls = int(line)
         start = time.perf_counter()
-        step()
-        elapsed = (time.perf_counter() - start) * 1e3
+        for _ in range(calls):
+            step()
+        elapsed = (time.perf_counter() - start) * 1e3 / calls
         print(f"{elapsed:.4f} {resident('VmHWM') - idle:.1f}", flush=True)
 
 
@@ -156,13 +161,13 @@ class Side:
             sys.exit(f"compare_pytorch: cannot run {' '.join(map(str, command))}")
         self.times, self.memory = [], 0.0
 
-    def once(self, keep):
-        self.process.stdin.write("go\n")
+    def repeat(self, calls):
+        time.sleep(PAUSE)
+        self.process.stdin.write(f"{calls}\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline().split()
-        if keep:
-            self.times.append(float(answer[0]))
         self.memory = float(answer[1])
+        return float(answer[0])
 
     def close(self):
         self.process.stdin.close()
@@ -175,10 +180,14 @@ def measure(row, args):
     layouts = ["nchw"] if net.startswith("hashed") else ["nchw", "channels_last"]
     ours = Side([args.build / "bench_nets", *command], args.threads)
     theirs = [Side([args.python, __file__, "--worker", *command, layout], args.threads, MALLOC.items()) for layout in layouts]
-    for i in range(args.rounds + 2):  # the first two warm up
-        for side in (ours, *theirs):
-            side.once(keep=i >= 2)
-    for side in (ours, *theirs):
+    sides = (ours, *theirs)
+    for side in sides:
+        side.repeat(2)  # warms up
+    calls = max(1, round(REPETITION / max(side.repeat(1) for side in sides)))
+    for _ in range(args.rounds):
+        for side in sides:
+            side.times.append(side.repeat(calls))
+    for side in sides:
         side.close()
     best = min(theirs, key=lambda s: statistics.median(s.times))
     mine, peer = statistics.median(ours.times), statistics.median(best.times)

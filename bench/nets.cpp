@@ -103,10 +103,11 @@ int run(int argc, char** argv) {
                                          : network_work(net, task, batch);
   std::cout << "Hashgrad (" << cpu::isa_name(cpu::isa()) << ")" << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
+    const int64_t calls = std::stoll(line);
     const auto start = std::chrono::steady_clock::now();
-    work();
+    for (int64_t i = 0; i < calls; ++i) work();
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
-    std::cout << elapsed.count() << ' ' << resident_mib("VmHWM") - idle << std::endl;
+    std::cout << elapsed.count() / static_cast<double>(calls) << ' ' << resident_mib("VmHWM") - idle << std::endl;
   }
   return 0;
 }
