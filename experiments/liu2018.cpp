@@ -52,6 +52,7 @@ void declare(CLI::App& app, Options& options) {
       ->check(cli::integer_in(1, 1000000));
   app.add_option("--taus", options.study.taus, "strengths of gradient inhibition")
       ->check(cli::not_negative());
+  app.add_option("--layers", options.study.layers, "layers that inhibition changes: last:K or all");
   app.add_option("--attacked", options.study.attacked, "first N images for HFGSM and HJSMA")
       ->check(cli::integer_in(1, 1000000));
   app.add_option("--inhibited", options.study.inhibited, "first N images for inhibition")

@@ -37,10 +37,10 @@ std::string origin_text(const StudyOptions& options, const Origin& origin) {
       fmt::format("command   {}\ndata      {}\nseed      {}\n", origin.command, origin.data, origin.seed);
   if (!origin.training.empty()) text += fmt::format("training  {}\n", origin.training);
   text += fmt::format(
-      "eps       {:g}\nelements  {:g}\ntau       {:g} (last layer)\nimages    first {} (HFGSM, HJSMA), first "
+      "eps       {:g}\nelements  {:g}\ntau       {:g} (layers {})\nimages    first {} (HFGSM, HJSMA), first "
       "{} (inhibition)\nmodels    {}\n",
       fmt::join(options.eps, " "), fmt::join(options.elements, " "), fmt::join(options.taus, " "),
-      options.attacked, options.inhibited, fmt::join(origin.models, " "));
+      options.layers, options.attacked, options.inhibited, fmt::join(origin.models, " "));
   return text + fmt::format("counting  {}\n", success_definition);
 }
 
@@ -48,7 +48,7 @@ nlohmann::ordered_json settings_json(const StudyOptions& options, const Origin& 
   return {{"data", origin.data},          {"seed", origin.seed},
           {"training", origin.training},  {"models", origin.models},
           {"eps", options.eps},           {"elements", options.elements},
-          {"tau", options.taus},          {"tau_layers", "last:1"},
+          {"tau", options.taus},          {"tau_layers", options.layers},
           {"attacked", options.attacked}, {"inhibited", options.inhibited},
           {"batch", options.batch},       {"success", success_definition}};
 }

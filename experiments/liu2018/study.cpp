@@ -47,7 +47,7 @@ Rate zero_share(const Growth& growth) {
 Inhibition measure_inhibition(const Model& plain, double tau, const Dataset& test,
                               const StudyOptions& options, Stages& stages) {
   Model model = plain.clone();
-  if (tau > 0) gradient_inhibition_1(model, tau, "last:1");
+  if (tau > 0) gradient_inhibition_1(model, tau, options.layers);
   const Tensor x = first_images(test, options.inhibited, model);
   GrowOptions grow{options.eps, /*fixed=*/false, options.batch, stages.share()};
 
@@ -122,7 +122,7 @@ NetworkResult measure(const Model& model, const Dataset& test, const StudyOption
 std::vector<Gallery> galleries(const Model& model, const Dataset& test, const StudyOptions& options) {
   const double tau = options.taus.back();
   Model plain = model.clone(), inhibited = model.clone();
-  gradient_inhibition_1(inhibited, tau, "last:1");
+  gradient_inhibition_1(inhibited, tau, options.layers);
   const Tensor x = first_images(test, pictures, model);
   const std::string name = network_name(model);
   std::string stem;

@@ -21,7 +21,8 @@ std::string network_name(const Model& model);
 struct StudyOptions {
   std::vector<double> eps{0.1, 0.2, 0.3, 0.4, 0.5};                            ///< HFGSM, in pixels of [0,1]
   std::vector<double> elements{1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100};  ///< HJSMA, pixels set to 1
-  std::vector<double> taus{0, 0.01, 0.02, 0.05, 0.1};  ///< gradient inhibition, on the last layer
+  std::vector<double> taus{0, 0.01, 0.02, 0.05, 0.1};  ///< strengths of gradient inhibition
+  std::string layers = "last:1";                       ///< where it is applied (select_layers)
   int64_t attacked = 10000;                            ///< first N test images for A-F4 and A-F5
   int64_t inhibited = 10000;                           ///< first N test images for A-F10a, A-F7 and A-F9
   int64_t batch = 128;
