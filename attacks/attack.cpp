@@ -30,8 +30,9 @@ void check_images(const Tensor& images, const std::string& attack) {
 }
 
 void check_weights(const Model& model, const std::string& attack) {
-  for (const auto& [name, weights] : model.state()) {
-    if (!is_floating(weights.dtype())) continue;
+  for (const auto& [name, tensor] : model.state()) {
+    if (!is_floating(tensor.dtype())) continue;
+    const Tensor weights = tensor.to(Device{});
     const bool finite = for_float_type(weights.dtype(), "attack", [&]<class T>() {
       const T* w = weights.data<T>();
       return std::all_of(w, w + weights.numel(), [](T v) { return std::isfinite(v); });

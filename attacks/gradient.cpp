@@ -83,9 +83,9 @@ LossGradient differentiate(const Oracle& oracle, const Tensor& x, const F& value
                       Tensor::empty(x.shape(), x.dtype())};
   for (int64_t begin = 0; begin < n; begin += oracle.batch()) {
     const int64_t end = std::min(n, begin + oracle.batch());
-    const Variable image = Variable::leaf(x.slice(0, begin, end));  // [B,C,H,W]
-    const Variable logits = oracle.model().logits(image);           // [B,K]
-    const Variable value = value_of(logits, begin, end);            // [B]
+    const Variable image = Variable::leaf(x.slice(0, begin, end).to(oracle.model().device()));  // [B,C,H,W]
+    const Variable logits = oracle.model().logits(image);                                       // [B,K]
+    const Variable value = value_of(logits, begin, end);                                        // [B]
     const Tensor ones = Tensor::full({1, end - begin}, 1, x.dtype());
     put(result.gradient, begin, vjp(value, {image}, ones)[0].reshape(image.shape()));
     put(result.logits, begin, logits.value());
@@ -140,7 +140,8 @@ Oracle::Oracle(const Model& model, int64_t batch) : model_(model), batch_(batch)
 Tensor Oracle::logits(const Tensor& x) const {
   Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype());
   for (int64_t begin = 0; begin < x.size(0); begin += batch_)
-    put(result, begin, model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch_))));
+    put(result, begin,
+        model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch_)).to(model_.device())));
   return result;
 }
 
@@ -173,8 +174,8 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
   const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch_);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
-    const Variable image = Variable::leaf(x.slice(0, begin, end));  // [B,C,H,W]
-    const Variable z = model_.logits(image);                        // [B,K]
+    const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
+    const Variable z = model_.logits(image);                                            // [B,K]
     const Variable outputs = of == Outputs::probs ? softmax(z) : z;
     const Tensor part = cotangents.slice(1, begin, end).contiguous();  // [M,B,K]
     products.slice(1, begin, end).copy_from(hashgrad::vjp(outputs, {image}, part)[0]);
@@ -206,7 +207,8 @@ Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch) 
   return Oracle(model, batch).jacobian(x, of);
 }
 
-std::vector<int64_t> predictions_of(const Tensor& logits) {
+std::vector<int64_t> predictions_of(const Tensor& scores) {
+  const Tensor logits = scores.to(Device{}).contiguous();
   const int64_t n = logits.size(0), k = logits.size(1);
   std::vector<int64_t> result(static_cast<size_t>(n));
   for_float_type(logits.dtype(), "predict", [&]<class T>() {

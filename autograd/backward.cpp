@@ -90,7 +90,8 @@ std::vector<Tensor> gradients_of(const Variable& y, const std::vector<Variable>&
   std::vector<Tensor> result;
   for (const Variable& x : inputs) {
     const auto it = found.find(x.node().get());
-    result.push_back(it != found.end() ? it->second : Tensor::zeros(stacked(x.shape(), copies), x.dtype()));
+    result.push_back(it != found.end() ? it->second
+                                       : Tensor::zeros(stacked(x.shape(), copies), x.dtype(), x.device()));
   }
   return result;
 }
@@ -107,6 +108,16 @@ Node::~Node() {
     doomed.pop_back();
     if (node && node.use_count() == 1)
       for (auto& input : std::exchange(node->inputs, {})) doomed.push_back(std::move(input));
+  }
+}
+
+void check_one_device(const char* op, std::initializer_list<const Tensor*> inputs) {
+  const Tensor* first = nullptr;
+  for (const Tensor* t : inputs) {
+    if (!t->defined()) continue;
+    if (!first) first = t;
+    check(t->device() == first->device(), "{}: one input is on {}, another on {}; move one with Tensor::to",
+          op, to_string(first->device()), to_string(t->device()));
   }
 }
 
@@ -159,7 +170,7 @@ void Variable::backward() const {
         shape());
   check(requires_grad(), "backward: nothing below this value wants a gradient");
   walk(
-      *this, Tensor::full(shape(), 1, dtype()), 1, false, [](const Node*) { return true; },
+      *this, Tensor::full(shape(), 1, dtype(), device()), 1, false, [](const Node*) { return true; },
       [](Node* node, const Tensor& gradient) {
         if (!node->is_leaf()) return;
         Tensor& sum = static_cast<Leaf&>(*node).grad;
@@ -170,7 +181,7 @@ void Variable::backward() const {
 std::vector<Tensor> grad(const Variable& y, const std::vector<Variable>& inputs, bool retain) {
   check(y.numel() == 1, "grad: starts from one number, y has shape {} (did you mean sum of it, or vjp?)",
         y.shape());
-  return gradients_of(y, inputs, Tensor::full(y.shape(), 1, y.dtype()), 1, retain);
+  return gradients_of(y, inputs, Tensor::full(y.shape(), 1, y.dtype(), y.device()), 1, retain);
 }
 
 std::vector<Tensor> vjp(const Variable& y, const std::vector<Variable>& inputs, const Tensor& cotangents,
@@ -183,7 +194,7 @@ std::vector<Tensor> vjp(const Variable& y, const std::vector<Variable>& inputs, 
   const int64_t copies = cotangents.size(0);
   check(copies >= 1, "vjp: no cotangents");
   std::vector<Tensor> result =
-      gradients_of(y, inputs, cotangents.reshape(stacked(y.shape(), copies)), copies, retain);
+      gradients_of(y, inputs, cotangents.to(y.device()).reshape(stacked(y.shape(), copies)), copies, retain);
   for (size_t i = 0; i < result.size(); ++i) result[i] = result[i].reshape(inputs[i].shape().with(0, copies));
   return result;
 }

@@ -5,6 +5,7 @@
 #include <array>
 #include <bitset>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -93,15 +94,21 @@ class OpNode final : public Node {
   Shape shape_;  // of the result
 };
 
+/// The inputs of one op must be on one device: an Error that names the op and both where they are not.
+/// Undefined tensors, such as a bias that is left out, are nowhere.
+void check_one_device(const char* op, std::initializer_list<const Tensor*> inputs);
+
 /// On Tensors an op computes ...
 template <class Op, class... More>
 Tensor apply(Op op, const Tensor& x, const More&... more) requires(std::is_same_v<More, Tensor>&&...) {
+  check_one_device(Op::name, {&x, &more...});
   return op.forward(Needs{}, x, more...);
 }
 
 /// ... on Variables it computes, and is recorded if any input wants a gradient.
 template <class Op, class... More>
 Variable apply(Op op, const Variable& x, const More&... more) requires(std::is_same_v<More, Variable>&&...) {
+  check_one_device(Op::name, {&x.value(), &more.value()...});
   Needs needs;
   size_t i = 0;
   for (bool wanted : {x.requires_grad(), more.requires_grad()...}) needs[i++] = wanted;

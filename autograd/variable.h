@@ -29,6 +29,7 @@ class Variable {
   int rank() const { return value_.rank(); }
   int64_t numel() const { return value_.numel(); }
   DType dtype() const { return value_.dtype(); }
+  Device device() const { return value_.device(); }
   bool defined() const { return value_.defined(); }
 
   bool requires_grad() const { return node_ != nullptr; }
@@ -58,7 +59,7 @@ std::vector<Tensor> grad(const Variable& y, const std::vector<Variable>& inputs,
 
 /// Vector-Jacobian products of K cotangents in one pass. `cotangents` is [K, shape of y]; each result is
 /// [K, shape of the input]: result[k] = sum_i cotangents[k,i] dy_i/dx. One-hot cotangents give the full
-/// Jacobian.
+/// Jacobian. The cotangents may be on any device.
 std::vector<Tensor> vjp(const Variable& y, const std::vector<Variable>& inputs, const Tensor& cotangents,
                         bool retain = false);
 

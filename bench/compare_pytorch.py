@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Hashgrad beside PyTorch on the CPU: time and peak memory of the same work in one run.
+"""Hashgrad beside PyTorch: time and peak memory of the same work in one run, on the CPU or on a GPU.
 
 Each row runs both sides as separate processes with the same number of threads and alternates between them, so that a
 busy moment of the machine meets both. A repetition calls the work as often as fills about a third of a second, after a
-pause in which the other side's waiting threads go to sleep; its time is that of one call. PyTorch is measured in NCHW and in channels_last and the
-faster of the two is its time. Memory is the peak resident size above what the process held before the work was set up.
+pause in which the other side's waiting threads go to sleep; its time is that of one call. PyTorch is measured in NCHW and
+in channels_last, and its time is the faster of the two; on a GPU also compiled by torch.compile, as a column of its own.
+Both compute in float32 without TF32. Memory on the CPU is the peak resident size above what the process held before the
+work was set up, on a GPU the peak of what tensors held.
 
-  bench/compare_pytorch.py [--python /usr/bin/python3] [--rows a2/forward,hashed8/train] [--rounds 9]
-                           [--output experiments/results/compare_pytorch]
+  bench/compare_pytorch.py [--device cpu|cuda] [--python /usr/bin/python3] [--rows a2/forward,hashed8/train]
+                           [--rounds 9] [--output experiments/results/compare_pytorch]
 
 Needs: a release build (scripts/build), and for the peer `apt-get install python3-torch`.
 """
@@ -45,12 +47,13 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 33), "MALLOC_TRIM_THRESHOLD_": str(
 # ---------------------------------------------------------------------------------------------- the PyTorch side
 
 
-def torch_task(net, task, batch, layout):
+def torch_task(net, task, batch, layout, device):
     import torch
     import torch.nn as nn
     import torch.nn.functional as F
 
     torch.manual_seed(1)
+    torch.set_default_device(device) if device != "cpu" else None  # PyTorch 1 has no default device
     if net.startswith("hashed"):
         n_in, n_out, count = 6272, 512, 6272 * 512 // int(net[6:])
         w = torch.randn(count).mul_(0.01).requires_grad_()
@@ -83,6 +86,8 @@ def torch_task(net, task, batch, layout):
         layers += [nn.Flatten()] + fc(3136, 256) + fc(256, 256) + [nn.Linear(256, 10)]
     model = nn.Sequential(*layers)
     x, y = torch.rand(batch, 1, 28, 28), torch.randint(10, (batch,))
+    if layout == "compiled":
+        model = torch.compile(model, mode="reduce-overhead" if task in ("forward", "train") else "default")
     if layout == "channels_last":
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     if task == "train":
@@ -131,22 +136,28 @@ def resident(field):
     return 0.0
 
 
-def torch_worker(net, task, batch, threads, layout):
+def torch_worker(net, task, batch, threads, layout, device):
     """Sets up the work, then answers each line of standard input, a number of calls, with the milliseconds of one call."""
     import torch
 
     torch.set_num_threads(threads)
-    torch.rand(64, 64) @ torch.rand(64, 64)
+    gpu = device == "cuda"
+    if gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.rand(64, 64, device=device) @ torch.rand(64, 64, device=device)
     idle = resident("VmRSS")
-    step = torch_task(net, task, batch, layout)
+    step = torch_task(net, task, batch, layout, device)
     print(f"PyTorch {torch.__version__}", flush=True)
     for line in sys.stdin:
         calls = int(line)
         start = time.perf_counter()
         for _ in range(calls):
             step()
+        if gpu:
+            torch.cuda.synchronize()
         elapsed = (time.perf_counter() - start) * 1e3 / calls
-        print(f"{elapsed:.4f} {resident('VmHWM') - idle:.1f}", flush=True)
+        peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else resident("VmHWM") - idle
+        print(f"{elapsed:.5f} {peak:.1f}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------- the comparison
@@ -178,8 +189,11 @@ def measure(row, args):
     net, task = row.split("/")
     command = [net, task, str(args.batch), str(args.threads)]
     layouts = ["nchw"] if net.startswith("hashed") else ["nchw", "channels_last"]
-    ours = Side([args.build / "bench_nets", *command], args.threads)
-    theirs = [Side([args.python, __file__, "--worker", *command, layout], args.threads, MALLOC.items()) for layout in layouts]
+    if args.device == "cuda" and not net.startswith("hashed"):
+        layouts.append("compiled")
+    ours = Side([args.build / "bench_nets", *command, args.device], args.threads)
+    theirs = [Side([args.python, __file__, "--worker", *command, layout, args.device], args.threads, MALLOC.items())
+              for layout in layouts]
     sides = (ours, *theirs)
     for side in sides:
         side.repeat(2)  # warms up
@@ -189,11 +203,13 @@ def measure(row, args):
             side.times.append(side.repeat(calls))
     for side in sides:
         side.close()
-    best = min(theirs, key=lambda s: statistics.median(s.times))
+    medians = {layout: statistics.median(side.times) for layout, side in zip(layouts, theirs)}
+    best = min((side for layout, side in zip(layouts, theirs) if layout != "compiled"), key=lambda s: statistics.median(s.times))
     mine, peer = statistics.median(ours.times), statistics.median(best.times)
     return {
         "row": row, "net": NETS[net], "task": "forward and all gradients" if row.startswith("hashed") and task == "train" else TASKS[task],
-        "batch": args.batch, "threads": args.threads, "rounds": args.rounds, "peer": best.name,
+        "compiled_ratio": round(medians["compiled"] / mine, 3) if "compiled" in medians else None,
+        "batch": args.batch, "device": args.device, "threads": args.threads, "rounds": args.rounds, "peer": best.name,
         "peer_layout": layouts[theirs.index(best)],
         "hashgrad_ms": round(mine, 3), "pytorch_ms": round(peer, 3), "ratio": round(peer / mine, 3),
         "hashgrad_images_per_s": round(args.batch / mine * 1e3, 1), "pytorch_images_per_s": round(args.batch / peer * 1e3, 1),
@@ -201,7 +217,9 @@ def measure(row, args):
     }
 
 
-def processor():
+def processor(device):
+    if device == "cuda":
+        return subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
     for line in open("/proc/cpuinfo"):
         if line.startswith("model name"):
             return line.split(":")[1].strip()
@@ -209,24 +227,27 @@ def processor():
 
 
 def markdown(results, args):
+    gpu = args.device == "cuda"
     lines = [
         f"`{' '.join(['bench/compare_pytorch.py', *sys.argv[1:]])}`",
         "",
-        f"{processor()}, {args.threads} threads, batch {args.batch}, median of {args.rounds} alternating repetitions, "
+        f"{processor(args.device)}, {args.threads} threads, batch {args.batch}, median of {args.rounds} alternating repetitions, "
         f"{results[0]['peer']}. Ratio above 1: Hashgrad is faster. Memory: peak above the idle process.",
         "",
-        "| net | work | Hashgrad img/s | PyTorch img/s | ratio | Hashgrad MiB | PyTorch MiB |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        f"| net | work | Hashgrad img/s | PyTorch img/s | ratio |{' to torch.compile |' if gpu else ''} Hashgrad MiB | PyTorch MiB |",
+        f"|---|---|---:|---:|---:|{'---:|' if gpu else ''}---:|---:|",
     ]
     for r in results:
+        compiled = "" if not gpu else f" {r['compiled_ratio']:.2f} |" if r["compiled_ratio"] else " |"
         lines.append(f"| {r['net']} | {r['task']} | {r['hashgrad_images_per_s']:.0f} | {r['pytorch_images_per_s']:.0f} | "
-                     f"**{r['ratio']:.2f}** | {r['hashgrad_peak_mib']:.0f} | {r['pytorch_peak_mib']:.0f} |")
+                     f"**{r['ratio']:.2f}** |{compiled} {r['hashgrad_peak_mib']:.0f} | {r['pytorch_peak_mib']:.0f} |")
     return "\n".join(lines) + "\n"
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--python", default="/usr/bin/python3", help="an interpreter that has torch")
+    p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     p.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     p.add_argument("--rows", default=",".join(ROWS))
     p.add_argument("--rounds", type=int, default=9)
@@ -249,6 +270,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        torch_worker(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), sys.argv[6])
+        torch_worker(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), sys.argv[6], sys.argv[7])
     else:
         main()

@@ -16,6 +16,7 @@
 #include "autograd/ops/hashed.h"
 #include "autograd/ops/loss.h"
 #include "autograd/ops/reduce.h"
+#include "core/device_memory.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "cpu/kernels.h"
@@ -47,11 +48,13 @@ Tensor labels(int64_t n) {
 }
 
 /// The hashed layer 6272 -> 512 alone: forward, or forward and the gradients of input, buckets and bias.
-std::function<void()> hashed_work(int64_t divide, const std::string& task, int64_t batch) {
+std::function<void()> hashed_work(int64_t divide, const std::string& task, int64_t batch, Device device) {
   const int64_t in = 6272, out = 512, buckets = in * out / divide;
   const auto v = std::make_shared<const cpu::HashedMatrix>(cpu::HashedMatrix::linear({1, buckets}, out, in));
-  const Tensor w = uniform({buckets}, 1, -0.01f, 0.01f), bias = Tensor::zeros({out});  // [K], [out]
-  const Tensor x = uniform({batch, in}, 2), dy = uniform({1, batch, out}, 3, -1, 1);   // [B,in], [1,B,out]
+  const Tensor w = uniform({buckets}, 1, -0.01f, 0.01f).to(device);     // [K]
+  const Tensor bias = Tensor::zeros({out}).to(device);                  // [out]
+  const Tensor x = uniform({batch, in}, 2).to(device);                  // [B,in]
+  const Tensor dy = uniform({1, batch, out}, 3, -1, 1).to(device);      // [1,B,out]
   if (task == "forward") return [=] { hashed_linear(x, w, bias, v); };
   check(task == "train", "bench_nets: a hashed layer has no task '{}' (accepted: forward, train)", task);
   return [=] {
@@ -60,10 +63,11 @@ std::function<void()> hashed_work(int64_t divide, const std::string& task, int64
   };
 }
 
-std::function<void()> network_work(const std::string& net, const std::string& task, int64_t batch) {
+std::function<void()> network_work(const std::string& net, const std::string& task, int64_t batch,
+                                   Device device) {
   check(net == "a2" || net == "b2", "bench_nets: no net '{}' (accepted: a2, b2, hashed8, hashed64)", net);
-  const auto model = std::make_shared<Model>(net == "a2" ? "liu2018-mnist" : "liu2021-mnist");
-  const Tensor x = uniform({batch, 1, 28, 28}, 1), y = labels(batch);
+  const auto model = std::make_shared<Model>(Model(net == "a2" ? "liu2018-mnist" : "liu2021-mnist").to(device));
+  const Tensor x = uniform({batch, 1, 28, 28}, 1).to(device), y = labels(batch).to(device);
   if (task == "forward") return [=] { model->logits(x); };
   if (task == "train") {
     const auto sgd = std::make_shared<Optimizer>(model->parameters(), OptimizerOptions{});
@@ -93,21 +97,26 @@ std::function<void()> network_work(const std::string& net, const std::string& ta
 }
 
 int run(int argc, char** argv) {
-  check(argc == 5, "usage: bench_nets NET TASK BATCH THREADS");
+  check(argc == 5 || argc == 6, "usage: bench_nets NET TASK BATCH THREADS [DEVICE]");
   const std::string net = argv[1], task = argv[2];
   const int64_t batch = std::stoll(argv[3]);
   set_threads(std::stoi(argv[4]));
-  const double idle = resident_mib("VmRSS");
+  const Device device = parse_device(argc == 6 ? argv[5] : "cpu");
+  const bool on_cpu = device == Device{};
+  const double idle = on_cpu ? resident_mib("VmRSS") : 0;
   const std::function<void()> work = net.starts_with("hashed")
-                                         ? hashed_work(std::stoll(net.substr(6)), task, batch)
-                                         : network_work(net, task, batch);
-  std::cout << "Hashgrad (" << cpu::isa_name(cpu::isa()) << ")" << std::endl;
+                                         ? hashed_work(std::stoll(net.substr(6)), task, batch, device)
+                                         : network_work(net, task, batch, device);
+  std::cout << "Hashgrad (" << (on_cpu ? cpu::isa_name(cpu::isa()) : to_string(device)) << ")" << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     const int64_t calls = std::stoll(line);
     const auto start = std::chrono::steady_clock::now();
     for (int64_t i = 0; i < calls; ++i) work();
+    memory_of(device).synchronize();
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
-    std::cout << elapsed.count() / static_cast<double>(calls) << ' ' << resident_mib("VmHWM") - idle << std::endl;
+    const double peak =
+        on_cpu ? resident_mib("VmHWM") : static_cast<double>(memory_count(device).peak) / (1 << 20);
+    std::cout << elapsed.count() / static_cast<double>(calls) << ' ' << peak - idle << std::endl;
   }
   return 0;
 }

@@ -41,6 +41,8 @@ void copy_rest(const Model& from, const Model& to, const std::vector<size_t>& la
 }  // namespace
 
 Model compress_hash(const Model& model, const HashCompression& options) {
+  check(model.device() == Device{}, "compress hash: the model is on {}; move it to the CPU",
+        to_string(model.device()));
   check(options.rate > 0 && options.rate <= 1, "compress hash: rate {}, a number in (0,1] expected",
         options.rate);
   const std::vector<size_t> chosen = select_layers(model.spec(), options.layers, "compress hash");
@@ -72,6 +74,8 @@ Model compress_hash(const Model& model, const HashCompression& options) {
 }
 
 Model materialise(const Model& model) {
+  check(model.device() == Device{}, "materialise: the model is on {}; move it to the CPU",
+        to_string(model.device()));
   Spec spec = model.spec();
   std::vector<size_t> hashed;
   for (size_t i = 0; i < spec.layers.size(); ++i) {

@@ -1,19 +1,24 @@
 // Where a tensor lives.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace hashgrad {
 
-/// A value that names one device. The CPU engine is the only one compiled in so far; every op picks its arm
-/// by this.
+/// A value that names one device; every op picks its engine by it. `emu` runs the kernels of `cuda` on the
+/// CPU, slowly: for tests and for reading kernels with a debugger.
 struct Device {
-  enum class Kind { cpu } kind = Kind::cpu;
-  int index = 0;
+  enum class Kind : uint8_t { cpu, cuda, emu };
+  Kind kind = Kind::cpu;
+  int index = 0;  ///< always 0: one device per process, the first that is visible
+
   bool operator==(const Device&) const = default;
 };
 
-/// Accepts "cpu" and "auto" (the best device at hand); anything else is an Error that lists what is accepted.
+/// Accepts "cpu", "cuda", "cuda:0", "emu", and "auto" (cuda where there is one, else cpu). Anything else, or
+/// a device that is not in this build or not in this machine, is an Error that says so and lists what is
+/// accepted here.
 Device parse_device(const std::string& text);
 std::string to_string(Device device);
 

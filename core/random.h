@@ -39,11 +39,17 @@ class Random {
   /// The next 32 random bits.
   constexpr uint32_t bits() {
     if (next_ == 4) {
-      block_ = philox(counter_, key_);
-      ++counter_[0];
+      block_ = block(counter_[0]++);
       next_ = 0;
     }
     return block_[next_++];
+  }
+
+  /// Draws 4 * i to 4 * i + 3 of the sequence from its start, whatever was drawn so far: where many threads share one.
+  constexpr std::array<uint32_t, 4> block(uint32_t i) const {
+    std::array<uint32_t, 4> counter = counter_;
+    counter[0] = i;
+    return philox(counter, key_);
   }
 
   /// Uniform in [0, 1) with 24 bits: exact in float32, the same on every device.

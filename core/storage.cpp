@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <vector>
 
+#include "core/cpu_memory.h"
+#include "core/device_memory.h"
 #include "core/error.h"
 
 namespace hashgrad {
@@ -111,15 +113,26 @@ Pool& pool() {
 
 }  // namespace
 
-MemoryCount memory_count() { return pool().count(); }
-void reset_peak_memory() { pool().reset_peak(); }
-bool poison_new_memory(bool on) { return poison.exchange(on); }
-
-Storage::Storage(size_t bytes) {
-  const size_t size = size_class(std::max<size_t>(bytes, 1));
+std::byte* CpuMemory::allocate(size_t bytes) {
+  const size_t size = size_class(bytes);
   std::byte* block = pool().allocate(size);
   if (poison) std::memset(block, 0xFF, size);
-  block_ = std::shared_ptr<std::byte>(block, [size](std::byte* b) { pool().release(b, size); });
+  return block;
+}
+void CpuMemory::release(std::byte* block, size_t bytes) noexcept { pool().release(block, size_class(bytes)); }
+MemoryCount CpuMemory::count() { return pool().count(); }
+void CpuMemory::reset_peak() { pool().reset_peak(); }
+
+MemoryCount memory_count(Device device) { return memory_of(device).count(); }
+void reset_peak_memory(Device device) { memory_of(device).reset_peak(); }
+bool poison_new_memory(bool on) { return poison.exchange(on); }
+bool poisons_new_memory() { return poison; }
+
+Storage::Storage(size_t bytes, Device device) {
+  const size_t size = std::max<size_t>(bytes, 1);
+  DeviceMemory& memory = memory_of(device);
+  block_ = std::shared_ptr<std::byte>(memory.allocate(size),
+                                      [size, &memory](std::byte* block) { memory.release(block, size); });
 }
 
 }  // namespace hashgrad

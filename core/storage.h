@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/device.h"
+
 namespace hashgrad {
 
 /// Bytes that tensors hold now and held at most (since start or since the last reset_peak). Freed large
@@ -15,18 +17,20 @@ struct MemoryCount {
   int64_t peak = 0;
   int64_t cached = 0;
 };
-MemoryCount memory_count();
-void reset_peak_memory();
+MemoryCount memory_count(Device device = {});
+void reset_peak_memory(Device device = {});
 
 /// While on, every new block is filled with 0xFF bytes (NaN in both float types), so that an element which a
 /// kernel forgets to write cannot pass for a result. For tests. Returns the previous setting.
 bool poison_new_memory(bool on);
+bool poisons_new_memory();
 
-/// A block of bytes aligned to 64, freed with its last owner. Content is not initialised.
+/// A block of bytes in the memory of one device, aligned to at least 64, freed with its last owner. Content
+/// is not initialised.
 class Storage {
  public:
   Storage() = default;
-  explicit Storage(size_t bytes);
+  explicit Storage(size_t bytes, Device device = {});
   std::byte* data() const { return block_.get(); }
 
  private:

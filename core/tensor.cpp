@@ -4,57 +4,12 @@
 #include <cstring>
 #include <numeric>
 
-#include "core/parallel.h"
+#include "core/device_memory.h"
 
 namespace hashgrad {
-namespace {
-
-/// Walks all index tuples of `shape` in row-major order, one innermost row at a time: f(a_offset, b_offset)
-/// is called with the two element offsets of each row's start.
-template <class F>
-void for_rows(const Shape& shape, const Shape& a_strides, const Shape& b_strides, F&& f) {
-  const int outer = shape.rank() - 1;
-  std::array<int64_t, Shape::max_rank> index{};
-  int64_t a = 0, b = 0;
-  for (int64_t rows = shape.numel() / std::max<int64_t>(1, shape[-1]); rows > 0; --rows) {
-    f(a, b);
-    for (int d = outer - 1; d >= 0; --d) {
-      auto& i = index[static_cast<size_t>(d)];
-      a += a_strides[d];
-      b += b_strides[d];
-      if (++i < shape[d]) break;
-      a -= a_strides[d] * i;
-      b -= b_strides[d] * i;
-      i = 0;
-    }
-  }
-}
-
-template <class To, class From>
-void copy_strided(const Shape& shape, To* to, const Shape& to_strides, const From* from,
-                  const Shape& from_strides) {
-  if (shape.numel() == 0) return;
-  if (shape.rank() == 0) {
-    *to = static_cast<To>(*from);
-    return;
-  }
-  const int64_t n = shape[-1], to_step = to_strides[-1], from_step = from_strides[-1];
-  for_rows(shape, to_strides, from_strides, [&](int64_t t, int64_t f) {
-    if constexpr (std::is_same_v<To, From>) {
-      if (to_step == 1 && from_step == 1) {
-        std::memcpy(to + t, from + f, static_cast<size_t>(n) * sizeof(To));
-        return;
-      }
-    }
-    for (int64_t i = 0; i < n; ++i) to[t + i * to_step] = static_cast<To>(from[f + i * from_step]);
-  });
-}
-
-}  // namespace
-
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   Tensor t;
-  t.storage_ = Storage(static_cast<size_t>(shape.numel()) * size_of(dtype));
+  t.storage_ = Storage(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
   t.shape_ = shape;
   t.dtype_ = dtype;
   t.device_ = device;
@@ -63,12 +18,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   return t;
 }
 
-Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
-  Tensor t = empty(shape, dtype, device);
-  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
-  if (bytes > 0) std::memset(t.storage_.data(), 0, bytes);
-  return t;
-}
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
@@ -87,12 +37,13 @@ Tensor Tensor::of(const std::vector<T>& values, const Shape& shape) {
 
 double Tensor::item() const {
   check(numel() == 1, "tensor: item() of shape {} with {} elements, exactly one expected", shape_, numel());
-  return for_any_type(dtype_, [&]<class T>() { return static_cast<double>(*data<T>()); });
+  const Tensor here = to(Device{});
+  return for_any_type(dtype_, [&]<class T>() { return static_cast<double>(*here.data<T>()); });
 }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
-  const Tensor t = contiguous();
+  const Tensor t = to(Device{}).contiguous();
   return std::vector<T>(t.data<T>(), t.data<T>() + t.numel());
 }
 
@@ -183,24 +134,47 @@ Tensor Tensor::to(DType dtype) const {
   return t;
 }
 
+Tensor Tensor::to(Device device) const {
+  if (device == device_ || !defined_) return *this;
+  Tensor t = empty(shape_, dtype_, device);
+  t.copy_from(*this);
+  return t;
+}
+
 void Tensor::copy_from(const Tensor& source) {
   check(shape_ == source.shape_, "copy: shape {} into shape {}", source.shape_, shape_);
-  for_any_type(dtype_, [&]<class To>() {
-    for_any_type(source.dtype_, [&]<class From>() {
-      copy_strided(shape_, data<To>(), strides_, source.data<From>(), source.strides_);
-    });
-  });
+  check(defined_ && source.defined_, "tensor: copy of an undefined tensor");
+  if (device_ == source.device_)
+    memory_of(device_).copy(shape_, layout(), source.layout());
+  else
+    copy_across(source);
+}
+
+/// Bytes cross between a device and the CPU as they are: what has to be converted or gathered is so on one of
+/// the two sides. Two devices meet on the CPU.
+void Tensor::copy_across(const Tensor& source) {
+  constexpr Device cpu{};
+  if (device_ != cpu && source.device_ != cpu) return copy_from(source.to(cpu));
+  const Tensor from = source.to(dtype_).contiguous();
+  if (!contiguous_) {
+    Tensor own = empty(shape_, dtype_, device_);
+    own.copy_across(from);
+    return copy_from(own);
+  }
+  const size_t bytes = static_cast<size_t>(numel()) * size_of(dtype_);
+  if (device_ == cpu)
+    memory_of(from.device_).to_host(layout().data, from.layout().data, bytes);
+  else
+    memory_of(device_).from_host(layout().data, from.layout().data, bytes);
 }
 
 void Tensor::fill(double value) {
-  for_any_type(dtype_, [&]<class T>() {
-    if (contiguous_) {
-      std::fill_n(data<T>(), numel(), static_cast<T>(value));
-    } else {
-      const T v = static_cast<T>(value);
-      copy_strided(shape_, data<T>(), strides_, &v, Tensor::scalar(0).expand(shape_).strides());
-    }
-  });
+  check(defined_, "tensor: fill of an undefined tensor");
+  memory_of(device_).fill(shape_, layout(), value);
+}
+
+Layout Tensor::layout() const {
+  return {storage_.data() + offset_ * static_cast<int64_t>(size_of(dtype_)), dtype_, strides_};
 }
 
 void Tensor::check_type(DType wanted) const {
@@ -222,7 +196,7 @@ void Tensor::set_strides(const Shape& strides) {
 bool identical(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
   return for_any_type(a.dtype(), [&]<class T>() {
-    const Tensor x = a.contiguous(), y = b.contiguous();
+    const Tensor x = a.to(Device{}).contiguous(), y = b.to(Device{}).contiguous();
     return x.numel() == 0 ||
            std::memcmp(x.data<T>(), y.data<T>(), static_cast<size_t>(x.numel()) * sizeof(T)) == 0;
   });

@@ -11,6 +11,8 @@
 
 namespace hashgrad {
 
+struct Layout;  // core/device_memory.h
+
 /// A row-major array of one element type on one device. Copying a Tensor shares its memory (clone() does
 /// not), and a view (transpose, slice, expand) shares it with other strides. Ops accept views and return
 /// contiguous tensors.
@@ -38,7 +40,8 @@ class Tensor {
   Device device() const { return device_; }
   bool is_contiguous() const { return contiguous_; }
 
-  /// First element. An Error if T is not the element type.
+  /// Address of the first element, in the memory of device(): only kernels of that device may follow it. An
+  /// Error if T is not the element type.
   template <class T>
   T* data() {
     check_type(dtype_of<T>);
@@ -48,9 +51,9 @@ class Tensor {
   const T* data() const {
     return const_cast<Tensor*>(this)->data<T>();
   }
-  /// The only element, as double.
+  /// The only element, as double; from another device it is copied.
   double item() const;
-  /// All elements in row-major order (copies; of a view too).
+  /// All elements in row-major order (copies; of a view too, and from any device).
   template <class T>
   std::vector<T> to_vector() const;
 
@@ -72,13 +75,18 @@ class Tensor {
   Tensor clone() const;
   /// Converts elements; the same tensor when there is nothing to convert.
   Tensor to(DType dtype) const;
+  /// Moves to another device; the same tensor when it is there (or undefined).
+  Tensor to(Device device) const;
 
-  /// Overwrites all elements with those of `source` (same shape; converted), through this view.
+  /// Overwrites all elements with those of `source` (same shape; converted; from any device), through this
+  /// view.
   void copy_from(const Tensor& source);
   void fill(double value);
 
  private:
   void check_type(DType wanted) const;
+  void copy_across(const Tensor& source);
+  Layout layout() const;
   void set_strides(const Shape& strides);
 
   Storage storage_;
@@ -90,7 +98,8 @@ class Tensor {
   bool contiguous_ = true;
 };
 
-/// True when both have the same shape, element type and bits (NaN equals NaN of the same bits).
+/// True when both have the same shape, element type and bits (NaN equals NaN of the same bits), on whatever
+/// device.
 bool identical(const Tensor& a, const Tensor& b);
 
 }  // namespace hashgrad

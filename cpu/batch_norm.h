@@ -15,6 +15,18 @@ struct BatchNormShape {
 template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* x, T* mean, T* variance);
 
+/// What the biased variance of a batch is multiplied by to be unbiased; needs batch * pixels >= 2.
+inline double unbiased_variance(const BatchNormShape& shape) {
+  const auto count = static_cast<double>(shape.batch * shape.pixels);
+  return count / (count - 1);
+}
+
+/// Moves the running statistics [channels] towards those of a batch, the variance unbiased, as PyTorch does:
+/// running = (1 - momentum) * running + momentum * batch.
+template <class T>
+void batch_norm_move_running(const BatchNormShape& shape, double momentum, const T* mean, const T* variance,
+                             T* running_mean, T* running_variance);
+
 /// y = gamma * (x - mean) / sqrt(variance + eps) + beta: training with the batch's statistics, inference with
 /// the running ones. gamma and beta [channels], either may be null (1 and 0). y may be x.
 template <class T>

@@ -49,10 +49,11 @@ struct Conv2dGradient {
 };
 
 /// dx [batch, in_channels, height, width] = gradient with respect to x; overwritten. The bits of one image
-/// depend on that image and its gradient alone.
+/// depend on that image and its gradient alone. dy and dx may hold several stacked cotangents, [copies *
+/// batch, ...]; output and argmax are those of one.
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const T* weight, const Conv2dGradient<T>& gradient,
-                           T* dx);
+                           T* dx, int64_t copies = 1);
 
 /// dweight (shape of weight) and dbias [out_channels] (either may be null): sums over the batch in a fixed
 /// order, overwritten.

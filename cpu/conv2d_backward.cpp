@@ -166,13 +166,19 @@ void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* p
 }  // namespace
 
 template <class T>
-void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx) {
+void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx,
+                           int64_t copies) {
   check_conv2d(s);
   const bool square = s.kernel_h == s.kernel_w, fits = s.padding <= s.kernel_h - 1;
-  if (s.stride == 1 && square && fits && s.in_channels > 3)
-    backward_input_convolve(s, weight, gradient, dx);
-  else
-    backward_input_columns(s, weight, gradient, dx);
+  const int64_t pool = gradient.argmax ? 2 : 1;
+  const int64_t dy_size = s.batch * s.out_channels * (s.out_height() / pool) * (s.out_width() / pool);
+  for (int64_t copy = 0; copy < copies; ++copy, dx += s.batch * s.in_channels * s.in_pixels()) {
+    const Conv2dGradient<T> one{gradient.dy + copy * dy_size, gradient.output, gradient.argmax};
+    if (s.stride == 1 && square && fits && s.in_channels > 3)
+      backward_input_convolve(s, weight, one, dx);
+    else
+      backward_input_columns(s, weight, one, dx);
+  }
 }
 
 template <class T>
@@ -220,8 +226,8 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
   if (dbias) sum_columns(s.batch, s.out_channels, bias_sums.data(), dbias);
 }
 
-#define INSTANTIATE(T)                                                                             \
-  template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*); \
+#define INSTANTIATE(T)                                                                                      \
+  template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void conv2d_backward_weight(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)

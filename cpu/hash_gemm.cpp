@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "core/error.h"
@@ -38,18 +40,78 @@ std::vector<uint32_t> keys(int64_t n, const Key& key) {
   return out;
 }
 
+/// key(0), key(1), ... for the tiles of n rows or columns, and of as many as the padding.
+template <class Key>
+std::vector<TileKeys> tiles(int64_t n, const Key& key) {
+  std::vector<TileKeys> out;
+  for (uint32_t tile = 0; int64_t{tile} * bank_count < n + HashedMatrix::key_padding; ++tile)
+    out.push_back(key(tile));
+  return out;
+}
+
 /// Slots computed at a time: they stay in L1 until they are used.
 constexpr int64_t slot_chunk = 512;
 using SlotBuffer = std::array<uint32_t, slot_chunk + HashTable::slack>;
 
 uint32_t slot_count(const HashedMatrix& v) { return static_cast<uint32_t>(2 * v.buckets()); }
 
+/// row_bank and column_bank of 32 neighbours, and what a whole vector reads past them.
+using Banks = std::array<uint32_t, bank_count + HashTable::slack>;
+template <class Bank>
+constexpr Banks banks(const Bank& bank) {
+  Banks all{};
+  for (uint32_t e = 0; e < all.size(); ++e) all[e] = bank(e);
+  return all;
+}
+constexpr Banks row_banks = banks(row_bank), column_banks = banks(column_bank);
+
+/// Calls f(begin, n) for the parts of [begin, end) between multiples of 32.
+template <class F>
+void for_each_tile(int64_t begin, int64_t end, const F& f) {
+  for (int64_t next; begin < end; begin = next) {
+    next = std::min(end, (begin / bank_count + 1) * bank_count);
+    f(begin, next - begin);
+  }
+}
+
+/// Slots of V in mode strat or window: out[d * width + l] is that of lane `first` + l and depth `k0` + d.
+/// Lanes are rows and depths columns, or the other way round.
+void stratified_slots(const HashedMatrix& v, bool lanes_are_columns, int64_t first, int64_t width, int64_t k0,
+                      int64_t depth, uint32_t* out) {
+  const Strata strata = strata_of(v.spec());
+  const auto& lane_keys = lanes_are_columns ? v.column_keys() : v.row_keys();
+  const auto& depth_keys = lanes_are_columns ? v.row_keys() : v.column_keys();
+  const Banks &lane_banks = lanes_are_columns ? column_banks : row_banks,
+              &depth_banks = lanes_are_columns ? row_banks : column_banks;
+  for_each_tile(k0, k0 + depth, [&](int64_t d, int64_t d_count) {
+    for_each_tile(first, first + width, [&](int64_t l, int64_t l_count) {
+      const int64_t i = lanes_are_columns ? d : l, j = lanes_are_columns ? l : d;
+      hash_kernels().tile_slots(
+          {.lane_keys = lane_keys.data() + l,
+           .lane_banks = lane_banks.data() + l % bank_count,
+           .depth_keys = depth_keys.data() + d,
+           .depth_banks = depth_banks.data() + d % bank_count,
+           .width = l_count,
+           .depth = d_count,
+           .tile = tile_word(v.row_tiles()[static_cast<size_t>(i / bank_count)],
+                             v.column_tiles()[static_cast<size_t>(j / bank_count)], strata),
+           .strata = strata.all,
+           .window_strata = strata.window,
+           .out = out + (d - k0) * width + (l - first),
+           .stride = width});
+    });
+  });
+}
+
 /// Slots of V[i, j] to V[i, j + n - 1], n <= slot_chunk; computed into the buffer unless there is a table of
 /// them.
 const uint32_t* row_slots(const HashedMatrix& v, int64_t i, int64_t j, int64_t n, SlotBuffer& buffer) {
   if (!v.table().empty()) return v.table().data() + i * v.columns() + j;
-  hash_kernels().slots(v.column_keys().data() + j, n, v.row_keys().data() + i, 1, slot_count(v),
-                       buffer.data());
+  if (is_stratified(v.spec().mode))
+    stratified_slots(v, true, j, n, i, 1, buffer.data());
+  else
+    hash_kernels().slots(v.column_keys().data() + j, n, v.row_keys().data() + i, 1, slot_count(v),
+                         buffer.data());
   return buffer.data();
 }
 
@@ -57,6 +119,8 @@ const uint32_t* row_slots(const HashedMatrix& v, int64_t i, int64_t j, int64_t n
 /// get any valid slot.
 void panel_slots(const HashedMatrix& v, bool transposed, int64_t first, int64_t width, int64_t k0,
                  int64_t depth, SlotBuffer& buffer) {
+  if (is_stratified(v.spec().mode))
+    return stratified_slots(v, transposed, first, width, k0, depth, buffer.data());
   if (v.table().empty()) {
     const auto& lane_keys = transposed ? v.column_keys() : v.row_keys();
     const auto& depth_keys = transposed ? v.row_keys() : v.column_keys();
@@ -166,22 +230,37 @@ int64_t bucket_count(int64_t virtual_weights, double rate) {
   return static_cast<int64_t>(buckets);
 }
 
+/// Guards the making of the copies of one table.
+struct HashedMatrix::TableCopies {
+  std::mutex mutex;
+  std::map<Device::Kind, std::shared_ptr<uint32_t>> of;
+};
+
 HashedMatrix::HashedMatrix(const HashSpec& spec, Role role, int64_t outputs, int64_t inputs, int64_t kernel_h,
                            int64_t kernel_w)
-    : spec_(spec), rows_(outputs), columns_(column_count(inputs, kernel_h, kernel_w)) {
+    : spec_(spec),
+      is_bias_(role == Role::linear_bias || role == Role::convolution_bias),
+      rows_(outputs),
+      columns_(column_count(inputs, kernel_h, kernel_w)) {
   check(spec.buckets >= 1 && spec.buckets <= most_buckets, "hash: {} buckets, expected 1 to {}", spec.buckets,
         most_buckets);
   check(rows_ >= 1 && rows_ <= most_units, "hash: {} output units, expected 1 to {}", rows_, most_units);
-  const bool is_bias = role == Role::linear_bias || role == Role::convolution_bias;
-  if (spec.mode == HashMode::full) {
+  if (is_bias_ && is_stratified(spec.mode)) spec_.mode = HashMode::full;
+  if (spec_.mode != HashMode::xxhash) {
     row_keys_ =
-        keys(rows_, [&](uint32_t i) { return is_bias ? bias_key(spec.seed, i) : row_key(spec.seed, i); });
+        keys(rows_, [&](uint32_t i) { return is_bias_ ? bias_key(spec.seed, i) : row_key(spec.seed, i); });
     column_keys_ = keys(columns_, [&](uint32_t j) { return column_key(spec.seed, j); });
+    if (!is_stratified(spec_.mode)) return;
+    check(spec.buckets % bank_count == 0, "hash: {} buckets, mode {} needs a multiple of {}", spec.buckets,
+          name_of(spec.mode), bank_count);
+    row_tiles_ = tiles(rows_, [&](uint32_t tile) { return row_tile_keys(spec.seed, tile); });
+    column_tiles_ = tiles(columns_, [&](uint32_t tile) { return column_tile_keys(spec.seed, tile); });
     return;
   }
   check(columns_ <= most_table / rows_,
         "hash: mode xxhash keeps a table of {} x {} slots, expected at most {}", rows_, columns_, most_table);
   const bool is_convolution = role == Role::convolution || role == Role::convolution_bias;
+  table_copies_ = std::make_shared<TableCopies>();
   table_.resize(static_cast<size_t>(rows_ * columns_));
   parallel_for(rows_, [&](int64_t i) {
     for (int64_t j = 0; j < columns_; ++j) {
@@ -189,7 +268,7 @@ HashedMatrix::HashedMatrix(const HashSpec& spec, Role role, int64_t outputs, int
       if (is_convolution)
         key += fmt::format("_{}_{}", text_index(j / kernel_w % kernel_h), text_index(j % kernel_w));
       table_[static_cast<size_t>(i * columns_ + j)] =
-          text_slot(key, is_bias ? 'B' : 'W', static_cast<uint32_t>(spec.seed), spec.buckets);
+          text_slot(key, is_bias_ ? 'B' : 'W', static_cast<uint32_t>(spec.seed), spec.buckets);
     }
   });
 }
@@ -213,8 +292,22 @@ HashedMatrix HashedMatrix::convolution_bias(const HashSpec& spec, int64_t output
 
 uint32_t HashedMatrix::slot(int64_t i, int64_t j) const {
   if (!table_.empty()) return table_[static_cast<size_t>(i * columns_ + j)];
-  return hash_slot(row_keys_[static_cast<size_t>(i)], column_keys_[static_cast<size_t>(j)],
-                   slot_count(*this));
+  const uint32_t row = row_keys_[static_cast<size_t>(i)], column = column_keys_[static_cast<size_t>(j)];
+  if (!is_stratified(spec_.mode)) return hash_slot(row, column, slot_count(*this));
+  const Strata strata = strata_of(spec_);
+  const uint32_t tile = tile_word(row_tiles_[static_cast<size_t>(i / bank_count)],
+                                  column_tiles_[static_cast<size_t>(j / bank_count)], strata);
+  return stratified_slot(
+      row, column, row_bank(static_cast<uint32_t>(i)) ^ column_bank(static_cast<uint32_t>(j)), tile, strata);
+}
+
+const uint32_t* HashedMatrix::table_on(Device::Kind device,
+                                       const std::function<std::shared_ptr<uint32_t>()>& make) const {
+  if (!table_copies_) return nullptr;
+  const std::lock_guard lock(table_copies_->mutex);
+  std::shared_ptr<uint32_t>& copy = table_copies_->of[device];
+  if (!copy) copy = make();
+  return copy.get();
 }
 
 template <class T>

@@ -72,10 +72,41 @@ void rmsprop_step(const RmsProp& options, int64_t n, const T* gradient, T* squar
   });
 }
 
+namespace {
+
+/// The same options with another learning rate.
+template <class Options>
+Options with_rate(Options options, double rate) {
+  options.lr *= rate;
+  return options;
+}
+
+}  // namespace
+
+template <class T>
+void sgd_step(const Sgd& options, const std::vector<Update<T>>& updates) {
+  for (const Update<T>& u : updates) sgd_step(with_rate(options, u.rate), u.n, u.gradient, u.first, u.weight);
+}
+
+template <class T>
+void adam_step(const Adam& options, int64_t step, const std::vector<Update<T>>& updates) {
+  for (const Update<T>& u : updates)
+    adam_step(with_rate(options, u.rate), step, u.n, u.gradient, u.first, u.second, u.weight);
+}
+
+template <class T>
+void rmsprop_step(const RmsProp& options, const std::vector<Update<T>>& updates) {
+  for (const Update<T>& u : updates)
+    rmsprop_step(with_rate(options, u.rate), u.n, u.gradient, u.first, u.second, u.weight);
+}
+
 #define INSTANTIATE(T)                                                          \
   template void sgd_step(const Sgd&, int64_t, const T*, T*, T*);                \
   template void adam_step(const Adam&, int64_t, int64_t, const T*, T*, T*, T*); \
-  template void rmsprop_step(const RmsProp&, int64_t, const T*, T*, T*, T*);
+  template void rmsprop_step(const RmsProp&, int64_t, const T*, T*, T*, T*);    \
+  template void sgd_step(const Sgd&, const std::vector<Update<T>>&);            \
+  template void adam_step(const Adam&, int64_t, const std::vector<Update<T>>&); \
+  template void rmsprop_step(const RmsProp&, const std::vector<Update<T>>&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

@@ -11,6 +11,8 @@
 namespace hashgrad::cpu {
 namespace {
 
+using functions::clamped;
+
 constexpr int64_t grain = 64 * 1024;  // elements per task
 
 /// body(i) for every i < n. The body is inlined into a plain loop, which the compiler turns into vector code.
@@ -19,13 +21,6 @@ void for_each(int64_t n, const Body& body) {
   parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(i);
   });
-}
-
-/// NaN stays NaN: both comparisons are false.
-template <class T>
-T clamped(T x, T low, T high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
 }
 
 template <class T, template <class> class Op>
@@ -69,14 +64,15 @@ void unary(Unary op, int64_t n, const T* x, T* y) {
 }
 
 template <class T>
-void unary_backward(Unary op, int64_t n, const T* x, const T* y, const T* dy, T* dx) {
-  switch (op) {
-#define X(name)     \
-  case Unary::name: \
-    return for_each(n, [=](int64_t i) { dx[i] = functions::name<T>::df(x[i], y[i], dy[i]); });
-    HASHGRAD_UNARY(X)
+void unary_backward(Unary op, int64_t n, const T* x, const T* y, const T* dy, T* dx, int64_t copies) {
+  for (; copies > 0; --copies, dy += n, dx += n) switch (op) {
+#define X(name)                                                                         \
+  case Unary::name:                                                                     \
+    for_each(n, [=](int64_t i) { dx[i] = functions::name<T>::df(x[i], y[i], dy[i]); }); \
+    break;
+      HASHGRAD_UNARY(X)
 #undef X
-  }
+    }
 }
 
 template <class T>
@@ -95,6 +91,27 @@ void binary(Binary op, int64_t n, const T* a, const T* b, T* y) {
   binary(op, 1, n, a, {n, 1}, b, {n, 1}, y);
 }
 
+/// The two innermost axes are a kernel's; those outside them are walked through here.
+template <class T>
+void binary(Binary op, const Axes& axes, const T* a, const T* b, T* y) {
+  const int n = axes.count;
+  if (n == 0) return binary(op, 1, a, b, y);
+  if (n == 1) return binary(op, 1, axes.size[0], a, {0, axes.a[0]}, b, {0, axes.b[0]}, y);
+  const int64_t outer = axes.size[n - 2], inner = axes.size[n - 1];
+  int64_t slices = 1;
+  for (int i = 0; i < n - 2; ++i) slices *= axes.size[i];
+  for (int64_t slice = 0; slice < slices; ++slice, y += outer * inner) {
+    const T *from_a = a, *from_b = b;
+    int64_t rest = slice;
+    for (int i = n - 3; i >= 0; rest /= axes.size[i--]) {
+      from_a += rest % axes.size[i] * axes.a[i];
+      from_b += rest % axes.size[i] * axes.b[i];
+    }
+    binary(op, outer, inner, from_a, {axes.a[n - 2], axes.a[n - 1]}, from_b, {axes.b[n - 2], axes.b[n - 1]},
+           y);
+  }
+}
+
 template <class T>
 void axpy(int64_t n, T alpha, const T* x, T* y) {
   for_each(n, [=](int64_t i) { y[i] += alpha * x[i]; });
@@ -108,6 +125,12 @@ void scale(int64_t n, T alpha, const T* x, T* y) {
 template <class T>
 void clamp(int64_t n, T low, T high, const T* x, T* y) {
   for_each(n, [=](int64_t i) { y[i] = clamped(x[i], low, high); });
+}
+
+template <class T>
+void clamp_backward(int64_t n, T low, T high, const T* x, const T* dy, T* dx, int64_t copies) {
+  for (; copies > 0; --copies, dy += n, dx += n)
+    for_each(n, [=](int64_t i) { dx[i] = x[i] >= low && x[i] <= high ? dy[i] : T{0}; });
 }
 
 template <class T>
@@ -139,15 +162,17 @@ void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* or
   });
 }
 
-#define INSTANTIATE(T)                                                                \
-  template void unary(Unary, int64_t, const T*, T*);                                  \
-  template void unary_backward(Unary, int64_t, const T*, const T*, const T*, T*);     \
-  template void binary(Binary, int64_t, int64_t, const T*, Step, const T*, Step, T*); \
-  template void binary(Binary, int64_t, const T*, const T*, T*);                      \
-  template void axpy(int64_t, T, const T*, T*);                                       \
-  template void scale(int64_t, T, const T*, T*);                                      \
-  template void clamp(int64_t, T, T, const T*, T*);                                   \
-  template void sign_step(int64_t, T, T, T, T, const T*, const T*, const T*, T*);     \
+#define INSTANTIATE(T)                                                                     \
+  template void unary(Unary, int64_t, const T*, T*);                                       \
+  template void unary_backward(Unary, int64_t, const T*, const T*, const T*, T*, int64_t); \
+  template void binary(Binary, const Axes&, const T*, const T*, T*);                       \
+  template void binary(Binary, int64_t, int64_t, const T*, Step, const T*, Step, T*);      \
+  template void binary(Binary, int64_t, const T*, const T*, T*);                           \
+  template void axpy(int64_t, T, const T*, T*);                                            \
+  template void scale(int64_t, T, const T*, T*);                                           \
+  template void clamp(int64_t, T, T, const T*, T*);                                        \
+  template void clamp_backward(int64_t, T, T, const T*, const T*, T*, int64_t);            \
+  template void sign_step(int64_t, T, T, T, T, const T*, const T*, const T*, T*);          \
   template void project_l2(int64_t, int64_t, T, T, T, const T*, const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)

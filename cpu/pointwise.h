@@ -27,10 +27,10 @@ enum class Unary {
 /// y[i] = f(x[i]).
 template <class T>
 void unary(Unary op, int64_t n, const T* x, T* y);
-/// dx[i] = f'(x[i]) * dy[i], given y = f(x). Kinks: relu'(0) = 0, abs'(0) = 0; steps (sign, floor, ...) give
-/// 0.
+/// dx[k, i] = f'(x[i]) * dy[k, i], given y = f(x) and `copies` cotangents k, one behind the other. Kinks:
+/// relu'(0) = 0, abs'(0) = 0; steps (sign, floor, ...) give 0.
 template <class T>
-void unary_backward(Unary op, int64_t n, const T* x, const T* y, const T* dy, T* dx);
+void unary_backward(Unary op, int64_t n, const T* x, const T* y, const T* dy, T* dx, int64_t copies = 1);
 
 /// Comparisons give 1 or 0 (0 with NaN); max and min give NaN when either side is NaN; keep is a where b is
 /// not 0, else 0 (unlike mul, of an infinite or NaN a too).
@@ -57,6 +57,16 @@ struct Step {
 template <class T>
 void binary(Binary op, int64_t outer, int64_t inner, const T* a, Step a_step, const T* b, Step b_step, T* y);
 
+/// The axes of a broadcast, outermost first: size, and each operand's distance in elements between neighbours
+/// (0 repeats); along the innermost axis it is 0 or 1.
+struct Axes {
+  int count = 0;  // 0 to 8
+  int64_t size[8] = {}, a[8] = {}, b[8] = {};
+};
+/// The same over any number of axes; y is contiguous, its size the product of all sizes.
+template <class T>
+void binary(Binary op, const Axes& axes, const T* a, const T* b, T* y);
+
 /// y += alpha * x.
 template <class T>
 void axpy(int64_t n, T alpha, const T* x, T* y);
@@ -66,6 +76,9 @@ void scale(int64_t n, T alpha, const T* x, T* y);
 /// y = min(max(x, low), high), NaN stays NaN.
 template <class T>
 void clamp(int64_t n, T low, T high, const T* x, T* y);
+/// dx[k, i] = dy[k, i] where low <= x[i] <= high, else 0.
+template <class T>
+void clamp_backward(int64_t n, T low, T high, const T* x, const T* dy, T* dx, int64_t copies = 1);
 /// One step of a sign attack: y = clamp(clamp(x + step * sign(gradient), origin - eps, origin + eps), low,
 /// high).
 template <class T>

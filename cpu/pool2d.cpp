@@ -82,10 +82,15 @@ void max_pool2d_forward(const Pool2dShape& shape, const T* x, T* y, int32_t* arg
 }
 
 template <class T>
-void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const int32_t* argmax, T* dx) {
+void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const int32_t* argmax, T* dx,
+                         int64_t copies) {
   check_pool2d(shape);
-  std::fill_n(dx, shape.planes * shape.height * shape.width, T{0});
-  for_windows(shape, [&](int64_t plane, int64_t out, const Window&) { dx[plane + argmax[out]] += dy[out]; });
+  const int64_t inputs = shape.planes * shape.height * shape.width;
+  const int64_t outputs = shape.planes * shape.out_height() * shape.out_width();
+  std::fill_n(dx, copies * inputs, T{0});
+  for (int64_t copy = 0; copy < copies; ++copy, dx += inputs, dy += outputs)
+    for_windows(shape,
+                [&](int64_t plane, int64_t out, const Window&) { dx[plane + argmax[out]] += dy[out]; });
 }
 
 template <class T>
@@ -130,12 +135,12 @@ void global_avg_pool_backward(int64_t planes, int64_t pixels, const T* dy, T* dx
     std::fill_n(dx + plane * pixels, pixels, dy[plane] / static_cast<T>(pixels));
 }
 
-#define INSTANTIATE(T)                                                                 \
-  template void max_pool2d_forward(const Pool2dShape&, const T*, T*, int32_t*);        \
-  template void max_pool2d_backward(const Pool2dShape&, const T*, const int32_t*, T*); \
-  template void avg_pool2d_forward(const Pool2dShape&, const T*, T*);                  \
-  template void avg_pool2d_backward(const Pool2dShape&, const T*, T*);                 \
-  template void global_avg_pool_forward(int64_t, int64_t, const T*, T*);               \
+#define INSTANTIATE(T)                                                                          \
+  template void max_pool2d_forward(const Pool2dShape&, const T*, T*, int32_t*);                 \
+  template void max_pool2d_backward(const Pool2dShape&, const T*, const int32_t*, T*, int64_t); \
+  template void avg_pool2d_forward(const Pool2dShape&, const T*, T*);                           \
+  template void avg_pool2d_backward(const Pool2dShape&, const T*, T*);                          \
+  template void global_avg_pool_forward(int64_t, int64_t, const T*, T*);                        \
   template void global_avg_pool_backward(int64_t, int64_t, const T*, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)

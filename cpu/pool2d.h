@@ -21,9 +21,11 @@ void check_pool2d(const Pool2dShape& shape);
 /// column, in the plane, of the first maximum.
 template <class T>
 void max_pool2d_forward(const Pool2dShape& shape, const T* x, T* y, int32_t* argmax);
-/// dx [planes, height, width]: each dy added at its argmax, in the order of the windows; overwritten.
+/// dx [planes, height, width]: each dy added at its argmax, in the order of the windows; overwritten. dy and
+/// dx may hold several stacked cotangents, [copies * planes, ...]; argmax is that of one.
 template <class T>
-void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const int32_t* argmax, T* dx);
+void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const int32_t* argmax, T* dx,
+                         int64_t copies = 1);
 
 /// y = window sum / kernel^2 (padded zeros are counted, as PyTorch does by default).
 template <class T>

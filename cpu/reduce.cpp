@@ -38,13 +38,13 @@ void for_rows(int64_t rows, int64_t columns, const Body& body) {
 }  // namespace
 
 template <class T>
-double sum(int64_t n, const T* x) {
+void sum(int64_t n, const T* x, T* y) {
   const Scratch<double> pieces(divide_up(n, grain));
   parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
     pieces.data()[begin / grain] =
         sum_terms(end - begin, [&](int64_t i) { return static_cast<double>(x[begin + i]); });
   });
-  return sum_terms(divide_up(n, grain), [&](int64_t i) { return pieces.data()[i]; });
+  *y = static_cast<T>(sum_terms(divide_up(n, grain), [&](int64_t i) { return pieces.data()[i]; }));
 }
 
 template <class T>
@@ -80,6 +80,53 @@ void sum_channels(int64_t batch, int64_t channels, int64_t pixels, const T* x, T
   });
 }
 
+namespace {
+
+int64_t product(const Groups& groups, int from, bool kept_only) {
+  int64_t n = 1;
+  for (int i = from; i < groups.count; ++i)
+    if (!kept_only || !groups.summed[i]) n *= groups.size[i];
+  return n;
+}
+
+/// Of the groups from `from` on. The patterns that other functions know are tried first; else the outermost
+/// group is peeled off.
+template <class T>
+void sum_inner(const Groups& groups, int from, const T* x, T* y) {
+  const int count = groups.count - from;
+  const int64_t* size = groups.size + from;
+  const bool summed = count > 0 && groups.summed[from];
+  if (count == 0) {
+    *y = *x;
+  } else if (count == 1 && summed) {
+    sum(size[0], x, y);
+  } else if (count == 1) {
+    std::copy_n(x, size[0], y);
+  } else if (count == 2 && summed) {
+    sum_columns(size[0], size[1], x, y);
+  } else if (count == 2) {
+    sum_rows(size[0], size[1], x, y);
+  } else if (count == 3 && summed) {
+    sum_channels(size[0], size[1], size[2], x, y);
+  } else if (summed) {
+    const int64_t rest = product(groups, from + 1, false);
+    const Scratch<T> partial(rest);
+    sum_columns(size[0], rest, x, partial.data());
+    sum_inner(groups, from + 1, partial.data(), y);
+  } else {
+    const int64_t in = product(groups, from + 1, false), out = product(groups, from + 1, true);
+    for (int64_t i = 0; i < size[0]; ++i) sum_inner(groups, from + 1, x + i * in, y + i * out);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void sum_groups(const Groups& groups, int64_t copies, const T* x, T* y) {
+  const int64_t in = product(groups, 0, false), out = product(groups, 0, true);
+  for (int64_t k = 0; k < copies; ++k) sum_inner(groups, 0, x + k * in, y + k * out);
+}
+
 template <class T>
 void dot_rows(int64_t rows, int64_t columns, const T* a, const T* b, T* y) {
   for_rows(rows, columns, [&](int64_t row) {
@@ -102,12 +149,22 @@ void max_rows(int64_t rows, int64_t columns, const T* x, T* maximum, int64_t* ar
   });
 }
 
-#define INSTANTIATE(T)                                                 \
-  template double sum(int64_t, const T*);                              \
-  template void sum_rows(int64_t, int64_t, const T*, T*);              \
-  template void sum_columns(int64_t, int64_t, const T*, T*);           \
-  template void sum_channels(int64_t, int64_t, int64_t, const T*, T*); \
-  template void dot_rows(int64_t, int64_t, const T*, const T*, T*);    \
+template <class T>
+void place_in_rows(int64_t rows, int64_t columns, const int64_t* column, const T* x, T* y) {
+  for_rows(rows, columns, [&](int64_t row) {
+    std::fill_n(y + row * columns, columns, T{0});
+    y[row * columns + column[row]] = x[row];
+  });
+}
+
+#define INSTANTIATE(T)                                                         \
+  template void sum(int64_t, const T*, T*);                                    \
+  template void sum_groups(const Groups&, int64_t, const T*, T*);              \
+  template void place_in_rows(int64_t, int64_t, const int64_t*, const T*, T*); \
+  template void sum_rows(int64_t, int64_t, const T*, T*);                      \
+  template void sum_columns(int64_t, int64_t, const T*, T*);                   \
+  template void sum_channels(int64_t, int64_t, int64_t, const T*, T*);         \
+  template void dot_rows(int64_t, int64_t, const T*, const T*, T*);            \
   template void max_rows(int64_t, int64_t, const T*, T*, int64_t*);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -33,11 +33,12 @@ void softmax(int64_t rows, int64_t columns, const T* x, T* y) {
 }
 
 template <class T>
-void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx) {
-  for_rows("softmax_backward", rows, columns, [&](int64_t at) {
+void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx, int64_t copies) {
+  for_rows("softmax_backward", copies * rows, columns, [&](int64_t at) {
+    const T *p = y + at % (rows * columns), *d = dy + at;
     T mean{0};
-    dot_rows(1, columns, y + at, dy + at, &mean);
-    for (int64_t i = at; i < at + columns; ++i) dx[i] = y[i] * (dy[i] - mean);
+    dot_rows(1, columns, p, d, &mean);
+    for (int64_t i = 0; i < columns; ++i) dx[at + i] = p[i] * (d[i] - mean);
   });
 }
 
@@ -53,19 +54,20 @@ void log_softmax(int64_t rows, int64_t columns, const T* x, T* y) {
 }
 
 template <class T>
-void log_softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx) {
-  for_rows("log_softmax_backward", rows, columns, [&](int64_t at) {
+void log_softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx, int64_t copies) {
+  for_rows("log_softmax_backward", copies * rows, columns, [&](int64_t at) {
+    const T *log_p = y + at % (rows * columns), *d = dy + at;
     T total{0};
-    sum_rows(1, columns, dy + at, &total);
-    for (int64_t i = at; i < at + columns; ++i) dx[i] = dy[i] - exp_inline(y[i]) * total;
+    sum_rows(1, columns, d, &total);
+    for (int64_t i = 0; i < columns; ++i) dx[at + i] = d[i] - exp_inline(log_p[i]) * total;
   });
 }
 
-#define INSTANTIATE(T)                                                      \
-  template void softmax(int64_t, int64_t, const T*, T*);                    \
-  template void softmax_backward(int64_t, int64_t, const T*, const T*, T*); \
-  template void log_softmax(int64_t, int64_t, const T*, T*);                \
-  template void log_softmax_backward(int64_t, int64_t, const T*, const T*, T*);
+#define INSTANTIATE(T)                                                               \
+  template void softmax(int64_t, int64_t, const T*, T*);                             \
+  template void softmax_backward(int64_t, int64_t, const T*, const T*, T*, int64_t); \
+  template void log_softmax(int64_t, int64_t, const T*, T*);                         \
+  template void log_softmax_backward(int64_t, int64_t, const T*, const T*, T*, int64_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

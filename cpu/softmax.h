@@ -9,15 +9,16 @@ namespace hashgrad::cpu {
 /// y = exp(x - max) / sum exp(x - max).
 template <class T>
 void softmax(int64_t rows, int64_t columns, const T* x, T* y);
-/// dx = y * (dy - sum(y * dy)), with y the output of softmax.
+/// dx = y * (dy - sum(y * dy)), with y the output of softmax and `copies` cotangents dy [copies, rows,
+/// columns].
 template <class T>
-void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx);
+void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx, int64_t copies = 1);
 
 /// y = x - max - log(sum exp(x - max)).
 template <class T>
 void log_softmax(int64_t rows, int64_t columns, const T* x, T* y);
-/// dx = dy - exp(y) * sum(dy), with y the output of log_softmax.
+/// dx = dy - exp(y) * sum(dy), with y the output of log_softmax and `copies` cotangents.
 template <class T>
-void log_softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx);
+void log_softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx, int64_t copies = 1);
 
 }  // namespace hashgrad::cpu

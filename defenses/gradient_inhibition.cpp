@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/pointwise.h"
 #include "compression/layers.h"
 #include "nn/model.h"
 
@@ -27,11 +29,7 @@ void gradient_inhibition_1(Model& model, double eps, const std::string& layers) 
   record(model, {{"method", "gi1"}, {"eps", eps}, {"layers", layers}});
   for (const size_t i : chosen) {
     Tensor& weight = model.parameter(fmt::format("{}.weight", i)).value();
-    for_float_type(weight.dtype(), "gi1", [&]<class T>() {
-      T* w = weight.data<T>();
-      for (int64_t j = 0; j < weight.numel(); ++j)
-        w[j] += static_cast<T>(eps) * static_cast<T>((w[j] > 0) - (w[j] < 0));
-    });
+    weight.copy_from(weight + eps * sign(weight));
   }
 }
 

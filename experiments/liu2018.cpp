@@ -25,7 +25,7 @@ void run(Options& options) {
   options.study.attacked = std::min(options.study.attacked, test.size());
   options.study.inhibited = std::min(options.study.inhibited, test.size());
   std::vector<Model> models;
-  for (const std::string& file : options.models) models.push_back(load_model(file).to(options.common.type()));
+  for (const std::string& file : options.models) models.push_back(load_model(file).to(options.common.type()).to(options.common.where()));
 
   liu2018::Results results;
   std::vector<liu2018::Gallery> galleries;

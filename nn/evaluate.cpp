@@ -22,8 +22,9 @@ Evaluation evaluate(const Model& model, const Dataset& data, int64_t batch) {
   Evaluation result{.samples = data.size()};
   for (int64_t begin = 0; begin < data.size(); begin += batch) {
     const int64_t end = std::min(begin + batch, data.size());
-    const Tensor labels = data.labels_of(begin, end);                                  // [B]
-    const Tensor logits = model.logits(data.images_float(begin, end, model.dtype()));  // [B, K]
+    const Tensor labels = data.labels_of(begin, end);                                       // [B]
+    const Tensor images = data.images_float(begin, end, model.dtype()).to(model.device());  // [B, C, H, W]
+    const Tensor logits = model.logits(images).to(Device{});                                // [B, K]
     const std::vector<int64_t> wanted = labels.to_vector<int64_t>(),
                                given = argmax(logits, 1).to_vector<int64_t>();
     for (double loss : cross_entropy(logits, labels).to(DType::float64).to_vector<double>())

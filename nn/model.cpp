@@ -123,6 +123,8 @@ void Model::check_images(const X& images) const {
         spec_.input[2]);
   check(images.dtype() == dtype_, "model: images are {}, the model computes in {}", name_of(images.dtype()),
         name_of(dtype_));
+  check(images.device() == device_, "model: images are on {}, the model is on {}", to_string(images.device()),
+        to_string(device_));
 }
 
 template <TensorLike X>
@@ -207,10 +209,22 @@ void Model::zero_grad() {
 
 Model Model::to(DType dtype) const {
   Model copy(spec_, {.dtype = dtype, .init = Init::zeros, .hash = hash_});
+  copy.move(device_);
   const std::map<std::string, Tensor> from = state();
   for (auto& [name, tensor] : copy.state()) tensor.copy_from(from.at(name));
   copy.metadata = metadata;
   return copy;
+}
+
+Model Model::to(Device device) const {
+  Model copy = clone();
+  copy.move(device);
+  return copy;
+}
+
+void Model::move(Device device) {
+  for (const auto& layer : layers_) layer->move(device);
+  device_ = device;
 }
 
 }  // namespace hashgrad

@@ -47,6 +47,7 @@ class Model {
   const Spec& spec() const { return spec_; }
   const HashOptions& hash() const { return hash_; }
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   const Shape& input_shape() const { return spec_.input; }  ///< [C,H,W]
   int64_t classes() const { return shapes_.back()[0]; }
   /// Shapes of one sample: [0] of an image, [i + 1] behind layer i.
@@ -77,9 +78,11 @@ class Model {
   std::map<std::string, Tensor> state() const;
   void zero_grad();
 
-  /// An independent copy, metadata included; to() also converts.
+  /// An independent copy, metadata included; to() also converts, or puts the copy on a device. Images must be
+  /// where the model is.
   Model clone() const { return to(dtype_); }
   Model to(DType dtype) const;
+  Model to(Device device) const;
 
   /// Strings that travel in the model's file: how it was trained, compressed, defended. Keys that describe
   /// the network itself (spec, hash_seed, hash_mode, hash_bias) are written from the model.
@@ -91,10 +94,12 @@ class Model {
   template <TensorLike X>
   void check_images(const X& images) const;
   size_t logits_end() const;
+  void move(Device device);
 
   Spec spec_;
   HashOptions hash_;
   DType dtype_;
+  Device device_;
   std::vector<Shape> shapes_;
   std::vector<std::unique_ptr<Module>> layers_;
 };

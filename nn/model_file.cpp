@@ -30,9 +30,12 @@ std::string metadata_or(const Archive& archive, const std::string& key, const st
 HashOptions read_hash_options(const Archive& archive, const std::string& name) {
   HashOptions hash;
   const std::string mode = metadata_or(archive, "hash_mode", "full");
-  check(mode == "full" || mode == "xxhash", "{}: metadata hash_mode is '{}', 'full' or 'xxhash' is expected",
-        name, mode);
-  if (mode == "xxhash") hash = {HashMode::xxhash, xxhash_default_seed};
+  const auto known =
+      std::find_if(hash_modes.begin(), hash_modes.end(), [&](HashMode m) { return name_of(m) == mode; });
+  check(known != hash_modes.end(),
+        "{}: metadata hash_mode is '{}', 'full', 'strat', 'window' or 'xxhash' is expected", name, mode);
+  hash.mode = *known;
+  if (hash.mode == HashMode::xxhash) hash.seed = xxhash_default_seed;
   const std::string seed = metadata_or(archive, "hash_seed", std::to_string(hash.seed));
   const auto [end, error] = std::from_chars(seed.data(), seed.data() + seed.size(), hash.seed);
   check(error == std::errc{} && end == seed.data() + seed.size(),
@@ -131,12 +134,13 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
 
 Archive archive_of(const Model& model) {
   Archive archive{model.state(), model.metadata};
+  for (auto& [name, tensor] : archive.tensors) tensor = tensor.to(Device{});
   archive.metadata["spec"] = to_string(model.spec());
   for (const char* key : {"hash_seed", "hash_mode", "hash_bias"}) archive.metadata.erase(key);
   const auto& layers = model.spec().layers;
   if (std::any_of(layers.begin(), layers.end(), [](const LayerSpec& l) { return l.hashed(); })) {
     archive.metadata["hash_seed"] = std::to_string(model.hash().seed);
-    archive.metadata["hash_mode"] = model.hash().mode == HashMode::full ? "full" : "xxhash";
+    archive.metadata["hash_mode"] = name_of(model.hash().mode);
     archive.metadata["hash_bias"] = model.hash().bias ? "true" : "false";
   }
   return archive;

@@ -10,11 +10,11 @@ namespace hashgrad {
 
 /// Reads a model. The file needs the metadata string `spec` (a spec or a zoo name) and the parameters and
 /// buffers of that network under their PyTorch names; who wrote it does not matter. Optional metadata:
-/// hash_seed, hash_mode ("full", "xxhash"), hash_bias ("true", "false"). All other metadata is kept. The
-/// model is float64 if any of its tensors is, else float32 (float16 and bfloat16 are widened). Checkpoints of
-/// training load as the model they hold. Errors, naming the file and the tensor: missing, surplus or
-/// misshapen tensors, numbers that are not finite, and metadata that changes the network's function in a way
-/// that this version does not know (see check_known_function).
+/// hash_seed, hash_mode ("full", "strat", "window", "xxhash"), hash_bias ("true", "false"). All other
+/// metadata is kept. The model is float64 if any of its tensors is, else float32 (float16 and bfloat16 are
+/// widened). Checkpoints of training load as the model they hold. Errors, naming the file and the tensor:
+/// missing, surplus or misshapen tensors, numbers that are not finite, and metadata that changes the
+/// network's function in a way that this version does not know (see check_known_function).
 Model load_model(const std::string& path);
 /// Replaces `path` atomically.
 void save_model(const std::string& path, const Model& model);

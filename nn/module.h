@@ -52,9 +52,17 @@ class Module {
   virtual Variable forward(const Variable& x, const Pass& pass, Fused fused) const = 0;
   virtual std::vector<Parameter> parameters() { return {}; }
   virtual std::vector<Buffer> buffers() { return {}; }
-  /// Draws the values that training starts from.
+  /// Draws the values that training starts from (on the CPU).
   virtual void initialise(const Initialiser&) {}
+  /// Moves parameters and buffers to a device; integers, which are counters of the host, stay.
+  virtual void move(Device device);
 };
+
+inline void Module::move(Device device) {
+  for (const Parameter& p : parameters()) *p.variable = Variable::leaf(p.variable->value().to(device));
+  for (const Buffer& b : buffers())
+    if (is_floating(b.tensor->dtype())) *b.tensor = b.tensor->to(device);
+}
 
 /// Writes both forwards from the one `run` of a layer L:
 ///     template <TensorLike X> X run(const X& x, const Pass& pass, Fused fused) const;

@@ -18,6 +18,11 @@ class NormLayer final : public Layer<NormLayer> {
     return (x - X(mean_)) / X(deviation_);       // [N, C, H, W]
   }
 
+  void move(Device device) override {
+    mean_ = mean_.to(device);
+    deviation_ = deviation_.to(device);
+  }
+
  private:
   static Tensor per_channel(const std::vector<double>& values, DType dtype) {
     return Tensor::of(values, {static_cast<int64_t>(values.size()), 1, 1}).to(dtype);

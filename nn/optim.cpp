@@ -2,7 +2,7 @@
 
 #include <fmt/ranges.h>
 
-#include "cpu/optim.h"
+#include "cuda/optim.h"
 #include "nn/settings.h"
 
 namespace hashgrad {
@@ -110,51 +110,59 @@ std::string to_string(const OptimizerOptions& o) {
 Optimizer::Optimizer(std::vector<Parameter> parameters, const OptimizerOptions& options)
     : parameters_(std::move(parameters)), options_(options) {
   check_options(options_);
+  if (!parameters_.empty()) device_ = parameters_.front().variable->device();
   for (const std::string& name : slot_names(options_)) {
     Slot slot{name, {}};
     for (const Parameter& p : parameters_)
-      slot.tensors.push_back(Tensor::zeros(p.variable->shape(), p.variable->dtype()));
+      slot.tensors.push_back(Tensor::zeros(p.variable->shape(), p.variable->dtype(), device_));
     slots_.push_back(std::move(slot));
   }
 }
 
 void Optimizer::step(double lr, double hashed_lr) {
   ++steps_;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Parameter& p = parameters_[i];
-    if (!p.variable->grad().defined()) continue;
-    for_float_type(p.variable->dtype(), "optimizer",
-                   [&]<class T>() { update<T>(i, p.hashed ? lr * hashed_lr : lr); });
-  }
+  update<float>(lr, hashed_lr);
+  update<double>(lr, hashed_lr);
 }
 
 template <class T>
-void Optimizer::update(size_t i, double lr) {
-  Variable& parameter = *parameters_[i].variable;
-  const Tensor gradient = parameter.grad().contiguous();
-  const auto state = [&](size_t slot) {
-    return slot < slots_.size() ? slots_[slot].tensors[i].data<T>() : nullptr;
-  };
-  const int64_t n = parameter.numel();
-  const T* g = gradient.data<T>();
-  T* w = parameter.value().data<T>();
+void Optimizer::update(double lr, double hashed_lr) {
+  std::vector<cpu::Update<T>> updates;
+  std::vector<Tensor> gradients;  // kept alive
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    Variable& parameter = *parameters_[i].variable;
+    if (!parameter.grad().defined() || parameter.dtype() != dtype_of<T>) continue;
+    check(parameter.device() == device_, "optimizer: parameter '{}' is on {}, the optimizer on {}", parameters_[i].name,
+          to_string(parameter.device()), to_string(device_));
+    const auto state = [&](size_t slot) {
+      return slot < slots_.size() ? slots_[slot].tensors[i].data<T>() : nullptr;
+    };
+    gradients.push_back(parameter.grad().contiguous());
+    updates.push_back({parameter.numel(), parameters_[i].hashed ? hashed_lr : 1, gradients.back().data<T>(),
+                       state(0), state(1), parameter.value().data<T>()});
+  }
+  if (updates.empty()) return;
   const OptimizerOptions& o = options_;
+  const cpu::Sgd sgd{lr, o.momentum, o.weight_decay, o.nesterov};
+  const cpu::Adam adam{lr, o.beta1, o.beta2, o.eps, o.weight_decay};
+  const cpu::RmsProp rmsprop{lr, o.alpha, o.eps, o.momentum, o.weight_decay};
   switch (o.kind) {
     case Kind::sgd:
-      return cpu::sgd_step<T>({lr, o.momentum, o.weight_decay, o.nesterov}, n, g, state(0), w);
+      HASHGRAD_ON(device_, sgd_step(sgd, updates));
+      break;
     case Kind::adam:
-      return cpu::adam_step<T>({lr, o.beta1, o.beta2, o.eps, o.weight_decay}, steps_, n, g, state(0),
-                               state(1), w);
+      HASHGRAD_ON(device_, adam_step(adam, steps_, updates));
+      break;
     case Kind::rmsprop:
-      return cpu::rmsprop_step<T>({lr, o.alpha, o.eps, o.momentum, o.weight_decay}, n, g, state(0), state(1),
-                                  w);
+      HASHGRAD_ON(device_, rmsprop_step(rmsprop, updates));
+      break;
   }
 }
 
 void Optimizer::save(Archive& archive) const {
   for (const Slot& slot : slots_)
     for (size_t i = 0; i < parameters_.size(); ++i)
-      archive.tensors[tensor_name(slot.name, parameters_[i].name)] = slot.tensors[i];
+      archive.tensors[tensor_name(slot.name, parameters_[i].name)] = slot.tensors[i].to(Device{});
   archive.tensors[steps_name] = Tensor::of(std::vector<int64_t>{steps_}, {});
 }
 

@@ -31,7 +31,7 @@ std::string to_string(const OptimizerOptions& options);
 /// Updates parameters in place from their gradients.
 class Optimizer {
  public:
-  /// Keeps the pointers: the model must outlive the optimiser.
+  /// Keeps the pointers: the model must outlive the optimiser, and stay on its device.
   Optimizer(std::vector<Parameter> parameters, const OptimizerOptions& options);
 
   /// One update at this learning rate; `hashed_lr` multiplies it for bucket values. Parameters without a
@@ -47,11 +47,13 @@ class Optimizer {
     std::string name;
     std::vector<Tensor> tensors;  // one per parameter
   };
+  /// All parameters of one element type at once: on a GPU a single launch.
   template <class T>
-  void update(size_t i, double lr);
+  void update(double lr, double hashed_lr);
 
   std::vector<Parameter> parameters_;
   OptimizerOptions options_;
+  Device device_;  // of the model and of the slots
   std::vector<Slot> slots_;
   int64_t steps_ = 0;
 };

@@ -47,10 +47,10 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
 }
 
 int64_t count_correct(const Tensor& logits, const Tensor& labels) {
-  const Tensor given = argmax(logits, 1);
+  const std::vector<int64_t> given = argmax(logits, 1).to_vector<int64_t>();
   int64_t correct = 0;
   for (int64_t i = 0; i < labels.numel(); ++i)
-    correct += given.data<int64_t>()[i] == labels.data<int64_t>()[i];
+    correct += given[static_cast<size_t>(i)] == labels.data<int64_t>()[i];
   return correct;
 }
 
@@ -101,7 +101,7 @@ class Trainer {
                     .step = static_cast<uint32_t>(state_.step),
                     .samples = batch.indices};
     model_.zero_grad();
-    const Variable logits = model_.logits(Variable(batch.images), pass);                        // [B, K]
+    const Variable logits = model_.logits(Variable(batch.images.to(model_.device())), pass);    // [B, K]
     const Variable loss = mean(cross_entropy(logits, batch.labels, options_.label_smoothing));  // []
     const double value = loss.value().item();
     check(std::isfinite(value),

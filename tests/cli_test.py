@@ -158,6 +158,19 @@ class Command(unittest.TestCase):
         for a, b in zip(numbers(self.tensors("hashed_logits")["logits"]), numbers(self.tensors("dense_logits")["logits"])):
             self.assertAlmostEqual(a, b, delta=1e-4)
 
+    def test_hash_modes_are_kept_in_the_file_and_refuse_what_they_cannot_place(self):
+        dense = self.path("all_dense")
+        self.run_ok("materialise", self.model, "--output", dense)
+        for mode, rate in (("strat", "1/5"), ("window", "1/5"), ("xxhash", "1/7")):
+            self.run_ok("compress", "hash", dense, "--rate", rate, "--layers", "last:1", "--hash-mode", mode, "--output", self.path(mode))
+            self.run_ok("predict", self.path(mode), *DATA, "--first", "2", "--output", self.path(mode + "_logits"))
+        logits = [numbers(self.tensors(mode + "_logits")["logits"]) for mode in ("strat", "window")]
+        self.assertEqual(len(logits[0]), 20)
+        refused = subprocess.run([BINARY, "compress", "hash", dense, "--rate", "1/7", "--hash-mode", "strat", "--output", self.path("no")],
+                                 capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("mode strat needs a multiple of 32", refused.stderr)
+
     def test_info_and_models(self):
         self.assertIn("fc16@1/4", self.run_ok("info", self.model, "--json", self.path("info.json")))
         self.assertEqual(self.json_of("info.json")["layers"][0]["token"], "conv4k5p2")

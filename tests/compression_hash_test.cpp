@@ -49,6 +49,25 @@ TEST_CASE("a dense twin computes what the hashed model computes") {
       }
 }
 
+TEST_CASE("modes strat and window compress, expand and go through a file like the others") {
+  const Model dense("1x8x8 flatten fc32 relu fc16", {.seed = 3});
+  const Tensor x = images(5, dense.input_shape());
+  for (const HashMode mode : {HashMode::strat, HashMode::window}) {
+    const Model hashed =
+        compress_hash(dense, {.rate = 0.25, .hash = {.mode = mode, .seed = 7, .bias = true}});
+    const Archive archive = archive_of(hashed);
+    CHECK(archive.metadata.at("hash_mode") == name_of(mode));
+    const Model back = model_from_archive(archive, "memory");
+    CHECK(back.hash() == HashOptions{mode, 7, true});
+    CHECK(identical(back.logits(x), hashed.logits(x)));
+    CHECK(squared_error(materialise(hashed).logits(x), hashed.logits(x)) < 1e-8);
+    CHECK(error_of([&] {
+            compress_hash(dense, {.rate = 0.26, .hash = {.mode = mode}});
+          }).find(fmt::format("hash: 533 buckets, mode {} needs a multiple of 32", name_of(mode))) !=
+          std::string::npos);
+  }
+}
+
 TEST_CASE("projected bucket values are the best: any change is further from the dense weights") {
   const Model dense = small_net(DType::float64);
   const Model hashed = compress_hash(dense, {.rate = 0.25, .layers = "last:1"});

@@ -12,8 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::map<std::string, int> floors = {
-    {"core", 0},    {"cpu", 1},      {"datasets", 1},    {"autograd", 2}, {"nn", 3},   {"compression", 4},
-    {"attacks", 4}, {"defenses", 5}, {"experiments", 6}, {"bench", 6},    {"tests", 7}};
+    {"core", 0},        {"cpu", 1},     {"datasets", 1}, {"cuda", 2},        {"autograd", 3}, {"nn", 4},
+    {"compression", 5}, {"attacks", 5}, {"defenses", 6}, {"experiments", 7}, {"bench", 7},    {"tests", 8}};
 
 /// What is wrong with this line of a file in `folder`; empty if nothing.
 std::string fault_of(const std::string& folder, const std::string& line) {
@@ -34,6 +34,8 @@ TEST_CASE("the rule itself tells good from bad") {
   CHECK(fault_of("nn", "#include \"autograd/node.h\"").empty());
   CHECK(fault_of("nn", "#include \"nn/module.h\"").empty());
   CHECK(fault_of("nn", "#include <vector>").empty());
+  CHECK(fault_of("cuda", "#include \"cpu/gemm.h\"").empty());
+  CHECK(fault_of("cpu", "#include \"cuda/runtime.h\"") == "points upward");
   CHECK(fault_of("autograd", "#include \"nn/module.h\"") == "points upward");
   CHECK(fault_of("attacks", "#  include \"compression/prune.h\"") == "points sideways");
   CHECK(fault_of("nn", "#include \"module.h\"") == "is not written from the root");
@@ -46,7 +48,8 @@ TEST_CASE("no include points up a floor") {
   for (const auto& [folder, level] : floors) {
     if (!fs::exists(root / folder)) continue;
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root / folder)) {
-      if (entry.path().extension() != ".h" && entry.path().extension() != ".cpp") continue;
+      const fs::path kind = entry.path().extension();
+      if (kind != ".h" && kind != ".cpp" && kind != ".cu") continue;
       ++files;
       std::ifstream in(entry.path());
       for (std::string line; std::getline(in, line);) {

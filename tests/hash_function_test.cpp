@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <doctest/doctest.h>
@@ -31,6 +32,84 @@ TEST_CASE("the hash has the values that docs/hashing.md states") {
                                       {2147483647, 885846992, 323038930}}) {
     CHECK(hash_slot(first, left, 2 * buckets) == a);
     CHECK(hash_slot(last, column_key(42, 6271), 2 * buckets) == b);
+  }
+}
+
+namespace {
+
+/// Slot of (i, j) by the functions of core/hash.h alone.
+uint32_t slot_by_hand(const HashSpec& spec, uint32_t i, uint32_t j) {
+  const uint32_t row = row_key(spec.seed, i), column = column_key(spec.seed, j);
+  if (spec.mode == HashMode::full) return hash_slot(row, column, static_cast<uint32_t>(2 * spec.buckets));
+  const Strata strata = strata_of(spec);
+  const uint32_t tile =
+      tile_word(row_tile_keys(spec.seed, i / 32), column_tile_keys(spec.seed, j / 32), strata);
+  return stratified_slot(row, column, row_bank(i) ^ column_bank(j), tile, strata);
+}
+
+}  // namespace
+
+TEST_CASE("modes strat and window have the values that docs/hashing.md states") {
+  struct Row {
+    HashMode mode;
+    int64_t buckets;
+    std::array<uint32_t, 4> slots;
+  };
+  const HashMode strat = HashMode::strat, window = HashMode::window;
+  for (const Row& row : {Row{strat, 32, {0, 2, 2, 18}},
+                         {strat, 4096, {1664, 3203, 195, 595}},
+                         {strat, 50176, {20672, 39618, 2946, 7507}},
+                         {strat, 2147483616, {885846976, 1696879043, 127325186, 323038930}},
+                         {window, 32, {0, 2, 2, 18}},
+                         {window, 4096, {5952, 6722, 5187, 6739}},
+                         {window, 50176, {63936, 64706, 63171, 79507}},
+                         {window, 2147483616, {2701787968, 2701788738, 2701787203, 3391457811}}}) {
+    const HashSpec spec{42, row.buckets, row.mode};
+    CHECK(slot_by_hand(spec, 0, 0) == row.slots[0]);
+    CHECK(slot_by_hand(spec, 0, 1) == row.slots[1]);
+    CHECK(slot_by_hand(spec, 1, 0) == row.slots[2]);
+    CHECK(slot_by_hand(spec, 511, 6271) == row.slots[3]);
+    const auto v = cpu::HashedMatrix::linear(spec, 512, 6272);
+    CHECK(v.slot(511, 6271) == row.slots[3]);
+  }
+}
+
+TEST_CASE("a stratified matrix never asks one bank of shared memory twice in the patterns of a warp") {
+  const HashSpec spec{7, 4096, HashMode::strat};
+  const auto all_banks = [&](uint32_t i0, uint32_t j0, const auto& row, const auto& column) {
+    uint32_t seen = 0;
+    for (uint32_t lane = 0; lane < 32; ++lane)
+      seen |= 1u << (slot_by_hand(spec, i0 + row(lane), j0 + column(lane)) >> 1 & 31);
+    return seen == ~0u;
+  };
+  const auto none = [](uint32_t) { return 0u; };
+  const auto lane = [](uint32_t l) { return l; };
+  const auto group = [](uint32_t l) { return l / 4; };       // rows of a tensor-core fragment
+  const auto pair = [](uint32_t l) { return 2 * (l % 4); };  // its columns, of elements 0 and 1
+  for (uint32_t tile = 0; tile < 6; ++tile) {
+    const uint32_t i = 32 * (tile % 3), j = 32 * (tile / 3);
+    for (uint32_t at = 0; at < 32; ++at) {
+      CHECK(all_banks(i + at, j, none, lane));
+      CHECK(all_banks(i, j + at, lane, none));
+      CHECK(all_banks(i + at / 8 * 8, j + at % 4 * 8 + at / 4 % 2, group, pair));
+      CHECK(all_banks(i + at % 4 * 8 + at / 4 % 2, j + at / 8 * 8, pair, group));
+    }
+  }
+}
+
+TEST_CASE("a window holds the buckets of its block") {
+  const HashSpec spec{3, 32 * 200, HashMode::window};
+  for (const uint32_t i0 : {0u, 64u, 192u}) {
+    for (const uint32_t j0 : {0u, 128u, 640u}) {
+      std::vector<bool> strata(200);
+      for (uint32_t i = i0; i < i0 + 64; ++i) {
+        for (uint32_t j = j0; j < j0 + 128; ++j) strata[slot_by_hand(spec, i, j) >> 6] = true;
+      }
+      CHECK(std::count(strata.begin(), strata.end(), true) == 64);
+      int borders = 0;  // neighbouring strata, the last and the first among them: one window has two borders
+      for (size_t s = 0; s < 200; ++s) borders += strata[s] != strata[(s + 1) % 200];
+      CHECK(borders == 2);
+    }
   }
 }
 
@@ -90,6 +169,11 @@ TEST_CASE("a hashed matrix refuses sizes out of range") {
   CHECK_THROWS_AS(HashedMatrix::convolution({1, 4, HashMode::full}, 2, int64_t{1} << 40, int64_t{1} << 40, 3),
                   Error);
   CHECK_THROWS_AS(HashedMatrix::linear({1, 4, HashMode::xxhash}, 1 << 20, 1 << 20), Error);
+  CHECK_THROWS_WITH_AS(HashedMatrix::linear({1, 80, HashMode::strat}, 10, 512),
+                       "hash: 80 buckets, mode strat needs a multiple of 32", Error);
+  CHECK_THROWS_AS(HashedMatrix::convolution({1, 31, HashMode::window}, 2, 2, 3, 3), Error);
+  CHECK(HashedMatrix::linear_bias({1, 3, HashMode::window}, 10).slot(7, 0) ==
+        HashedMatrix::linear_bias({1, 3, HashMode::full}, 10).slot(7, 0));
 }
 
 TEST_CASE("every bit of row, column and seed changes about half of the hash") {
@@ -131,6 +215,33 @@ TEST_CASE("virtual weights are placed as if at random") {
     return [=](uint32_t i, uint32_t j) { return hash_slot(row_key(seed, i), column_key(seed, j), slots); };
   };
   for (const uint32_t slots : {32u, 512u, 2000u}) CHECK(faults_at(ours, slots) == std::vector<std::string>{});
+}
+
+TEST_CASE(
+    "modes strat and window pay for their order with coincidences only, by what docs/hashing.md states") {
+  const auto measured = [](HashMode mode, uint32_t slots) {
+    return quality::measure(
+        [=](uint64_t seed, uint32_t n) {
+          return [=](uint32_t i, uint32_t j) { return slot_by_hand({seed, n / 2, mode}, i, j); };
+        },
+        slots, 192, 384, 3);
+  };
+  const quality::Report strat = measured(HashMode::strat, 8192), window = measured(HashMode::window, 16384);
+  for (const quality::Report& r : {strat, window}) {
+    CHECK(r.worst_sign_bias < 4);
+    CHECK(r.rank > 0.97);
+  }
+  CHECK(strat.occupancy < 1.2);
+  CHECK(strat.row_shared < 1.2);
+  CHECK(strat.column_shared < 1.2);
+  CHECK(strat.row_crosstalk < 1.05);
+  CHECK(strat.column_crosstalk < 1.05);
+  CHECK(strat.lags < 4);
+  CHECK(window.occupancy < 2.5);
+  CHECK(window.row_shared < 2);
+  CHECK(window.column_shared < 2.5);
+  CHECK(window.row_crosstalk < 2);
+  CHECK(window.column_crosstalk < 2);
 }
 
 TEST_CASE("the measures of randomness refuse hashes that are broken") {

@@ -169,6 +169,19 @@ TEST_CASE("hashed layers of mode xxhash agree with the textbook formulas") {
   compare_with_reference<float>(HashedMatrix::linear_bias(spec, 33), 1);
 }
 
+TEST_CASE("hashed layers of modes strat and window agree with the textbook formulas") {
+  for_each_isa([] {
+    for (const HashMode mode : {HashMode::strat, HashMode::window}) {
+      for (const int64_t buckets : {32, 64, 4096, 8192}) {
+        const HashSpec spec{static_cast<uint64_t>(buckets) << 33 | 5, buckets, mode};
+        compare_with_reference<float>(HashedMatrix::linear(spec, 65, 270), 5);
+        compare_with_reference<double>(HashedMatrix::linear(spec, 33, 31), 3);
+        compare_with_reference<float>(HashedMatrix::linear(spec, 3, 600), 1);
+      }
+    }
+  });
+}
+
 TEST_CASE(
     "a convolution's virtual weights are those of a linear layer with its unfolded columns, a bias has its "
     "own") {
@@ -189,9 +202,10 @@ TEST_CASE(
 TEST_CASE_TEMPLATE(
     "packed panels hold exactly the materialised V, in both orientations and with zeros past its edge", T,
     float, double) {
-  for (const HashMode mode : {HashMode::full, HashMode::xxhash}) {
-    const auto v = HashedMatrix::linear({77, 300, mode}, 37, 75);
-    const auto w = random_values<T>(300, 6);
+  for (const HashMode mode : hash_modes) {
+    const int64_t buckets = mode == HashMode::window ? 3200 : 320;
+    const auto v = HashedMatrix::linear({77, buckets, mode}, 37, 75);
+    const auto w = random_values<T>(buckets, 6);
     auto dense = poisoned<T>(37 * 75);
     cpu::materialise(v, w.data(), dense.data());
     for_each_isa([&] {
@@ -217,13 +231,15 @@ TEST_CASE_TEMPLATE(
 }
 
 TEST_CASE_TEMPLATE("V is the same bits under every instruction set", T, float, double) {
-  const auto v = HashedMatrix::linear({0x123456789, 12345, HashMode::full}, 37, 1001);
-  std::vector<T> first;
-  for_each_isa([&] {
-    const auto dense = run<T>(v, 1).dense;
-    if (first.empty()) first = dense;
-    CHECK(same_bits(first, dense));
-  });
+  for (const HashMode mode : {HashMode::full, HashMode::strat, HashMode::window}) {
+    const auto v = HashedMatrix::linear({0x123456789, 12352, mode}, 37, 1001);
+    std::vector<T> first;
+    for_each_isa([&] {
+      const auto dense = run<T>(v, 1).dense;
+      if (first.empty()) first = dense;
+      CHECK(same_bits(first, dense));
+    });
+  }
 }
 
 TEST_CASE_TEMPLATE("results are the same bits for any number of threads", T, float, double) {

@@ -1,5 +1,6 @@
 #include "autograd/ops/hashed.h"
 #include "autograd/ops/linear.h"
+#include "tests/engines_testing.h"
 #include "tests/ops_testing.h"
 
 using namespace hashgrad;
@@ -29,7 +30,7 @@ template <class F>
 std::vector<Tensor> value_and_gradients(const F& f, const Tensor& x, const Tensor& w, const Tensor& bias) {
   const std::vector<Variable> in{Variable::leaf(x), Variable::leaf(w), Variable::leaf(bias)};
   const Variable y = f(in[0], in[1], in[2]);
-  std::vector<Tensor> results = vjp(y, in, random_tensor(y.shape().with(0, 2), 4, x.dtype()));
+  std::vector<Tensor> results = vjp(y, in, random_tensor(y.shape().with(0, 2), 4, x.dtype()).to(x.device()));
   results.push_back(y.value());
   return results;
 }
@@ -64,6 +65,52 @@ TEST_CASE("hashed_linear is linear on the virtual matrix written out, gradients 
             CHECK(difference(hashed[i], dense[i]) < (dtype == DType::float32 ? 2e-4 : 1e-12));
           }
         }
+}
+
+TEST_CASE("hashed_linear in modes strat and window is linear on the virtual matrix written out") {
+  for (HashMode mode : {HashMode::strat, HashMode::window}) {
+    const HashedMatrixPtr v = linear_matrix(96, 33, 129, mode);
+    const Tensor x = random_tensor({17, 129}, 1), w = random_tensor({96}, 2), b = random_tensor({33}, 3);
+    const auto hashed = value_and_gradients(
+        [&](auto& xx, auto& ww, auto& bb) { return hashed_linear(xx, ww, bb, v); }, x, w, b);
+    const auto dense = value_and_gradients(
+        [&](auto& xx, auto& ww, auto& bb) {
+          return linear(xx, hashed_weight(ww, v, {33, 129}), bb);
+        },
+        x, w, b);
+    for (size_t i = 0; i < hashed.size(); ++i) CHECK(difference(hashed[i], dense[i]) < 2e-4);
+  }
+}
+
+TEST_CASE("hashed ops on other devices give what the CPU gives") {
+  const double close = 1e-5;  // sums of up to 258 float32 terms in another order
+  for (const Device device : other_devices())
+    for (HashMode mode : hash_modes) {
+      CAPTURE(to_string(device));
+      CAPTURE(name_of(mode));
+      const HashedMatrixPtr v = linear_matrix(96, 33, 129, mode), kernel = conv_matrix(32, 5, 3, 3, mode);
+      const auto linear_relu = [&](auto& x, auto& w, auto& b) {
+        return hashed_linear(x, w, b, v, Activation::relu);
+      };
+      const auto conv = [&](auto& x, auto& w, auto& b) {
+        return hashed_conv2d(x, w, b, kernel, 3, 3, {1, 1, Activation::relu, true});
+      };
+      const auto compare = [&](const auto& f, const Tensor& x, const Tensor& w, const Tensor& b) {
+        const auto here = value_and_gradients(f, x, w, b),
+                   there = value_and_gradients(f, x.to(device), w.to(device), b.to(device));
+        for (size_t i = 0; i < here.size(); ++i) {
+          CHECK(there[i].device() == device);
+          CHECK(difference(there[i].to(Device{}), here[i]) < close);
+        }
+      };
+      compare(linear_relu, random_tensor({17, 129}, 1), random_tensor({96}, 2), random_tensor({33}, 3));
+      compare(linear_relu, random_tensor({0, 129}, 1), random_tensor({96}, 2), random_tensor({33}, 3));
+      compare(conv, random_tensor({2, 3, 8, 6}, 1), random_tensor({32}, 2), random_tensor({5}, 3));
+      const auto bias =
+          std::make_shared<const cpu::HashedMatrix>(cpu::HashedMatrix::linear_bias({7, 4, mode}, 9));
+      const Tensor b = random_tensor({4}, 1);
+      CHECK(identical(hashed_bias(b.to(device), bias).to(Device{}), hashed_bias(b, bias)));
+    }
 }
 
 TEST_CASE("hashed_linear is linear in its buckets: <dy, x V^T> = <dw, w>") {

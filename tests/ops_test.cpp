@@ -19,36 +19,10 @@
 namespace hashgrad {
 namespace {
 
-/// Calls f(op, shapes) for every sample of every op, with the op's name in the failure message.
-template <class F>
-void for_each_sample(const F& f) {
-  for (const OpInfo& op : all_ops()) {
-    for (const std::vector<Shape>& shapes : op.samples) {
-      std::string text;
-      for (const Shape& s : shapes) text += to_string(s) + " ";
-      INFO(op.name, " on ", text);
-      f(op, shapes);
-    }
-  }
-}
-
-std::vector<Variable> constants(const std::vector<Tensor>& inputs) { return {inputs.begin(), inputs.end()}; }
-std::vector<Variable> leaves(const std::vector<Tensor>& inputs) {
-  std::vector<Variable> result;
-  for (const Tensor& x : inputs) result.push_back(Variable::leaf(x));
-  return result;
-}
-
-/// Result and, for an op that has them, the gradients under cotangents that depend on the shape alone.
-std::vector<Tensor> results(const OpInfo& op, const std::vector<Tensor>& inputs) {
-  if (!op.no_gradient.empty()) return {op.call(constants(inputs)).value()};
-  const std::vector<Variable> x = leaves(inputs);
-  const Variable y = op.call(x);
-  const Tensor dy = sample_inputs({y.shape().with(0, 1)}, OpInfo::Domain::unit, 5, y.dtype())[0];
-  std::vector<Tensor> all = vjp(y, x, dy);
-  all.push_back(y.value());
-  return all;
-}
+using testing::constants;
+using testing::for_each_sample;
+using testing::leaves;
+using testing::results;
 
 void check_same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   REQUIRE(a.size() == b.size());

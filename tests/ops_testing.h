@@ -4,9 +4,11 @@
 #include <cmath>
 #include <doctest/doctest.h>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "autograd/gradcheck.h"
+#include "autograd/op_info.h"
 #include "autograd/variable.h"
 
 namespace hashgrad::testing {
@@ -52,6 +54,39 @@ inline void check_rows_stand_alone(const Function& f, const Tensor& x) {
     CHECK(identical(one.value, all.value.slice(0, i, i + 1).contiguous()));
     CHECK(identical(one.gradient, all.gradient.slice(0, i, i + 1).contiguous()));
   }
+}
+
+/// Calls f(op, shapes) for every sample of every op, with the op's name in the failure message.
+template <class F>
+void for_each_sample(const F& f) {
+  for (const OpInfo& op : all_ops()) {
+    for (const std::vector<Shape>& shapes : op.samples) {
+      std::string text;
+      for (const Shape& s : shapes) text += to_string(s) + " ";
+      INFO(op.name, " on ", text);
+      f(op, shapes);
+    }
+  }
+}
+
+inline std::vector<Variable> constants(const std::vector<Tensor>& inputs) {
+  return {inputs.begin(), inputs.end()};
+}
+inline std::vector<Variable> leaves(const std::vector<Tensor>& inputs) {
+  std::vector<Variable> result;
+  for (const Tensor& x : inputs) result.push_back(Variable::leaf(x));
+  return result;
+}
+
+/// Result and, for an op that has them, the gradients under cotangents that depend on the shape alone.
+inline std::vector<Tensor> results(const OpInfo& op, const std::vector<Tensor>& inputs) {
+  if (!op.no_gradient.empty()) return {op.call(constants(inputs)).value()};
+  const std::vector<Variable> x = leaves(inputs);
+  const Variable y = op.call(x);
+  const Tensor dy = sample_inputs({y.shape().with(0, 1)}, OpInfo::Domain::unit, 5, y.dtype())[0];
+  std::vector<Tensor> all = vjp(y, x, dy);
+  all.push_back(y.value());
+  return all;
 }
 
 }  // namespace hashgrad::testing

@@ -5,43 +5,28 @@
 #include "autograd/op_info.h"
 #include "autograd/ops/pointwise.h"
 #include "autograd/ops/reduce.h"
+#include "cuda/pointwise.h"
 
 namespace hashgrad {
 namespace {
 
 using cpu::Binary;
 
-/// One axis of a broadcast pair: its size and each side's step in elements, 0 where that side repeats.
-struct Axis {
-  int64_t size, a, b;
-};
-
-/// The axes of `shape` that both operands walk through, outermost first. Axes of size 1 are left out, and
-/// neighbours are joined where both sides step through them as through one.
-std::vector<Axis> joined_axes(const Shape& shape, const Shape& a_strides, const Shape& b_strides) {
-  std::vector<Axis> axes;
+/// The axes of `shape` that both operands walk through. Axes of size 1 are left out, and neighbours are joined where
+/// both sides step through them as through one.
+cpu::Axes joined_axes(const Shape& shape, const Shape& a_strides, const Shape& b_strides) {
+  cpu::Axes axes;
   for (int i = 0; i < shape.rank(); ++i) {
-    const Axis next{shape[i], a_strides[i], b_strides[i]};
-    if (next.size == 1) continue;
-    if (!axes.empty() && axes.back().a == next.a * next.size && axes.back().b == next.b * next.size)
-      axes.back() = {axes.back().size * next.size, next.a, next.b};
-    else
-      axes.push_back(next);
+    const int64_t size = shape[i], a = a_strides[i], b = b_strides[i];
+    if (size == 1) continue;
+    const int last = axes.count - 1;
+    const bool joins = last >= 0 && axes.a[last] == a * size && axes.b[last] == b * size;
+    const int at = joins ? last : axes.count++;
+    axes.size[at] = joins ? axes.size[at] * size : size;
+    axes.a[at] = a;
+    axes.b[at] = b;
   }
-  while (axes.size() < 2) axes.insert(axes.begin(), {1, 0, 0});
   return axes;
-}
-
-/// The two innermost axes are the kernel's; returns the end of what was written to y.
-template <class T>
-T* elementwise(Binary op, const Axis* axes, size_t count, const T* a, const T* b, T* y) {
-  if (count == 2) {
-    cpu::binary(op, axes[0].size, axes[1].size, a, {axes[0].a, axes[1].a}, b, {axes[0].b, axes[1].b}, y);
-    return y + axes[0].size * axes[1].size;
-  }
-  for (int64_t i = 0; i < axes[0].size; ++i)
-    y = elementwise(op, axes + 1, count - 1, a + i * axes[0].a, b + i * axes[0].b, y);
-  return y;
 }
 
 Tensor elementwise(Binary op, const char* name, const Tensor& a_in, const Tensor& b_in) {
@@ -49,11 +34,11 @@ Tensor elementwise(Binary op, const char* name, const Tensor& a_in, const Tensor
         name_of(b_in.dtype()));
   const Shape shape = broadcast(a_in.shape(), b_in.shape(), name);
   const Tensor a = a_in.contiguous(), b = b_in.contiguous();
-  Tensor y = Tensor::empty(shape, a.dtype());
+  Tensor y = Tensor::empty(shape, a.dtype(), a.device());
   if (y.numel() == 0) return y;
-  const auto axes = joined_axes(shape, a.expand(shape).strides(), b.expand(shape).strides());
+  const cpu::Axes axes = joined_axes(shape, a.expand(shape).strides(), b.expand(shape).strides());
   for_float_type(y.dtype(), name, [&]<class T>() {
-    elementwise(op, axes.data(), axes.size(), a.data<T>(), b.data<T>(), y.data<T>());
+    HASHGRAD_ON(y.device(), binary(op, axes, a.data<T>(), b.data<T>(), y.data<T>()));
   });
   return y;
 }

@@ -49,7 +49,11 @@ X minimum(const X& a, const X& b) {
   return apply(Elementwise<cpu::Binary::min>{}, a, b);
 }
 
-// A number on either side is a constant of the other side's element type.
+/// A number on one side of an operator: a constant of the other side's element type, on its device.
+template <TensorLike X>
+Tensor number_beside(const X& x, double number) {
+  return Tensor::full({}, number, x.dtype(), x.device());
+}
 #define HASHGRAD_OPERATOR(symbol, function)              \
   template <TensorLike X>                                \
   X operator symbol(const X& a, const X& b) {            \
@@ -57,11 +61,11 @@ X minimum(const X& a, const X& b) {
   }                                                      \
   template <TensorLike X>                                \
   X operator symbol(const X& a, double b) {              \
-    return function(a, X(Tensor::scalar(b, a.dtype()))); \
+    return function(a, X(number_beside(a, b))); \
   }                                                      \
   template <TensorLike X>                                \
   X operator symbol(double a, const X& b) {              \
-    return function(X(Tensor::scalar(a, b.dtype())), b); \
+    return function(X(number_beside(b, a)), b); \
   }
 HASHGRAD_OPERATOR(+, add)
 HASHGRAD_OPERATOR(-, sub)

@@ -2,6 +2,7 @@
 
 #include "autograd/op_info.h"
 #include "autograd/ops/piece.h"
+#include "cuda/conv2d.h"
 
 namespace hashgrad {
 
@@ -15,6 +16,9 @@ Tensor Conv2d::forward(Needs needs, const Tensor& in, const Tensor& w, const Ten
   check(w.dtype() == in.dtype() && (!bias.defined() || bias.dtype() == in.dtype()),
         "conv2d: x is {}, weight {}, bias {}: one type expected", name_of(in.dtype()), name_of(w.dtype()),
         bias.defined() ? name_of(bias.dtype()) : "none");
+  check(w.device() == in.device() && (!bias.defined() || bias.device() == in.device()),
+        "conv2d: x is on {}, weight on {}: one device expected", to_string(in.device()),
+        to_string(w.device()));
   const bool relu = options.activation == Activation::relu;
   check(relu || !options.max_pool2, "conv2d: max_pool2 is fused behind ReLU only");
   shape = {in.size(0), in.size(1), in.size(2),     in.size(3),     w.size(0),
@@ -23,15 +27,17 @@ Tensor Conv2d::forward(Needs needs, const Tensor& in, const Tensor& w, const Ten
 
   const Tensor cx = in.contiguous(), cw = w.contiguous(), cb = bias.defined() ? bias.contiguous() : bias;
   const int64_t pool = options.max_pool2 ? 2 : 1;
-  Tensor y = Tensor::empty(
-      {shape.batch, shape.out_channels, shape.out_height() / pool, shape.out_width() / pool}, in.dtype());
-  if (options.max_pool2 && needs.any()) argmax = Tensor::empty(y.shape(), DType::uint8);
+  Tensor y =
+      Tensor::empty({shape.batch, shape.out_channels, shape.out_height() / pool, shape.out_width() / pool},
+                    in.dtype(), in.device());
+  if (options.max_pool2 && needs.any()) argmax = Tensor::empty(y.shape(), DType::uint8, y.device());
   for_float_type(in.dtype(), name, [&]<class T>() {
     if (options.max_pool2)
-      cpu::conv2d_relu_pool_forward(shape, cx.data<T>(), cw.data<T>(), piece<T>(cb), y.data<T>(),
-                                    piece<uint8_t>(argmax));
+      HASHGRAD_ON(y.device(), conv2d_relu_pool_forward(shape, cx.data<T>(), cw.data<T>(), piece<T>(cb),
+                                                       y.data<T>(), piece<uint8_t>(argmax)));
     else
-      cpu::conv2d_forward(shape, cx.data<T>(), cw.data<T>(), piece<T>(cb), relu, y.data<T>());
+      HASHGRAD_ON(y.device(),
+                  conv2d_forward(shape, cx.data<T>(), cw.data<T>(), piece<T>(cb), relu, y.data<T>()));
   });
   if (needs[0]) weight = cw;
   if (needs[1] || needs[2]) x = cx;
@@ -45,18 +51,21 @@ Tensor Conv2d::forward(Needs needs, const Tensor& in, const Tensor& w, const Ten
 Gradients<3> Conv2d::backward(Needs needs, const Tensor& dy, int64_t copies) const {
   const Tensor g = dy.contiguous();
   const cpu::Conv2dShape& s = shape;
+  const Device device = g.device();
   Tensor dx, dweight, dbias;
-  if (needs[0]) dx = Tensor::empty({copies * s.batch, s.in_channels, s.height, s.width}, g.dtype());
+  if (needs[0]) dx = Tensor::empty({copies * s.batch, s.in_channels, s.height, s.width}, g.dtype(), device);
   if (needs[1])
-    dweight = Tensor::empty({copies * s.out_channels, s.in_channels, s.kernel_h, s.kernel_w}, g.dtype());
-  if (needs[2]) dbias = Tensor::empty({copies * s.out_channels}, g.dtype());
+    dweight =
+        Tensor::empty({copies * s.out_channels, s.in_channels, s.kernel_h, s.kernel_w}, g.dtype(), device);
+  if (needs[2]) dbias = Tensor::empty({copies * s.out_channels}, g.dtype(), device);
   for_float_type(g.dtype(), name, [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k) {
-      const cpu::Conv2dGradient<T> gradient{piece<T>(g, k, copies), piece<T>(output), piece<uint8_t>(argmax)};
-      if (needs[0]) cpu::conv2d_backward_input(s, weight.data<T>(), gradient, piece<T>(dx, k, copies));
-      if (needs[1] || needs[2])
-        cpu::conv2d_backward_weight(s, piece<T>(x), gradient, piece<T>(dweight, k, copies),
-                                    piece<T>(dbias, k, copies));
+    cpu::Conv2dGradient<T> gradient{piece<T>(g), piece<T>(output), piece<uint8_t>(argmax)};
+    if (needs[0])
+      HASHGRAD_ON(device, conv2d_backward_input(s, weight.data<T>(), gradient, piece<T>(dx), copies));
+    for (int64_t k = 0; (needs[1] || needs[2]) && k < copies; ++k) {
+      gradient.dy = piece<T>(g, k, copies);
+      HASHGRAD_ON(device, conv2d_backward_weight(s, piece<T>(x), gradient, piece<T>(dweight, k, copies),
+                                                 piece<T>(dbias, k, copies)));
     }
   });
   return {dx, dweight, dbias};

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "autograd/op_info.h"
-#include "core/parallel.h"
 #include "core/random.h"
+#include "cuda/dropout.h"
 
 namespace hashgrad {
 namespace {
@@ -16,44 +16,32 @@ uint64_t layer_key(const RowKey& key) {
   return uint64_t{w[1]} << 32 | w[0];
 }
 
-/// to = from * mask / (1 - p) for rows of `width` elements; row r uses the mask of samples[r % N].
-template <class T>
-void drop(const T* from, T* to, int64_t rows, int64_t width, double p, const RowKey& key) {
-  const uint64_t seed = layer_key(key);
-  const T scale = static_cast<T>(1 / (1 - p));
-  const int64_t samples = static_cast<int64_t>(key.samples.size());
-  const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width));
-  parallel_ranges(rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t sample = key.samples[static_cast<size_t>(r % samples)];
-      Random random(seed, Stream::dropout, static_cast<uint64_t>(sample), key.step);
-      for (int64_t i = r * width; i < (r + 1) * width; ++i)
-        to[i] = static_cast<double>(random.uniform()) < p ? T{0} : from[i] * scale;
-    }
-  });
-}
-
-Tensor drop(const Tensor& in, double p, const RowKey& key) {
+/// x * mask / (1 - p); rows repeat the samples, whose numbers are on x's device.
+Tensor drop(const Tensor& in, double p, const RowKey& key, const Tensor& samples) {
   const Tensor x = in.contiguous();
-  Tensor y = Tensor::empty(x.shape(), x.dtype());
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  const int64_t rows = x.size(0), width = x.numel() / std::max<int64_t>(1, rows);
   for_float_type(x.dtype(), "dropout", [&]<class T>() {
-    drop(x.data<T>(), y.data<T>(), x.size(0), x.numel() / std::max<int64_t>(1, x.size(0)), p, key);
+    HASHGRAD_ON(x.device(), dropout(rows, width, p, layer_key(key), key.step, samples.numel(),
+                                    samples.data<int64_t>(), x.data<T>(), y.data<T>()));
   });
   return y;
 }
 
 }  // namespace
 
-Tensor Dropout::forward(Needs, const Tensor& x) const {
+Tensor Dropout::forward(Needs, const Tensor& x) {
   check(p >= 0 && p < 1, "dropout: probability {}, [0, 1) expected", p);
-  check(x.rank() >= 1 && static_cast<int64_t>(key.samples.size()) == x.size(0),
-        "dropout: {} sample numbers for x of shape {}, one per row expected", key.samples.size(), x.shape());
+  const int64_t count = static_cast<int64_t>(key.samples.size());
+  check(x.rank() >= 1 && count == x.size(0), "dropout: {} sample numbers for x of shape {}, one per row expected",
+        count, x.shape());
   for (int64_t s : key.samples)
     check(s >= 0 && s < int64_t{1} << 48, "dropout: sample number {}, 0 to 2^48 expected", s);
-  return drop(x, p, key);
+  samples = Tensor::of(key.samples, {count}).to(x.device());
+  return drop(x, p, key, samples);
 }
 
-Gradients<1> Dropout::backward(Needs, const Tensor& dy, int64_t) const { return {drop(dy, p, key)}; }
+Gradients<1> Dropout::backward(Needs, const Tensor& dy, int64_t) const { return {drop(dy, p, key, samples)}; }
 
 static const RegisterOp row({.name = "dropout",
                              .formula = "x * mask / (1 - p), mask a function of (seed, layer, step, sample)",

@@ -17,7 +17,8 @@ struct Dropout {
   static constexpr const char* name = "dropout";
   double p;
   RowKey key;
-  Tensor forward(Needs needs, const Tensor& x) const;
+  Tensor samples = {};  // saved: key.samples on the device of x
+  Tensor forward(Needs needs, const Tensor& x);
   Gradients<1> backward(Needs needs, const Tensor& dy, int64_t copies) const;
 };
 

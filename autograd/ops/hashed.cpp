@@ -2,8 +2,9 @@
 
 #include "autograd/op_info.h"
 #include "autograd/ops/piece.h"
-#include "cpu/pointwise.h"
-#include "cpu/reduce.h"
+#include "cuda/hash_gemm.h"
+#include "cuda/pointwise.h"
+#include "cuda/reduce.h"
 
 namespace hashgrad {
 
@@ -22,12 +23,13 @@ Tensor HashedLinear::forward(Needs needs, const Tensor& in, const Tensor& bucket
         name_of(buckets.dtype()), bias.defined() ? name_of(bias.dtype()) : "none");
   const Tensor cx = in.contiguous(), cw = buckets.contiguous(),
                cb = bias.defined() ? bias.contiguous() : bias;
-  Tensor y = Tensor::empty({in.size(0), out}, in.dtype());
+  Tensor y = Tensor::empty({in.size(0), out}, in.dtype(), in.device());
   for_float_type(in.dtype(), name, [&]<class T>() {
     cpu::Epilogue<T> epilogue;
     epilogue.column_bias = piece<T>(cb);
     epilogue.relu = activation == Activation::relu;
-    cpu::hashed_linear(*v, cw.data<T>(), in.size(0), cx.data<T>(), y.data<T>(), epilogue);
+    HASHGRAD_ON(in.device(),
+                hashed_linear(*v, cw.data<T>(), in.size(0), cx.data<T>(), y.data<T>(), epilogue));
   });
   if (needs[0]) w = cw;
   if (needs[1]) x = cx;
@@ -39,23 +41,25 @@ Tensor HashedLinear::forward(Needs needs, const Tensor& in, const Tensor& bucket
 //   dx = g V,   dw[b] = sum over the (i,j) of bucket b of sign(i,j) * (g^T x)[i,j],   dbias = sum_n g[n]
 Gradients<3> HashedLinear::backward(Needs needs, const Tensor& dy, int64_t copies) const {
   const int64_t n = dy.size(0) / copies, out = v->rows(), in = v->columns();
-  Tensor g = dy.contiguous(), dx, dw, dbias;
-  if (needs[0]) dx = Tensor::empty({copies * n, in}, g.dtype());
-  if (needs[1]) dw = Tensor::empty({copies * v->buckets()}, g.dtype());
-  if (needs[2]) dbias = Tensor::empty({copies * out}, g.dtype());
+  const Tensor all = dy.contiguous();
+  const Device device = all.device();
+  Tensor g = all, dx, dw, dbias;
+  if (output.defined()) g = Tensor::empty(all.shape(), all.dtype(), device);
+  if (needs[0]) dx = Tensor::empty({copies * n, in}, g.dtype(), device);
+  if (needs[1]) dw = Tensor::empty({copies * v->buckets()}, g.dtype(), device);
+  if (needs[2]) dbias = Tensor::empty({copies * out}, g.dtype(), device);
   for_float_type(g.dtype(), name, [&]<class T>() {
-    if (output.defined()) {
-      const Tensor all = g;
-      g = Tensor::empty(all.shape(), all.dtype());
-      for (int64_t k = 0; k < copies; ++k)
-        cpu::unary_backward(cpu::Unary::relu, n * out, output.data<T>(), output.data<T>(),
-                            piece<T>(all, k, copies), piece<T>(g, k, copies));
-    }
-    if (needs[0]) cpu::hashed_linear_input_gradient(*v, w.data<T>(), copies * n, g.data<T>(), dx.data<T>());
+    if (output.defined())
+      HASHGRAD_ON(device, unary_backward(cpu::Unary::relu, n * out, output.data<T>(), output.data<T>(),
+                                         piece<T>(all), piece<T>(g), copies));
+    if (needs[0])
+      HASHGRAD_ON(device,
+                  hashed_linear_input_gradient(*v, w.data<T>(), copies * n, piece<T>(g), piece<T>(dx)));
     for (int64_t k = 0; k < copies; ++k) {
-      const T* part = g.data<T>() + k * n * out;
-      if (needs[1]) cpu::hashed_linear_bucket_gradient(*v, n, x.data<T>(), part, piece<T>(dw, k, copies));
-      if (needs[2]) cpu::sum_columns(n, out, part, piece<T>(dbias, k, copies));
+      const T* part = piece<T>(g, k, copies);
+      if (needs[1])
+        HASHGRAD_ON(device, hashed_linear_bucket_gradient(*v, n, x.data<T>(), part, piece<T>(dw, k, copies)));
+      if (needs[2]) HASHGRAD_ON(device, sum_columns(n, out, part, piece<T>(dbias, k, copies)));
     }
   });
   return {dx, dw, dbias};
@@ -69,16 +73,18 @@ Tensor HashedWeight::forward(Needs, const Tensor& w) {
   check(shape.rank() >= 1 && shape.numel() == v->rows() * v->columns(),
         "hashed_weight: shape {} for a [{},{}] matrix", shape, v->rows(), v->columns());
   const Tensor c = w.contiguous();
-  Tensor dense = Tensor::empty(shape, w.dtype());
-  for_float_type(w.dtype(), name, [&]<class T>() { cpu::materialise(*v, c.data<T>(), dense.data<T>()); });
+  Tensor dense = Tensor::empty(shape, w.dtype(), w.device());
+  for_float_type(w.dtype(), name,
+                 [&]<class T>() { HASHGRAD_ON(w.device(), materialise(*v, c.data<T>(), dense.data<T>())); });
   return dense;
 }
 
 Gradients<1> HashedWeight::backward(Needs, const Tensor& dy, int64_t copies) const {
   const Tensor g = dy.contiguous();
-  Tensor dw = Tensor::empty({copies * v->buckets()}, g.dtype());
+  Tensor dw = Tensor::empty({copies * v->buckets()}, g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k) cpu::scatter(*v, piece<T>(g, k, copies), piece<T>(dw, k, copies));
+    for (int64_t k = 0; k < copies; ++k)
+      HASHGRAD_ON(g.device(), scatter(*v, piece<T>(g, k, copies), piece<T>(dw, k, copies)));
   });
   return {dw};
 }
@@ -111,6 +117,8 @@ std::function<Variable(const std::vector<Variable>&)> conv_call(const Conv2dOpti
 
 const std::vector<std::vector<Shape>> linear_samples = {
     {{3, 5}, {7}, {4}}, {{17, 3}, {1}, {5}}, {{17, 9}, {64}, {33}}, {{0, 5}, {7}, {3}}};
+const std::vector<std::vector<Shape>> stratified_samples = {
+    {{3, 5}, {32}, {4}}, {{17, 9}, {64}, {33}}, {{1, 129}, {4096}, {3}}, {{0, 5}, {32}, {3}}};
 const std::vector<std::vector<Shape>> conv_samples = {
     {{2, 3, 4, 4}, {7}, {4}}, {{1, 1, 5, 3}, {1}, {1}}, {{2, 2, 3, 5}, {64}, {17}}, {{0, 1, 4, 4}, {7}, {2}}};
 
@@ -119,6 +127,10 @@ const RegisterOp rows[] = {
                 linear_call(Activation::none, HashMode::full), linear_samples}),
     RegisterOp({"hashed_linear_relu", "relu(x V^T + b), V hashed from K values",
                 linear_call(Activation::relu, HashMode::full), linear_samples}),
+    RegisterOp({"hashed_linear_strat", "x V^T + b, V spread over memory banks",
+                linear_call(Activation::none, HashMode::strat), stratified_samples}),
+    RegisterOp({"hashed_linear_window", "x V^T + b, V spread over memory banks, near each other",
+                linear_call(Activation::none, HashMode::window), stratified_samples}),
     RegisterOp({"hashed_linear_xxhash", "x V^T + b, V placed as in the HashedNets release",
                 linear_call(Activation::none, HashMode::xxhash), linear_samples}),
     RegisterOp(

@@ -7,6 +7,9 @@
 #include "cpu/gemm.h"
 #include "cpu/pointwise.h"
 #include "cpu/reduce.h"
+#include "cuda/gemm.h"
+#include "cuda/pointwise.h"
+#include "cuda/reduce.h"
 
 namespace hashgrad {
 namespace {
@@ -19,6 +22,9 @@ void check_inputs(const Tensor& x, const Tensor& w, const Tensor& bias) {
   check(x.dtype() == w.dtype() && (!bias.defined() || bias.dtype() == x.dtype()),
         "linear: x is {}, weight {}{}{}, one element type expected", name_of(x.dtype()), name_of(w.dtype()),
         bias.defined() ? ", bias " : "", bias.defined() ? name_of(bias.dtype()) : "");
+  check(x.device() == w.device() && (!bias.defined() || bias.device() == x.device()),
+        "linear: x is on {}, weight on {}: one device expected", to_string(x.device()),
+        to_string(w.device()));
 }
 
 }  // namespace
@@ -27,11 +33,11 @@ Tensor Linear::forward(Needs needs, const Tensor& in, const Tensor& w, const Ten
   check_inputs(in, w, bias);
   const Tensor a = in.contiguous(), b = w.contiguous(), c = bias.defined() ? bias.contiguous() : bias;
   rows = a.size(0), inputs = a.size(1), outputs = b.size(0);
-  Tensor out = Tensor::empty({rows, outputs}, a.dtype());
+  Tensor out = Tensor::empty({rows, outputs}, a.dtype(), a.device());
   for_float_type(a.dtype(), name, [&]<class T>() {
     const cpu::Epilogue<T> epilogue{.column_bias = piece<T>(c), .relu = activation == Activation::relu};
-    cpu::gemm(false, true, rows, outputs, inputs, piece<T>(a), inputs, piece<T>(b), inputs, piece<T>(out),
-              outputs, epilogue);
+    HASHGRAD_ON(a.device(), gemm(false, true, rows, outputs, inputs, piece<T>(a), inputs, piece<T>(b), inputs,
+                                 piece<T>(out), outputs, epilogue));
   });
   if (needs[0]) weight = b;
   if (needs[1]) x = a;
@@ -44,25 +50,27 @@ Tensor Linear::forward(Needs needs, const Tensor& in, const Tensor& w, const Ten
 ///   g
 /// dx of all stacked cotangents is one product.
 Gradients<3> Linear::backward(Needs needs, const Tensor& dy_in, int64_t copies) const {
-  const Tensor dy = dy_in.contiguous();                                 // [copies*N,out]
-  Tensor g = y.defined() ? Tensor::empty(dy.shape(), dy.dtype()) : dy;  // [copies*N,out]
+  const Tensor dy = dy_in.contiguous();                                              // [copies*N,out]
+  Tensor g = y.defined() ? Tensor::empty(dy.shape(), dy.dtype(), dy.device()) : dy;  // [copies*N,out]
+  const Device device = dy.device();
   Gradients<3> d;
-  if (needs[0]) d[0] = Tensor::empty({copies * rows, inputs}, dy.dtype());
-  if (needs[1]) d[1] = Tensor::empty({copies * outputs, inputs}, dy.dtype());
-  if (needs[2]) d[2] = Tensor::empty({copies * outputs}, dy.dtype());
+  if (needs[0]) d[0] = Tensor::empty({copies * rows, inputs}, dy.dtype(), dy.device());
+  if (needs[1]) d[1] = Tensor::empty({copies * outputs, inputs}, dy.dtype(), dy.device());
+  if (needs[2]) d[2] = Tensor::empty({copies * outputs}, dy.dtype(), dy.device());
   for_float_type(dy.dtype(), name, [&]<class T>() {
     for (int64_t k = 0; k < copies; ++k) {
       if (y.defined())
-        cpu::unary_backward(cpu::Unary::relu, y.numel(), piece<T>(y), piece<T>(y), piece<T>(dy, k, copies),
-                            piece<T>(g, k, copies));
+        HASHGRAD_ON(device, unary_backward(cpu::Unary::relu, y.numel(), piece<T>(y), piece<T>(y),
+                                           piece<T>(dy, k, copies), piece<T>(g, k, copies)));
       if (needs[1])
-        cpu::gemm(true, false, outputs, inputs, rows, piece<T>(g, k, copies), outputs, piece<T>(x), inputs,
-                  piece<T>(d[1], k, copies), inputs);
-      if (needs[2]) cpu::sum_columns(rows, outputs, piece<T>(g, k, copies), piece<T>(d[2], k, copies));
+        HASHGRAD_ON(device, gemm(true, false, outputs, inputs, rows, piece<T>(g, k, copies), outputs,
+                                 piece<T>(x), inputs, piece<T>(d[1], k, copies), inputs));
+      if (needs[2])
+        HASHGRAD_ON(device, sum_columns(rows, outputs, piece<T>(g, k, copies), piece<T>(d[2], k, copies)));
     }
     if (needs[0])
-      cpu::gemm(false, false, copies * rows, inputs, outputs, piece<T>(g), outputs, piece<T>(weight), inputs,
-                piece<T>(d[0]), inputs);
+      HASHGRAD_ON(device, gemm(false, false, copies * rows, inputs, outputs, piece<T>(g), outputs,
+                               piece<T>(weight), inputs, piece<T>(d[0]), inputs));
   });
   return d;
 }

@@ -1,12 +1,7 @@
 #include "autograd/ops/loss.h"
 
-#include <array>
-#include <cmath>
-#include <limits>
-
 #include "autograd/op_info.h"
-#include "autograd/ops/piece.h"
-#include "cpu/softmax.h"
+#include "cuda/loss.h"
 
 namespace hashgrad {
 namespace {
@@ -16,72 +11,53 @@ void check_logits(const char* op, const Tensor& logits, int64_t least_classes) {
         "{}: logits of shape {}, [N,K] with K >= {} expected", op, logits.shape(), least_classes);
 }
 
-/// Refuses labels that are not int64 [rows] in [0, classes).
-Tensor checked_labels(const char* op, const Tensor& labels, int64_t rows, int64_t classes) {
+/// Labels on `device`; an Error unless they are int64 [rows] in [0, classes). Those that are on the CPU are looked at
+/// there, and copied without waiting. Those on a device cost a kernel and a wait for its answer at every call: a loop
+/// that must not wait keeps its labels on the CPU, or computes cross_entropy_soft() with targets made before it.
+Tensor checked_labels(const char* op, const Tensor& labels, int64_t rows, int64_t classes, Device device) {
   check(labels.defined() && labels.dtype() == DType::int64 && labels.shape() == Shape{rows},
         "{}: labels are {} {}, int64 [{}] expected", op, name_of(labels.dtype()), labels.shape(), rows);
   const Tensor c = labels.contiguous();
-  for (int64_t i = 0; i < rows; ++i)
-    check(c.data<int64_t>()[i] >= 0 && c.data<int64_t>()[i] < classes,
-          "{}: label {} of row {} is not in [0,{})", op, c.data<int64_t>()[i], i, classes);
-  return c;
+  Tensor first = Tensor::empty({1}, DType::int64, c.device());
+  HASHGRAD_ON(c.device(), find_bad_label(rows, classes, c.data<int64_t>(), first.data<int64_t>()));
+  const int64_t bad = first.to_vector<int64_t>()[0];
+  check(bad == rows, "{}: label {} of row {} is not in [0,{})", op,
+        bad == rows ? 0 : c.to_vector<int64_t>()[static_cast<size_t>(bad)], bad, classes);
+  return c.to(device);
 }
 
-/// NaN counts as larger than every number, so that it reaches the result.
-template <class T>
-bool greater(T a, T b) {
-  return std::isnan(a) ? !std::isnan(b) : a > b;
-}
-
-/// Columns of the `count` largest logits of a row, falling; equal ones in column order.
-template <class T>
-std::array<int64_t, 4> largest(const T* z, int64_t classes, size_t count) {
-  std::array<int64_t, 4> top{};
-  size_t found = 0;
-  for (int64_t j = 0; j < classes; ++j) {
-    size_t place = found;
-    while (place > 0 && greater(z[j], z[top[place - 1]])) --place;
-    if (place == count) continue;
-    if (found < count) ++found;
-    for (size_t p = found - 1; p > place; --p) top[p] = top[p - 1];
-    top[place] = j;
-  }
-  return top;
-}
-
-/// Column of the largest logit but y.
-template <class T>
-int64_t best_rival(const T* z, int64_t classes, int64_t y) {
-  const auto top = largest(z, classes, 2);
-  return top[0] == y ? top[1] : top[0];
-}
-
-/// dz [copies*N,K]: row i of d [N,K], the gradient of one loss, times each of its cotangents dy [copies*N].
-Tensor scale_rows(const Tensor& dy, const Tensor& d) {
+/// dz [copies*N,K]: the rows of d [N,K], the gradient of each row's loss, times the cotangents dy [copies*N].
+Tensor scale_rows(const Tensor& dy, const Tensor& d, int64_t copies) {
   const Tensor g = dy.contiguous();
-  const int64_t n = d.size(0), classes = d.size(1);
-  Tensor dz = Tensor::empty({g.numel(), classes}, g.dtype());
-  for_float_type(g.dtype(), "loss", [&]<class T>() {
-    for (int64_t i = 0; i < g.numel(); ++i)
-      for (int64_t j = 0; j < classes; ++j)
-        dz.data<T>()[i * classes + j] = g.data<T>()[i] * d.data<T>()[i % n * classes + j];
+  Tensor dz = Tensor::empty(stacked(d.shape(), copies), d.dtype(), d.device());
+  for_float_type(d.dtype(), "loss", [&]<class T>() {
+    HASHGRAD_ON(d.device(),
+                scale_rows(d.size(0), d.size(1), copies, g.data<T>(), d.data<T>(), dz.data<T>()));
   });
   return dz;
 }
 
+/// Room for the gradient of each row's loss by its logits where it is wanted, and its address; else undefined and null.
+Tensor room_for_gradient(Needs needs, const Tensor& z) {
+  return needs[0] ? Tensor::empty(z.shape(), z.dtype(), z.device()) : Tensor();
+}
+template <class T>
+T* data_or_null(Tensor& t) {
+  return t.defined() ? t.data<T>() : nullptr;
+}
+
 }  // namespace
 
-Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype) {
+Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype, Device device) {
   check(smoothing >= 0 && smoothing <= 1, "cross_entropy: smoothing {}, a number in [0,1] expected",
         smoothing);
   check(labels.rank() == 1 && classes >= 1, "cross_entropy: labels of shape {} for {} classes, [N] expected",
         labels.shape(), classes);
-  const Tensor y = checked_labels("cross_entropy", labels, labels.size(0), classes);
-  const double rest = smoothing / static_cast<double>(classes);
-  Tensor t = Tensor::full({labels.size(0), classes}, rest, dtype);
+  const int64_t n = labels.size(0);
+  const Tensor y = checked_labels("cross_entropy", labels, n, classes, device);
+  Tensor t = Tensor::empty({n, classes}, dtype, device);
   for_float_type(dtype, "cross_entropy", [&]<class T>() {
-    for (int64_t i = 0; i < t.size(0); ++i)
-      t.data<T>()[i * classes + y.data<int64_t>()[i]] = static_cast<T>(1 - smoothing + rest);
+    HASHGRAD_ON(device, smoothed_one_hot(n, classes, smoothing, y.data<int64_t>(), t.data<T>()));
   });
   return t;
 }
@@ -91,156 +67,80 @@ Tensor CrossEntropy::forward(Needs needs, const Tensor& z) {
   check_logits(name, z, 1);
   check(targets.shape() == z.shape(), "cross_entropy: targets of shape {}, {} expected", targets.shape(),
         z.shape());
-  targets = targets.to(z.dtype()).contiguous();
-  const int64_t n = z.size(0), classes = z.size(1);
-  const Tensor c = z.contiguous();
-  Tensor loss = Tensor::empty({n}, z.dtype()), log_p = Tensor::empty(z.shape(), z.dtype());
+  const Tensor t = targets.to(z.device()).to(z.dtype()).contiguous(), c = z.contiguous();
+  Tensor loss = Tensor::empty({z.size(0)}, z.dtype(), z.device());
+  gradient = room_for_gradient(needs, z);
   for_float_type(z.dtype(), name, [&]<class T>() {
-    cpu::log_softmax(n, classes, c.data<T>(), log_p.data<T>());
-    for (int64_t i = 0; i < n; ++i) {
-      const T *t = targets.data<T>() + i * classes, *l = log_p.data<T>() + i * classes;
-      double sum = 0;
-      for (int64_t j = 0; j < classes; ++j)
-        if (t[j] != 0) sum -= static_cast<double>(t[j]) * static_cast<double>(l[j]);  // 0 * log 0 is 0
-      loss.data<T>()[i] = static_cast<T>(sum);
-    }
+    HASHGRAD_ON(z.device(), cross_entropy(z.size(0), z.size(1), c.data<T>(), t.data<T>(), loss.data<T>(),
+                                          data_or_null<T>(gradient)));
   });
-  if (needs[0]) logits = c;
+  targets = {};
   return loss;
 }
 
 // dz_ij = dy_i * (softmax(z_i)_j * sum_k t_ik - t_ij)
-Gradients<1> CrossEntropy::backward(Needs, const Tensor& dy, int64_t) const {
-  const int64_t n = logits.size(0), classes = logits.size(1);
-  Tensor d = Tensor::empty(logits.shape(), logits.dtype());
-  for_float_type(d.dtype(), name, [&]<class T>() {
-    cpu::softmax(n, classes, logits.data<T>(), d.data<T>());
-    for (int64_t i = 0; i < n; ++i) {
-      const T* t = targets.data<T>() + i * classes;
-      double total = 0;
-      for (int64_t j = 0; j < classes; ++j) total += static_cast<double>(t[j]);
-      for (int64_t j = 0; j < classes; ++j) {
-        T& p = d.data<T>()[i * classes + j];
-        p = p * static_cast<T>(total) - t[j];
-      }
-    }
-  });
-  return {scale_rows(dy, d)};
+Gradients<1> CrossEntropy::backward(Needs, const Tensor& dy, int64_t copies) const {
+  return {scale_rows(dy, gradient, copies)};
 }
 
-// loss_i = log sum_{j != y} exp(z_j) - z_y, in double: a large gap must not round the sum away.
+// loss_i = log sum_{j != y} exp(z_j) - z_y
 Tensor ExactCrossEntropy::forward(Needs needs, const Tensor& z) {
   check_logits(name, z, 2);
-  const int64_t n = z.size(0), classes = z.size(1);
-  labels = checked_labels(name, labels, n, classes);
-  const Tensor c = z.contiguous();
-  Tensor loss = Tensor::empty({n}, z.dtype());
+  const Tensor y = checked_labels(name, labels, z.size(0), z.size(1), z.device()), c = z.contiguous();
+  Tensor loss = Tensor::empty({z.size(0)}, z.dtype(), z.device());
+  gradient = room_for_gradient(needs, z);
   for_float_type(z.dtype(), name, [&]<class T>() {
-    for (int64_t i = 0; i < n; ++i) {
-      const T* row = c.data<T>() + i * classes;
-      const int64_t y = labels.data<int64_t>()[i];
-      const double max = static_cast<double>(row[best_rival(row, classes, y)]);
-      double sum = 0;
-      for (int64_t j = 0; j < classes; ++j)
-        if (j != y) sum += std::exp(static_cast<double>(row[j]) - max);
-      loss.data<T>()[i] = static_cast<T>(max - static_cast<double>(row[y]) + std::log(sum));
-    }
+    HASHGRAD_ON(z.device(), exact_cross_entropy(z.size(0), z.size(1), c.data<T>(), y.data<int64_t>(),
+                                                loss.data<T>(), data_or_null<T>(gradient)));
   });
-  if (needs[0]) logits = c;
+  labels = {};
   return loss;
 }
 
 // dz_j = dy * q_j for j != y, q = softmax over j != y;  dz_y = -dy
-Gradients<1> ExactCrossEntropy::backward(Needs, const Tensor& dy, int64_t) const {
-  const int64_t n = logits.size(0), classes = logits.size(1);
-  Tensor d = logits.clone();
-  for_float_type(d.dtype(), name, [&]<class T>() {
-    const auto at_label = [&](int64_t i) -> T& {
-      return d.data<T>()[i * classes + labels.data<int64_t>()[i]];
-    };
-    for (int64_t i = 0; i < n; ++i) at_label(i) = -std::numeric_limits<T>::infinity();  // takes y out of q
-    cpu::softmax(n, classes, d.data<T>(), d.data<T>());
-    for (int64_t i = 0; i < n; ++i) at_label(i) = T{-1};
-  });
-  return {scale_rows(dy, d)};
+Gradients<1> ExactCrossEntropy::backward(Needs, const Tensor& dy, int64_t copies) const {
+  return {scale_rows(dy, gradient, copies)};
 }
 
 namespace {
 
-using Row = LogitDifference::Row;
-using Kind = LogitDifference::Kind;
+using cpu::LogitChoice;
+using cpu::LogitLoss;
 
-constexpr const char* loss_name(Kind kind) {
-  return kind == Kind::margin ? "margin_loss" : kind == Kind::dlr ? "dlr_loss" : "dlr_targeted";
-}
-
-/// z_first - (z_third + z_fourth) / 2, or 1 where the row has no scale.
-template <class T>
-double scale_of(const Row& r, const T* z) {
-  if (!r.scaled) return 1;
-  return static_cast<double>(z[r.first]) -
-         0.5 * (static_cast<double>(z[r.third]) + static_cast<double>(z[r.fourth]));
-}
-
-/// Which logits of a row the loss is made of, given its label y (and target t).
-template <class T>
-Row choose(Kind kind, const T* z, int64_t classes, int64_t y, int64_t t) {
-  const int64_t rival = best_rival(z, classes, y);
-  if (kind == Kind::margin) return {y, rival};
-  const auto top = largest(z, classes, 4);
-  const bool targeted = kind == Kind::dlr_targeted;
-  Row r{targeted ? t : rival, y, true, top[0], top[2], targeted ? top[3] : top[2]};
-  r.scaled = scale_of(r, z) != 0;
-  return r;
+constexpr const char* loss_name(LogitLoss kind) {
+  return kind == LogitLoss::margin ? "margin_loss" : kind == LogitLoss::dlr ? "dlr_loss" : "dlr_targeted";
 }
 
 }  // namespace
 
 // loss = (z_plus - z_minus) / scale
 Tensor LogitDifference::forward(Needs needs, const Tensor& z) {
-  check_logits(loss_name(kind), z, kind == Kind::margin ? 2 : kind == Kind::dlr ? 3 : 4);
+  const char* const op = loss_name(kind);
+  const bool targeted = kind == LogitLoss::dlr_targeted;
+  check_logits(op, z, kind == LogitLoss::margin ? 2 : kind == LogitLoss::dlr ? 3 : 4);
   const int64_t n = z.size(0), classes = z.size(1);
-  labels = checked_labels(loss_name(kind), labels, n, classes);
-  if (kind == Kind::dlr_targeted) targets = checked_labels("dlr_targeted (targets)", targets, n, classes);
-  const Tensor c = z.contiguous();
-  Tensor loss = Tensor::empty({n}, z.dtype());
-  for_float_type(z.dtype(), loss_name(kind), [&]<class T>() {
-    for (int64_t i = 0; i < n; ++i) {
-      const T* row = c.data<T>() + i * classes;
-      const int64_t t = kind == Kind::dlr_targeted ? targets.data<int64_t>()[i] : 0;
-      const Row r = choose(kind, row, classes, labels.data<int64_t>()[i], t);
-      const double difference = static_cast<double>(row[r.plus]) - static_cast<double>(row[r.minus]);
-      loss.data<T>()[i] = static_cast<T>(difference / scale_of(r, row));
-      if (needs[0]) rows.push_back(r);
-    }
+  const Tensor y = checked_labels(op, labels, n, classes, z.device()), c = z.contiguous();
+  const Tensor t = targeted ? checked_labels("dlr_targeted (targets)", targets, n, classes, z.device()) : Tensor();
+  Tensor loss = Tensor::empty({n}, z.dtype(), z.device());
+  if (needs[0]) choices = Storage(static_cast<size_t>(n) * sizeof(LogitChoice), z.device());
+  for_float_type(z.dtype(), op, [&]<class T>() {
+    HASHGRAD_ON(z.device(), logit_difference(kind, n, classes, c.data<T>(), y.data<int64_t>(),
+                                             targeted ? t.data<int64_t>() : nullptr, loss.data<T>(),
+                                             reinterpret_cast<LogitChoice*>(choices.data())));
   });
   if (needs[0]) logits = c;
+  labels = targets = {};
   return loss;
 }
 
-// With s = scale: dz += dy / s * (e_plus - e_minus) - dy * loss / s * (e_first - (e_third + e_fourth) / 2)
 Gradients<1> LogitDifference::backward(Needs, const Tensor& dy, int64_t copies) const {
-  const int64_t n = logits.size(0), classes = logits.size(1);
   const Tensor g = dy.contiguous();
-  Tensor dz = Tensor::zeros({copies * n, classes}, g.dtype());
+  Tensor dz = Tensor::empty(stacked(logits.shape(), copies), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    for (int64_t i = 0; i < copies * n; ++i) {
-      const Row& r = rows[static_cast<size_t>(i % n)];
-      const T* z = logits.data<T>() + i % n * classes;
-      T* d = dz.data<T>() + i * classes;
-      const auto add = [&](int64_t j, double value) {
-        d[j] = static_cast<T>(static_cast<double>(d[j]) + value);
-      };
-      const double s = scale_of(r, z), unit = static_cast<double>(g.data<T>()[i]) / s;
-      add(r.plus, unit);
-      add(r.minus, -unit);
-      if (!r.scaled) continue;
-      const double difference = static_cast<double>(z[r.plus]) - static_cast<double>(z[r.minus]);
-      const double through_scale = unit * difference / s;
-      add(r.first, -through_scale);
-      add(r.third, 0.5 * through_scale);
-      add(r.fourth, 0.5 * through_scale);
-    }
+    HASHGRAD_ON(g.device(),
+                logit_difference_backward(logits.size(0), logits.size(1), copies, logits.data<T>(),
+                                          reinterpret_cast<const LogitChoice*>(choices.data()), g.data<T>(),
+                                          dz.data<T>()));
   });
   return {dz};
 }

@@ -1,16 +1,18 @@
 // Losses of a classifier, each PER ROW: logits z [N,K] -> [N], so that a row's value and gradient never
 // depend on its batch (take mean() to train, sum() to attack). Labels are int64 [N] in [0, K); one out of
-// range is an Error that names the row. A NaN logit makes the loss of its row NaN.
+// range is an Error that names the row. They may be on the CPU whatever the device of the logits is, which on devices is
+// the faster way. A NaN logit makes the loss of its row NaN.
 #pragma once
 
 #include "autograd/node.h"
+#include "cpu/loss.h"
 
 namespace hashgrad {
 
 struct CrossEntropy {
   static constexpr const char* name = "cross_entropy";
-  Tensor targets;      // [N,K], the wanted distribution of each row
-  Tensor logits = {};  // saved
+  Tensor targets;        // [N,K], the wanted distribution of each row
+  Tensor gradient = {};  // saved: [N,K], of each row's loss by its logits
   Tensor forward(Needs needs, const Tensor& z);
   Gradients<1> backward(Needs needs, const Tensor& dy, int64_t copies) const;
 };
@@ -18,34 +20,25 @@ struct CrossEntropy {
 struct ExactCrossEntropy {
   static constexpr const char* name = "exact_cross_entropy";
   Tensor labels;
-  Tensor logits = {};  // saved
+  Tensor gradient = {};  // saved: [N,K], of each row's loss by its logits
   Tensor forward(Needs needs, const Tensor& z);
   Gradients<1> backward(Needs needs, const Tensor& dy, int64_t copies) const;
 };
 
 /// Margin and difference of logits ratio: (z_plus - z_minus) / scale of a row's logits.
 struct LogitDifference {
-  /// The logits that one row's value is made of. scale = z_first - (z_third + z_fourth) / 2, or 1 where
-  /// `scaled` is false.
-  struct Row {
-    int64_t plus, minus;
-    bool scaled = false;
-    int64_t first = 0, third = 0, fourth = 0;
-  };
-  enum class Kind { margin, dlr, dlr_targeted };
-
   static constexpr const char* name = "logit_difference";
-  Kind kind;
+  cpu::LogitLoss kind;
   Tensor labels, targets = {};
-  std::vector<Row> rows = {};
-  Tensor logits = {};  // saved
+  Tensor logits = {};    // saved
+  Storage choices = {};  // saved: cpu::LogitChoice [N]
   Tensor forward(Needs needs, const Tensor& z);
   Gradients<1> backward(Needs needs, const Tensor& dy, int64_t copies) const;
 };
 
 /// One-hot rows [N,K] mixed with the uniform distribution: (1 - smoothing) * onehot + smoothing / K.
 /// smoothing in [0, 1].
-Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype);
+Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype, Device device = {});
 
 /// -sum_j t_j log softmax(z)_j for target distributions t [N,K], which are constants.
 /// dz = softmax(z) * sum(t) - t, computed in the element type.
@@ -62,7 +55,7 @@ X cross_entropy_soft(const X& logits, const Tensor& targets) {
 template <TensorLike X>
 X cross_entropy(const X& logits, const Tensor& labels, double smoothing = 0) {
   check(logits.rank() == 2, "cross_entropy: logits of shape {}, [N,K] expected", logits.shape());
-  return cross_entropy_soft(logits, smoothed_one_hot(labels, logits.size(1), smoothing, logits.dtype()));
+  return cross_entropy_soft(logits, smoothed_one_hot(labels, logits.size(1), smoothing, logits.dtype(), logits.device()));
 }
 
 /// log sum_{j != y} exp(z_j) - z_y, K >= 2: a strictly increasing function of cross-entropy, log(e^CE - 1),
@@ -77,7 +70,7 @@ X exact_cross_entropy(const X& logits, const Tensor& labels) {
 /// counts.
 template <TensorLike X>
 X margin_loss(const X& logits, const Tensor& labels) {
-  return apply(LogitDifference{LogitDifference::Kind::margin, labels}, logits);
+  return apply(LogitDifference{cpu::LogitLoss::margin, labels}, logits);
 }
 
 /// Difference of logits ratio, -(z_y - max_{j != y} z_j) / (z_(1) - z_(3)), K >= 3, z_(k) the k-th largest,
@@ -85,14 +78,14 @@ X margin_loss(const X& logits, const Tensor& labels) {
 /// row whose three largest logits are equal has no scale: it gets the margin, undivided.
 template <TensorLike X>
 X dlr_loss(const X& logits, const Tensor& labels) {
-  return apply(LogitDifference{LogitDifference::Kind::dlr, labels}, logits);
+  return apply(LogitDifference{cpu::LogitLoss::dlr, labels}, logits);
 }
 
 /// Its targeted form, -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), K >= 4 (the same paper, eq. 7); targets
 /// int64 [N]. A row whose four largest logits are equal gets -(z_y - z_t).
 template <TensorLike X>
 X dlr_targeted(const X& logits, const Tensor& labels, const Tensor& targets) {
-  return apply(LogitDifference{LogitDifference::Kind::dlr_targeted, labels, targets}, logits);
+  return apply(LogitDifference{cpu::LogitLoss::dlr_targeted, labels, targets}, logits);
 }
 
 }  // namespace hashgrad

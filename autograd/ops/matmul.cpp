@@ -4,6 +4,7 @@
 
 #include "autograd/op_info.h"
 #include "cpu/gemm.h"
+#include "cuda/gemm.h"
 
 namespace hashgrad {
 namespace {
@@ -32,6 +33,8 @@ void check_shapes(const Tensor& a, const Tensor& b) {
         "matmul: shapes {} and {}, [M,K] and [K,N] expected (or a stack of each)", a.shape(), b.shape());
   check(a.dtype() == b.dtype(), "matmul: {} and {}, one element type expected", name_of(a.dtype()),
         name_of(b.dtype()));
+  check(a.device() == b.device(), "matmul: factors on {} and {}, one device expected", to_string(a.device()),
+        to_string(b.device()));
 }
 
 }  // namespace
@@ -44,12 +47,13 @@ Tensor Matmul::forward(Needs needs, const Tensor& a_in, const Tensor& b_in) {
   const int64_t m = a_in.size(-2), k = a_in.size(-1), n = b_in.size(-1);
   Shape shape = a_in.shape();
   shape.set(-1, n);
-  Tensor y = Tensor::empty(shape, a_in.dtype());
+  Tensor y = Tensor::empty(shape, a_in.dtype(), a_in.device());
   const int64_t matrices = shape.rank() == 3 ? shape[0] : 1;
   for_float_type(y.dtype(), name, [&]<class T>() {
     for (int64_t i = 0; i < matrices; ++i)
-      cpu::gemm(p.transposed, q.transposed, m, n, k, p.t.data<T>() + i * p.batch, p.step,
-                q.t.data<T>() + i * q.batch, q.step, y.data<T>() + i * m * n, std::max<int64_t>(1, n));
+      HASHGRAD_ON(y.device(), gemm(p.transposed, q.transposed, m, n, k, p.t.data<T>() + i * p.batch, p.step,
+                                   q.t.data<T>() + i * q.batch, q.step, y.data<T>() + i * m * n,
+                                   std::max<int64_t>(1, n)));
   });
   return y;
 }

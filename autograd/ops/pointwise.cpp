@@ -1,8 +1,7 @@
 #include "autograd/ops/pointwise.h"
 
 #include "autograd/op_info.h"
-#include "autograd/ops/piece.h"
-#include "core/parallel.h"
+#include "cuda/pointwise.h"
 
 namespace hashgrad {
 namespace {
@@ -11,8 +10,10 @@ using cpu::Unary;
 
 Tensor pointwise(Unary op, const char* name, const Tensor& in) {
   const Tensor x = in.contiguous();
-  Tensor y = Tensor::empty(x.shape(), x.dtype());
-  for_float_type(x.dtype(), name, [&]<class T>() { cpu::unary(op, x.numel(), x.data<T>(), y.data<T>()); });
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  for_float_type(x.dtype(), name, [&]<class T>() {
+    HASHGRAD_ON(x.device(), unary(op, x.numel(), x.data<T>(), y.data<T>()));
+  });
   return y;
 }
 
@@ -39,11 +40,9 @@ Tensor Pointwise<op>::forward(Needs needs, const Tensor& in) {
 template <Unary op>
 Gradients<1> Pointwise<op>::backward(Needs, const Tensor& dy_in, int64_t copies) const {
   const Tensor dy = dy_in.contiguous();
-  Tensor dx = Tensor::empty(stacked(x.shape(), copies), x.dtype());
+  Tensor dx = Tensor::empty(stacked(x.shape(), copies), x.dtype(), x.device());
   for_float_type(x.dtype(), name, [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k)
-      cpu::unary_backward(op, x.numel(), piece<T>(x), piece<T>(y), piece<T>(dy, k, copies),
-                          piece<T>(dx, k, copies));
+    HASHGRAD_ON(x.device(), unary_backward(op, x.numel(), x.data<T>(), y.data<T>(), dy.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }
@@ -67,9 +66,10 @@ template struct Pointwise<Unary::softplus>;
 Tensor Clamp::forward(Needs needs, const Tensor& in) {
   check(low <= high, "clamp: [{}, {}] is empty", low, high);
   const Tensor t = in.contiguous();
-  Tensor y = Tensor::empty(t.shape(), t.dtype());
+  Tensor y = Tensor::empty(t.shape(), t.dtype(), t.device());
   for_float_type(t.dtype(), name, [&]<class T>() {
-    cpu::clamp(t.numel(), static_cast<T>(low), static_cast<T>(high), t.data<T>(), y.data<T>());
+    HASHGRAD_ON(t.device(),
+                clamp(t.numel(), static_cast<T>(low), static_cast<T>(high), t.data<T>(), y.data<T>()));
   });
   if (needs.any()) x = t;
   return y;
@@ -78,17 +78,10 @@ Tensor Clamp::forward(Needs needs, const Tensor& in) {
 /// dx = dy where low <= x <= high, else 0.
 Gradients<1> Clamp::backward(Needs, const Tensor& dy_in, int64_t copies) const {
   const Tensor dy = dy_in.contiguous();
-  Tensor dx = Tensor::empty(stacked(x.shape(), copies), x.dtype());
+  Tensor dx = Tensor::empty(stacked(x.shape(), copies), x.dtype(), x.device());
   for_float_type(x.dtype(), name, [&]<class T>() {
-    const T a = static_cast<T>(low), b = static_cast<T>(high);
-    const int64_t n = x.numel();
-    for (int64_t k = 0; k < copies; ++k) {
-      const T *in = piece<T>(x), *from = piece<T>(dy, k, copies);
-      T* to = piece<T>(dx, k, copies);
-      parallel_ranges(n, int64_t{1} << 16, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) to[i] = in[i] >= a && in[i] <= b ? from[i] : T{0};
-      });
-    }
+    HASHGRAD_ON(x.device(), clamp_backward(x.numel(), static_cast<T>(low), static_cast<T>(high), x.data<T>(),
+                                           dy.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }

@@ -2,6 +2,7 @@
 
 #include "autograd/op_info.h"
 #include "autograd/ops/piece.h"
+#include "cuda/pool2d.h"
 
 namespace hashgrad {
 namespace {
@@ -16,7 +17,7 @@ cpu::Pool2dShape pool_shape(const char* op, const Shape& x, const PoolOptions& o
 }
 
 Tensor pooled(const Tensor& x, const cpu::Pool2dShape& shape) {
-  return Tensor::empty({x.size(0), x.size(1), shape.out_height(), shape.out_width()}, x.dtype());
+  return Tensor::empty({x.size(0), x.size(1), shape.out_height(), shape.out_width()}, x.dtype(), x.device());
 }
 
 }  // namespace
@@ -27,10 +28,11 @@ Tensor MaxPool2d::forward(Needs needs, const Tensor& x) {
   in_shape = x.shape();
   const Tensor c = x.contiguous();
   Tensor y = pooled(x, shape);
-  if (needs[0]) argmax = Storage(static_cast<size_t>(y.numel()) * sizeof(int32_t));
+  if (needs[0]) argmax = Storage(static_cast<size_t>(y.numel()) * sizeof(int32_t), x.device());
   for_float_type(x.dtype(), name, [&]<class T>() {
-    cpu::max_pool2d_forward(shape, c.data<T>(), y.data<T>(),
-                            needs[0] ? reinterpret_cast<int32_t*>(argmax.data()) : nullptr);
+    HASHGRAD_ON(x.device(),
+                max_pool2d_forward(shape, c.data<T>(), y.data<T>(),
+                                   needs[0] ? reinterpret_cast<int32_t*>(argmax.data()) : nullptr));
   });
   return y;
 }
@@ -38,11 +40,11 @@ Tensor MaxPool2d::forward(Needs needs, const Tensor& x) {
 Gradients<1> MaxPool2d::backward(Needs, const Tensor& dy, int64_t copies) const {
   const cpu::Pool2dShape shape = pool_shape(name, in_shape, options);
   const Tensor g = dy.contiguous();
-  Tensor dx = Tensor::empty(stacked(in_shape, copies), g.dtype());
+  Tensor dx = Tensor::empty(stacked(in_shape, copies), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k)
-      cpu::max_pool2d_backward(shape, piece<T>(g, k, copies), reinterpret_cast<const int32_t*>(argmax.data()),
-                               piece<T>(dx, k, copies));
+    HASHGRAD_ON(g.device(),
+                max_pool2d_backward(shape, g.data<T>(), reinterpret_cast<const int32_t*>(argmax.data()),
+                                    dx.data<T>(), copies));
   });
   return {dx};
 }
@@ -53,17 +55,19 @@ Tensor AvgPool2d::forward(Needs, const Tensor& x) {
   in_shape = x.shape();
   const Tensor c = x.contiguous();
   Tensor y = pooled(x, shape);
-  for_float_type(x.dtype(), name,
-                 [&]<class T>() { cpu::avg_pool2d_forward(shape, c.data<T>(), y.data<T>()); });
+  for_float_type(x.dtype(), name, [&]<class T>() {
+    HASHGRAD_ON(x.device(), avg_pool2d_forward(shape, c.data<T>(), y.data<T>()));
+  });
   return y;
 }
 
 Gradients<1> AvgPool2d::backward(Needs, const Tensor& dy, int64_t copies) const {
   const cpu::Pool2dShape shape = pool_shape(name, in_shape, options, copies);
   const Tensor g = dy.contiguous();
-  Tensor dx = Tensor::empty(stacked(in_shape, copies), g.dtype());
-  for_float_type(g.dtype(), name,
-                 [&]<class T>() { cpu::avg_pool2d_backward(shape, g.data<T>(), dx.data<T>()); });
+  Tensor dx = Tensor::empty(stacked(in_shape, copies), g.dtype(), g.device());
+  for_float_type(g.dtype(), name, [&]<class T>() {
+    HASHGRAD_ON(g.device(), avg_pool2d_backward(shape, g.data<T>(), dx.data<T>()));
+  });
   return {dx};
 }
 
@@ -73,18 +77,20 @@ Tensor GlobalAvgPool::forward(Needs, const Tensor& x) {
         name, x.shape());
   in_shape = x.shape();
   const Tensor c = x.contiguous();
-  Tensor y = Tensor::empty({x.size(0), x.size(1), 1, 1}, x.dtype());
+  Tensor y = Tensor::empty({x.size(0), x.size(1), 1, 1}, x.dtype(), x.device());
   for_float_type(x.dtype(), name, [&]<class T>() {
-    cpu::global_avg_pool_forward(y.numel(), x.size(2) * x.size(3), c.data<T>(), y.data<T>());
+    HASHGRAD_ON(x.device(),
+                global_avg_pool_forward(y.numel(), x.size(2) * x.size(3), c.data<T>(), y.data<T>()));
   });
   return y;
 }
 
 Gradients<1> GlobalAvgPool::backward(Needs, const Tensor& dy, int64_t copies) const {
   const Tensor g = dy.contiguous();
-  Tensor dx = Tensor::empty(stacked(in_shape, copies), g.dtype());
+  Tensor dx = Tensor::empty(stacked(in_shape, copies), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    cpu::global_avg_pool_backward(g.numel(), in_shape[2] * in_shape[3], g.data<T>(), dx.data<T>());
+    HASHGRAD_ON(g.device(),
+                global_avg_pool_backward(g.numel(), in_shape[2] * in_shape[3], g.data<T>(), dx.data<T>()));
   });
   return {dx};
 }

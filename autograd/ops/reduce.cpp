@@ -4,65 +4,25 @@
 #include <vector>
 
 #include "autograd/op_info.h"
-#include "cpu/reduce.h"
+#include "cuda/reduce.h"
 
 namespace hashgrad {
 namespace {
 
-/// Neighbouring axes that are all summed over or all kept.
-struct Group {
-  int64_t size;
-  bool summed;
-};
-
-std::vector<Group> groups_of(const Shape& from, const Shape& to) {
-  std::vector<Group> groups;
+/// How the axes of `from` are kept or summed over to give `to`.
+cpu::Groups groups_of(const Shape& from, const Shape& to) {
+  cpu::Groups groups;
   const int added = from.rank() - to.rank();
   for (int i = 0; i < from.rank(); ++i) {
     const int64_t wanted = i < added ? 1 : to[i - added];
     check(wanted == 1 || wanted == from[i], "sum_to: {} does not sum to {}", from, to);
     if (from[i] == 1) continue;
-    const bool summed = wanted == 1;
-    if (!groups.empty() && groups.back().summed == summed)
-      groups.back().size *= from[i];
-    else
-      groups.push_back({from[i], summed});
+    const bool summed = wanted == 1, joins = groups.count > 0 && groups.summed[groups.count - 1] == summed;
+    const int at = joins ? groups.count - 1 : groups.count++;
+    groups.size[at] = joins ? groups.size[at] * from[i] : from[i];
+    groups.summed[at] = summed;
   }
   return groups;
-}
-
-int64_t product(const Group* groups, size_t count, bool kept_only) {
-  int64_t n = 1;
-  for (size_t i = 0; i < count; ++i)
-    if (!kept_only || !groups[i].summed) n *= groups[i].size;
-  return n;
-}
-
-/// y [kept groups] = x [groups] summed over the others. The patterns that kernels know are tried first; else
-/// the outermost group is peeled off.
-template <class T>
-void sum_groups(const Group* g, size_t count, const T* x, T* y) {
-  if (count == 0) {
-    *y = *x;
-  } else if (count == 1 && g[0].summed) {
-    *y = static_cast<T>(cpu::sum(g[0].size, x));
-  } else if (count == 1) {
-    std::copy_n(x, g[0].size, y);
-  } else if (count == 2 && g[0].summed) {
-    cpu::sum_columns(g[0].size, g[1].size, x, y);
-  } else if (count == 2) {
-    cpu::sum_rows(g[0].size, g[1].size, x, y);
-  } else if (count == 3 && g[0].summed) {
-    cpu::sum_channels(g[0].size, g[1].size, g[2].size, x, y);
-  } else if (g[0].summed) {
-    const int64_t rest = product(g + 1, count - 1, false);
-    Tensor partial = Tensor::empty({rest}, dtype_of<T>);
-    cpu::sum_columns(g[0].size, rest, x, partial.data<T>());
-    sum_groups(g + 1, count - 1, partial.data<T>(), y);
-  } else {
-    const int64_t in = product(g + 1, count - 1, false), out = product(g + 1, count - 1, true);
-    for (int64_t i = 0; i < g[0].size; ++i) sum_groups(g + 1, count - 1, x + i * in, y + i * out);
-  }
 }
 
 /// Axes in order, with this one moved to the back; and the way home.
@@ -90,9 +50,10 @@ Extremes find_maximum(const Tensor& in, int axis_in, const char* name) {
   check(columns >= 1, "{}: axis {} of shape {} has no elements", name, axis, in.shape());
   const Tensor x = in.permute(axis_last(in.rank(), axis)).contiguous();
   const Shape shape = in.shape().without(axis);
-  Extremes e{Tensor::empty(shape, in.dtype()), Tensor::empty(shape, DType::int64)};
+  Extremes e{Tensor::empty(shape, in.dtype(), in.device()), Tensor::empty(shape, DType::int64, in.device())};
   for_float_type(in.dtype(), name, [&]<class T>() {
-    cpu::max_rows(shape.numel(), columns, x.data<T>(), e.maximum.data<T>(), e.argmax.data<int64_t>());
+    HASHGRAD_ON(in.device(), max_rows(shape.numel(), columns, x.data<T>(), e.maximum.data<T>(),
+                                      e.argmax.data<int64_t>()));
   });
   return e;
 }
@@ -105,13 +66,11 @@ Tensor sum_to(const Tensor& t, const Shape& shape, int64_t copies) {
   Shape one = t.shape();
   if (rows) one.set(0, t.size(0) / copies);
   if (one.numel() == shape.numel() && one.numel() != 0) return x.reshape(stacked(shape, copies));
-  Tensor y = Tensor::empty(stacked(shape, copies), t.dtype());
+  Tensor y = Tensor::empty(stacked(shape, copies), t.dtype(), t.device());
   if (shape.numel() == 0) return y;
-  const std::vector<Group> groups = groups_of(one, shape);
+  const cpu::Groups groups = groups_of(one, shape);
   for_float_type(t.dtype(), "sum", [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k)
-      sum_groups(groups.data(), groups.size(), x.data<T>() + k * one.numel(),
-                 y.data<T>() + k * shape.numel());
+    HASHGRAD_ON(t.device(), sum_groups(groups, copies, x.data<T>(), y.data<T>()));
   });
   return y;
 }
@@ -139,10 +98,10 @@ Gradients<1> Max::backward(Needs, const Tensor& dy_in) const {
   const Tensor dy = dy_in.contiguous();
   const int place = static_cast<int>(in_shape.axis(axis));
   const Shape rows = in_shape.without(place);
-  Tensor dx = Tensor::zeros(rows.with(rows.rank(), in_shape[place]), dy.dtype());  // [..., columns]
+  Tensor dx = Tensor::empty(rows.with(rows.rank(), in_shape[place]), dy.dtype(), dy.device());  // [..., columns]
   for_float_type(dy.dtype(), name, [&]<class T>() {
-    for (int64_t r = 0; r < rows.numel(); ++r)
-      dx.data<T>()[r * in_shape[place] + argmax.data<int64_t>()[r]] = dy.data<T>()[r];
+    HASHGRAD_ON(dy.device(), place_in_rows(rows.numel(), in_shape[place], argmax.data<int64_t>(), dy.data<T>(),
+                                           dx.data<T>()));
   });
   return {dx.permute(axis_back(in_shape.rank(), place))};
 }

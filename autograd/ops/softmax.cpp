@@ -1,7 +1,7 @@
 #include "autograd/ops/softmax.h"
 
 #include "autograd/op_info.h"
-#include "autograd/ops/piece.h"
+#include "cuda/softmax.h"
 
 namespace hashgrad {
 namespace {
@@ -22,9 +22,9 @@ Rows rows_of(const char* op, const Shape& shape) {
 Tensor Softmax::forward(Needs needs, const Tensor& x) {
   const Rows r = rows_of(name, x.shape());
   const Tensor c = x.contiguous();
-  Tensor result = Tensor::empty(x.shape(), x.dtype());
+  Tensor result = Tensor::empty(x.shape(), x.dtype(), x.device());
   for_float_type(x.dtype(), name,
-                 [&]<class T>() { cpu::softmax(r.count, r.length, c.data<T>(), result.data<T>()); });
+                 [&]<class T>() { HASHGRAD_ON(x.device(), softmax(r.count, r.length, c.data<T>(), result.data<T>())); });
   if (needs[0]) y = result;
   return result;
 }
@@ -32,10 +32,9 @@ Tensor Softmax::forward(Needs needs, const Tensor& x) {
 Gradients<1> Softmax::backward(Needs, const Tensor& dy, int64_t copies) const {
   const Rows r = rows_of(name, y.shape());
   const Tensor g = dy.contiguous();
-  Tensor dx = Tensor::empty(g.shape(), g.dtype());
+  Tensor dx = Tensor::empty(g.shape(), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k)
-      cpu::softmax_backward(r.count, r.length, y.data<T>(), piece<T>(g, k, copies), piece<T>(dx, k, copies));
+    HASHGRAD_ON(g.device(), softmax_backward(r.count, r.length, y.data<T>(), g.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }
@@ -44,9 +43,9 @@ Gradients<1> Softmax::backward(Needs, const Tensor& dy, int64_t copies) const {
 Tensor LogSoftmax::forward(Needs needs, const Tensor& x) {
   const Rows r = rows_of(name, x.shape());
   const Tensor c = x.contiguous();
-  Tensor result = Tensor::empty(x.shape(), x.dtype());
+  Tensor result = Tensor::empty(x.shape(), x.dtype(), x.device());
   for_float_type(x.dtype(), name,
-                 [&]<class T>() { cpu::log_softmax(r.count, r.length, c.data<T>(), result.data<T>()); });
+                 [&]<class T>() { HASHGRAD_ON(x.device(), log_softmax(r.count, r.length, c.data<T>(), result.data<T>())); });
   if (needs[0]) y = result;
   return result;
 }
@@ -54,11 +53,9 @@ Tensor LogSoftmax::forward(Needs needs, const Tensor& x) {
 Gradients<1> LogSoftmax::backward(Needs, const Tensor& dy, int64_t copies) const {
   const Rows r = rows_of(name, y.shape());
   const Tensor g = dy.contiguous();
-  Tensor dx = Tensor::empty(g.shape(), g.dtype());
+  Tensor dx = Tensor::empty(g.shape(), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    for (int64_t k = 0; k < copies; ++k)
-      cpu::log_softmax_backward(r.count, r.length, y.data<T>(), piece<T>(g, k, copies),
-                                piece<T>(dx, k, copies));
+    HASHGRAD_ON(g.device(), log_softmax_backward(r.count, r.length, y.data<T>(), g.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }

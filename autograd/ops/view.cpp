@@ -40,7 +40,7 @@ Tensor Slice::forward(Needs, const Tensor& x) {
 }
 
 Gradients<1> Slice::backward(Needs, const Tensor& dy) const {
-  Tensor dx = Tensor::zeros(in_shape, dy.dtype());
+  Tensor dx = Tensor::zeros(in_shape, dy.dtype(), dy.device());
   dx.slice(axis, begin, end).copy_from(dy);
   return {dx};
 }
@@ -56,11 +56,12 @@ Tensor Concat::forward(Needs, const std::vector<Tensor>& inputs) {
           "concat: shapes {} and {} differ in more than axis {}", x.shape(), t.shape(), axis);
     check(t.dtype() == x.dtype(), "concat: {} and {}, one element type expected", name_of(x.dtype()),
           name_of(t.dtype()));
+    check_one_device(name, {&x, &t});
     begins.push_back(begins.back() + t.size(axis));
   }
   Shape shape = x.shape();
   shape.set(axis, begins.back());
-  Tensor y = Tensor::empty(shape, x.dtype());
+  Tensor y = Tensor::empty(shape, x.dtype(), x.device());
   for (size_t i = 0; i < inputs.size(); ++i) y.slice(axis, begins[i], begins[i + 1]).copy_from(inputs[i]);
   return y;
 }
@@ -99,7 +100,7 @@ Tensor Pad::forward(Needs, const Tensor& x) {
           "pad: {} before and {} after an axis, 0 to 2^40 expected", before, after);
     sizes.push_back(before + in_shape[static_cast<int>(sizes.size())] + after);
   }
-  Tensor y = Tensor::full(Shape(sizes), value, x.dtype());
+  Tensor y = Tensor::full(Shape(sizes), value, x.dtype(), x.device());
   inside(y, padding, in_shape).copy_from(x);
   return y;
 }

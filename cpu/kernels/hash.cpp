@@ -49,6 +49,28 @@ void slots(const uint32_t* lane_keys, int64_t width, const uint32_t* depth_keys,
   }
 }
 
+/// stratified_slot of core/hash.h, several lanes at once.
+void tile_slots(const TileSlots& t) {
+  const Words signed_strata = Words{} + 2 * t.window_strata;
+  for (int64_t d = 0; d < t.depth; ++d) {
+    const uint32_t key = t.depth_keys[d], bank = t.depth_banks[d] ^ t.tile;
+    uint32_t* out = t.out + d * t.stride;
+    for (int64_t l = 0; l < t.width; l += lanes) {
+      Words x = (load<Words>(t.lane_keys + l) ^ key) * hash_multiplier_1;
+      x ^= x >> hash_shift;
+      x = multiply_high(x * hash_multiplier_2, signed_strata);
+      Words stratum = (x >> 1) + (t.tile >> 5);
+      stratum -= reinterpret_cast<Words>(stratum >= t.strata) & t.strata;
+      x = stratum * 64 + ((load<Words>(t.lane_banks + l) ^ bank) & 31) * 2 + (x & 1);
+      if (l + lanes <= t.width) {
+        store(out + l, x);
+      } else {
+        for (int r = 0; l + r < t.width; ++r) out[l + r] = x[r];
+      }
+    }
+  }
+}
+
 float with_sign(float x, uint32_t slot) {
   uint32_t bits;
   __builtin_memcpy(&bits, &x, sizeof bits);
@@ -104,6 +126,7 @@ void scatter(const uint32_t* slots, int64_t n, const T* values, T* histogram) {
 
 extern const HashTable hash_kernels_table{
     .slots = slots,
+    .tile_slots = tile_slots,
     .for_float = {.gather = gather<float>, .scatter = scatter<float>},
     .for_double = {.gather = gather<double>, .scatter = scatter<double>},
 };

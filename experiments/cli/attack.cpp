@@ -184,7 +184,7 @@ nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackIn
 void run(const AttackVerb& v, const CLI::App& verb) {
   refuse_foreign_flags(verb, v.name);
   const std::unique_ptr<Attack> attack = make_attack(v);
-  Model model = load_model(v.model).to(v.common.type());
+  Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
   const AttackInput input = input_of(v, model, data);

@@ -33,7 +33,7 @@ Model trained(const DemoVerb& v, const std::string& rate, const Dataset& data) {
   model_options.dtype = v.common.type();
   model_options.seed = v.common.seed;
   model_options.hash.seed = v.common.seed;
-  Model model(liu2018::network_spec(rate), model_options);
+  Model model = Model(liu2018::network_spec(rate), model_options).to(v.common.where());
   TrainOptions options;
   options.epochs = v.epochs;
   options.batch = 64;

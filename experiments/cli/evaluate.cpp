@@ -14,7 +14,7 @@ struct EvaluateVerb {
 };
 
 void run(const EvaluateVerb& v, const CLI::App& verb) {
-  const Model model = load_model(v.model).to(v.common.type());
+  const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   const Evaluation result = evaluate(model, data, v.common.batch);
   const Interval interval = wilson(result.correct, result.samples);

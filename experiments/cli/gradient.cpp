@@ -19,7 +19,7 @@ bool needs_labels(const Loss& loss) {
 }
 
 void run(const GradientVerb& v, const CLI::App& verb) {
-  Model model = load_model(v.model).to(v.common.type());
+  Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   const Loss loss(v.loss);
   const bool jacobian_alone = !v.jacobian.empty() && needs_labels(loss) && !data.labelled();

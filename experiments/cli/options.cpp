@@ -134,7 +134,8 @@ double parse_rate(const std::string& text) {
 
 void add_common(CLI::App& verb, CommonFlags& flags) {
   constexpr const char* group = "Common";
-  verb.add_option("--device", flags.device, "where to compute: auto, cpu")
+  verb.add_option("--device", flags.device,
+                  "where to compute: auto (the GPU, if there is one), cpu, cuda, emu")
       ->check(parsed_by([](const std::string& text) { parse_device(text); }, "DEVICE"))
       ->group(group);
   verb.add_option("--dtype", flags.dtype, "element type of the computation")

@@ -49,6 +49,7 @@ struct CommonFlags {
   bool quiet = false;
 
   DType type() const { return dtype == "float64" ? DType::float64 : DType::float32; }
+  Device where() const { return parse_device(device); }
 };
 
 /// Adds the flags that every verb takes. They are applied (threads) when the verb runs.

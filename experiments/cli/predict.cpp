@@ -14,7 +14,7 @@ struct PredictVerb {
 };
 
 void run(const PredictVerb& v, const CLI::App& verb) {
-  Model model = load_model(v.model).to(v.common.type());
+  Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
   const Tensor logits = Oracle(model, v.common.batch).logits(x);      // [N,K]

@@ -29,7 +29,7 @@ Model new_model(const TrainVerb& v) {
 }
 
 void run(const TrainVerb& v, const CLI::App& verb) {
-  Model model = new_model(v);
+  Model model = new_model(v).to(v.common.where());
   const TrainResult result = run_training(model, v.data, v.training, v.common, v.output);
   save_model(v.output, model);
   fmt::print("{}: {} parameters, {} epochs, loss {:.4f}, training accuracy {:.2f} %, {:.1f} s\n", v.output,

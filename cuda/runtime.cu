@@ -1,0 +1,129 @@
+// Devices, copies, streams and events (cuda/runtime.h).
+#include "cuda/device_memory.h"
+#include "cuda/gpu.h"
+#include "cuda/memory.h"
+#include "cuda/runtime.h"
+#include "cuda/status.h"
+
+namespace hashgrad::HASHGRAD_GPU {
+namespace {
+
+// Here, because a program with any kernel in it has this file in it: launch() asks for the current stream. A
+// linker that takes from a library only what is asked for would leave out a file with nothing but this line.
+[[maybe_unused]] const bool registered = register_engine_memory();
+
+thread_local void* current = nullptr;
+
+Properties query() {
+  Properties result;
+  cudaDeviceProp device;
+  must(cudaGetDeviceProperties(&device, 0), "properties");
+  must(cudaDeviceGetAttribute(&result.clock_khz, cudaDevAttrClockRate, 0), "properties");
+  result.name = device.name;
+  result.major = device.major;
+  result.minor = device.minor;
+  result.multiprocessors = device.multiProcessorCount;
+  result.memory = static_cast<int64_t>(device.totalGlobalMem);
+  result.shared_per_block = static_cast<int64_t>(device.sharedMemPerBlockOptin);
+  return result;
+}
+
+void refuse_in_capture(const char* what) {
+  check(!capturing(), "{}: {} cannot be part of a graph", engine_name, what);
+}
+
+}  // namespace
+
+bool available() { return obstacle().empty(); }
+
+const std::string& obstacle() {
+  static const std::string reason = [] {
+    int count = 0;  // without a driver the call fails and leaves it alone
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    static_cast<void>(cudaGetLastError());
+    if (status != cudaSuccess) return std::string(cudaGetErrorString(status));
+    return std::string(count > 0 ? "" : "there is no device");
+  }();
+  return reason;
+}
+
+const Properties& properties() {
+  static const Properties device = query();
+  return device;
+}
+
+void copy_to_device(void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  refuse_in_capture("copy_to_device");
+  must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "copy_to_device");
+}
+
+void copy_to_host(void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  refuse_in_capture("copy_to_host");
+  must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()), "copy_to_host");
+  must(cudaStreamSynchronize(stream()), "copy_to_host");
+}
+
+void copy_within(void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copy_within");
+}
+
+void set_bytes(void* to, int byte, size_t bytes) {
+  if (bytes == 0) return;
+  must(cudaMemsetAsync(to, byte, bytes, stream()), "set_bytes");
+}
+
+void synchronize() {
+  refuse_in_capture("synchronize");
+  must(cudaDeviceSynchronize(), "synchronize");
+}
+
+// Streams do not wait for the default stream, nor it for them, unless told to.
+Stream::Stream() {
+  cudaStream_t made = nullptr;
+  must(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "Stream");
+  handle_ = made;
+}
+
+Stream::~Stream() {
+  static_cast<void>(cudaStreamSynchronize(static_cast<cudaStream_t>(handle_)));
+  forget_stream(handle_);
+  static_cast<void>(cudaStreamDestroy(static_cast<cudaStream_t>(handle_)));
+}
+
+void Stream::synchronize() {
+  must(cudaStreamSynchronize(static_cast<cudaStream_t>(handle_)), "Stream::synchronize");
+}
+
+void Stream::wait(const Event& event) {
+  must(cudaStreamWaitEvent(static_cast<cudaStream_t>(handle_), static_cast<cudaEvent_t>(event.handle()), 0),
+       "Stream::wait");
+}
+
+void* current_stream() { return current; }
+
+StreamScope::StreamScope(const Stream& stream) : before_(current) { current = stream.handle(); }
+StreamScope::~StreamScope() { current = before_; }
+
+Event::Event() {
+  cudaEvent_t made = nullptr;
+  must(cudaEventCreateWithFlags(&made, 0), "Event");
+  handle_ = made;
+}
+
+Event::~Event() { static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(handle_))); }
+
+void Event::record() { must(cudaEventRecord(static_cast<cudaEvent_t>(handle_), stream()), "Event::record"); }
+
+double Event::elapsed_ms(const Event& start) const {
+  float milliseconds = 0;
+  must(cudaEventSynchronize(static_cast<cudaEvent_t>(handle_)), "Event::elapsed_ms");
+  must(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start.handle()),
+                            static_cast<cudaEvent_t>(handle_)),
+       "Event::elapsed_ms");
+  return static_cast<double>(milliseconds);
+}
+
+}  // namespace hashgrad::HASHGRAD_GPU

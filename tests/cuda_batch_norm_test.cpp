@@ -1,0 +1,156 @@
+#include "core/error.h"
+#include "cuda/batch_norm.h"
+#include "tests/cuda_testing.h"
+
+using namespace hashgrad;
+using namespace hashgrad::cuda_testing;
+using cpu::BatchNormShape;
+
+namespace {
+
+// Rows of a fully connected layer, few pixels, odd ones, packs of four, and channels that are summed in
+// several slices.
+const BatchNormShape shapes[] = {{2, 1, 1},  {17, 3, 1}, {33, 129, 1}, {700, 3, 1},  {5, 33, 4},  {3, 17, 9},
+                                 {2, 3, 49}, {3, 2, 64}, {2, 2, 129},  {3, 2, 3000}, {4, 1, 2052}};
+
+/// Both sides sum in double and round a few times; x - mean cancels where a channel varies little.
+template <class T>
+constexpr double tolerance = 32 * epsilon<T>;
+
+template <class T>
+struct Data {
+  Tensor x, dy, mean, variance, gamma, beta;
+  explicit Data(const BatchNormShape& s)
+      : x(values<T>({s.batch, s.channels * s.pixels}, 1)),
+        dy(values<T>({s.batch, s.channels * s.pixels}, 2)),
+        mean(values<T>({s.channels}, 3)),
+        variance(values<T>({s.channels}, 4, 0.1, 2)),
+        gamma(values<T>({s.channels}, 5)),
+        beta(values<T>({s.channels}, 6)) {}
+  Data(const Data& d, Device to)
+      : x(d.x.to(to)),
+        dy(d.dy.to(to)),
+        mean(d.mean.to(to)),
+        variance(d.variance.to(to)),
+        gamma(d.gamma.to(to)),
+        beta(d.beta.to(to)) {}
+};
+
+template <class T>
+const T* optional(const Tensor& t, bool wanted) {
+  return wanted ? t.data<T>() : nullptr;
+}
+
+/// dx, dgamma and dbeta next to each other.
+template <class T>
+void backward(Device d, const BatchNormShape& s, const Data<T>& on, bool training, bool affine, T* to) {
+  const int64_t elements = s.batch * s.channels * s.pixels;
+  const T *x = on.x.template data<T>(), *dy = on.dy.template data<T>(), *mean = on.mean.template data<T>(),
+          *variance = on.variance.template data<T>(), *gamma = optional<T>(on.gamma, affine);
+  const T eps = static_cast<T>(1e-5);
+  if (training)
+    HASHGRAD_ON(d, batch_norm_backward(s, x, dy, mean, variance, eps, gamma, to, to + elements,
+                                       to + elements + s.channels));
+  else
+    HASHGRAD_ON(d, batch_norm_inference_backward(s, x, dy, mean, variance, eps, gamma, to, to + elements,
+                                                 to + elements + s.channels));
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("cuda: statistics of a batch agree with the CPU's, and move the running ones alike", T,
+                   float, double) {
+  for (const Device device : other_devices())
+    for (const BatchNormShape& s : shapes) {
+      CAPTURE(s.batch);
+      CAPTURE(s.pixels);
+      const Data<T> here(s), there(here, device);
+      const int64_t c = s.channels;
+      CHECK(error_of<T>(device, 2 * c, [&](Device d, T* to) {
+              const Data<T>& on = d == device ? there : here;
+              HASHGRAD_ON(d, batch_norm_statistics(s, on.x.template data<T>(), to, to + c));
+            }) <= tolerance<T>);
+      CHECK(error_of<T>(device, 2 * c, [&](Device d, T* to) {
+              const Data<T>& on = d == device ? there : here;
+              HASHGRAD_ON(d, batch_norm_statistics(s, on.x.template data<T>(), to, to + c));
+              HASHGRAD_ON(d, batch_norm_move_running(s, 0.1, on.mean.template data<T>(),
+                                                     on.variance.template data<T>(), to, to + c));
+            }) <= tolerance<T>);
+    }
+}
+
+TEST_CASE_TEMPLATE("cuda: batch normalisation and its gradients agree with the CPU's", T, float, double) {
+  for (const Device device : other_devices())
+    for (const BatchNormShape& s : shapes)
+      for (const bool affine : {false, true}) {
+        CAPTURE(s.batch);
+        CAPTURE(s.pixels);
+        const Data<T> here(s), there(here, device);
+        const int64_t elements = s.batch * s.channels * s.pixels, sums = 2 * s.channels;
+        CHECK(error_of<T>(device, elements, [&](Device d, T* y) {
+                const Data<T>& on = d == device ? there : here;
+                HASHGRAD_ON(
+                    d, batch_norm_forward(s, on.x.template data<T>(), on.mean.template data<T>(),
+                                          on.variance.template data<T>(), static_cast<T>(1e-5),
+                                          optional<T>(on.gamma, affine), optional<T>(on.beta, affine), y));
+              }) <= tolerance<T>);
+        for (const bool training : {false, true}) {
+          const auto call = [&](Device d, T* to) {
+            backward(d, s, d == device ? there : here, training, affine, to);
+          };
+          // Sums of up to 9000 terms of both signs are as small as one term: the error counts against
+          // sqrt(9000).
+          CHECK(error_of<T>(device, elements + sums, call, 10) <= tolerance<T>);
+        }
+      }
+}
+
+TEST_CASE("cuda: gradients of batch normalisation that nobody wants are not written") {
+  const BatchNormShape s{3, 2, 5};
+  for (const Device device : other_devices()) {
+    const Data<float> on(Data<float>(s), device);
+    const float *x = on.x.data<float>(), *dy = on.dy.data<float>(), *mean = on.mean.data<float>(),
+                *variance = on.variance.data<float>(), *none = nullptr;
+    const auto all =
+        output_of<float>(device, 34, [&](Device d, float* to) { backward(d, s, on, true, false, to); });
+    const auto dx = output_of<float>(device, 30, [&](Device d, float* to) {
+      HASHGRAD_ON(d, batch_norm_backward<float>(s, x, dy, mean, variance, 1e-5f, none, to, nullptr, nullptr));
+    });
+    const auto dbeta = output_of<float>(device, 2, [&](Device d, float* to) {
+      HASHGRAD_ON(d, batch_norm_inference_backward<float>(s, x, dy, mean, variance, 1e-5f, none, nullptr,
+                                                          nullptr, to));
+    });
+    CHECK(same_bits(dx, {all.begin(), all.begin() + 30}));
+    CHECK(same_bits(dbeta, {all.begin() + 32, all.end()}));
+  }
+}
+
+TEST_CASE("cuda: with constant statistics an image is normalised alone; a NaN stays in its place") {
+  const int64_t channels = 3, pixels = 20;
+  const BatchNormShape s{9, channels, pixels};
+  for (const Device device : other_devices()) {
+    Data<float> here(s);
+    here.x.data<float>()[70] = NAN;
+    const Data<float> on(here, device);
+    const auto normalise = [&](Device d, int64_t batch, const float* x, float* y) {
+      const BatchNormShape some{batch, channels, pixels};
+      HASHGRAD_ON(d, batch_norm_forward<float>(some, x, on.mean.data<float>(), on.variance.data<float>(),
+                                               1e-5f, on.gamma.data<float>(), on.beta.data<float>(), y));
+    };
+    CHECK(rows_stand_alone<float>(device, on.x, channels * pixels, normalise));
+    const auto y = output_of<float>(device, 9 * channels * pixels,
+                                    [&](Device d, float* to) { normalise(d, 9, on.x.data<float>(), to); });
+    CHECK(std::count_if(y.begin(), y.end(), [](float v) { return std::isnan(v); }) == 1);
+    CHECK(std::isnan(y[70]));
+  }
+}
+
+TEST_CASE("cuda: statistics of nothing are refused") {
+  for (const Device device : other_devices()) {
+    float* nowhere = nullptr;
+    const auto statistics = [&] {
+      HASHGRAD_ON(device, batch_norm_statistics<float>({0, 3, 4}, nowhere, nowhere, nowhere));
+    };
+    CHECK_THROWS_AS(statistics(), Error);
+  }
+}
