@@ -108,10 +108,10 @@ __global__ void exact_cross_entropy_kernel(int64_t rows, int64_t classes, const 
 
 // One thread per element of dz.
 template <class T>
-__global__ void scale_rows_kernel(int64_t n, int64_t period, LongDivisor classes, const T* dy,
+__global__ void scale_rows_kernel(int64_t n, LongDivisor period, LongDivisor classes, const T* dy,
                                   const T* gradient, T* dz) {
   for (int64_t i = grid_rank(); i < n; i += grid_threads())
-    dz[i] = dy[classes.quotient(i)] * gradient[i % period];
+    dz[i] = dy[classes.quotient(i)] * gradient[period.remainder(i, period.quotient(i))];
 }
 
 /// The four best candidates, best first.
@@ -202,8 +202,8 @@ template <class T>
 void scale_rows(int64_t rows, int64_t classes, int64_t copies, const T* dy, const T* gradient, T* dz) {
   const int64_t n = copies * rows * classes;
   if (n == 0) return;
-  launch(scale_rows_kernel<T>, grid_for(n), block_size, 0, n, rows * classes, LongDivisor(classes), dy,
-         gradient, dz);
+  launch(scale_rows_kernel<T>, grid_for(n), block_size, 0, n, LongDivisor(rows * classes),
+         LongDivisor(classes), dy, gradient, dz);
 }
 
 template <class T>

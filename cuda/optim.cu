@@ -80,7 +80,7 @@ __global__ void update_kernel(Batch<T> batch, Rule rule) {
 /// Applies the rule to all parameters, each with lr times its own rate.
 template <class T, class Rule>
 void update_all(const std::vector<Update<T>>& updates, double lr, double correction, Rule rule) {
-  Batch<T> batch;
+  Batch<T> batch{};
   const auto flush = [&] {
     launch(update_kernel<T, Rule>, batch.blocks, block_size, 0, batch, rule);
     batch = {};

@@ -30,7 +30,9 @@ Tensor tied_values(const Shape& shape, uint64_t key) {
 template <class T, class F>
 void for_each_loss(int64_t rows, int64_t classes, const F& f) {
   const Tensor y = labels(rows, classes), t = labels(rows, classes, 3);
-  const Tensor soft = values<T>({rows, classes}, 7, 0, 2.0 / static_cast<double>(classes));
+  Tensor soft = values<T>({rows, classes}, 7, 0, 2.0 / static_cast<double>(classes));
+  for (int64_t i = 0; i < soft.numel(); i += 2)
+    soft.data<T>()[i] = 0;  // also where a logit is -inf: counts as 0
   f("cross_entropy", [=](Device d, int64_t first, int64_t n, const T* z, T* loss, T* gradient) {
     const Tensor targets = soft.slice(0, first, first + n).to(d);
     HASHGRAD_ON(d, cross_entropy(n, classes, z, targets.data<T>(), loss, gradient));
@@ -182,12 +184,9 @@ TEST_CASE_TEMPLATE("cuda: one-hot targets, scaled rows and stacked cotangents", 
 TEST_CASE("cuda: the first label out of range is found, wherever the labels are") {
   for (const Device device : other_devices()) {
     for (const int64_t rows : {0, 1, 17, 1000})
-      for (const int64_t bad : {int64_t{-1}, rows / 2, rows - 1}) {
+      for (const int64_t bad : {int64_t{-1}, rows / 4, rows / 2, rows - 1}) {
         Tensor y = labels(rows, 10);
-        if (bad >= 0 && rows > 0) {
-          y.data<int64_t>()[rows - 1] = -5;
-          y.data<int64_t>()[bad] = 10;
-        }
+        for (int64_t i = bad; i >= 0 && i < rows; i += 256) y.data<int64_t>()[i] = bad == rows - 1 ? -1 : 10;
         CHECK(error_of<int64_t>(device, 1, [&](Device d, int64_t* row) {
                 const Tensor label = y.to(d);
                 HASHGRAD_ON(d, find_bad_label(rows, 10, label.data<int64_t>(), row));

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <doctest/doctest.h>
+#include <string>
 #include <vector>
 
 #include "cuda/runtime.h"
@@ -73,10 +74,10 @@ HASHGRAD_IF_EMULATOR(HASHGRAD_ENGINE_TYPE(Emulator, emu);)
 #endif
 
 /// In a test case: goes on only where this engine can be used.
-#define HASHGRAD_NEED(Engine)                                       \
-  if (!Engine::available()) {                                       \
-    MESSAGE(Engine::name << " is skipped: " << Engine::obstacle()); \
-    return;                                                         \
+#define HASHGRAD_NEED(Engine)                                                \
+  if (!Engine::available()) {                                                \
+    MESSAGE(std::string(Engine::name), " is skipped: ", Engine::obstacle()); \
+    return;                                                                  \
   }
 
 /// n elements in the memory of an engine.
