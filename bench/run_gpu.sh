@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: bench/run_gpu.sh [OUTPUT_FOLDER]
 # Everything that needs a GPU, in one go of less than ten minutes: builds for the GPU at hand, runs all tests on it, runs
-# them under compute-sanitizer, and times the nets beside PyTorch. Needs nvcc; compute-sanitizer and a
+# them under compute-sanitizer, runs the kernel ladders, and the nets beside PyTorch. Needs nvcc; compute-sanitizer and a
 # python3 with PyTorch are used when they are there, and named when they are not. The card's settings are left alone.
 set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -39,6 +39,7 @@ if command -v compute-sanitizer >/dev/null; then
 else
   echo "== compute-sanitizer is not here: not run"
 fi
+step ladders "$build/hashgrad" bench all --device cuda --json "$output/ladders.json"
 python=$(command -v python3 || true)
 if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
   step compare_pytorch bench/compare_pytorch.py --device cuda --build "$build" --python "$python" --rounds 5 \

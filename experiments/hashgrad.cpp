@@ -18,6 +18,7 @@ void add_verbs(CLI::App& app) {
   add_materialise(app);
   add_info(app);
   add_models(app);
+  add_bench(app);
 }
 
 /// Empty when the first word is a verb or a flag of the command itself, else what to say.

@@ -176,6 +176,19 @@ class Command(unittest.TestCase):
         self.assertEqual(self.json_of("info.json")["layers"][0]["token"], "conv4k5p2")
         self.assertIn("liu2018-mnist", self.run_ok("models"))
 
+    def test_bench_checks_every_rung(self):
+        if "emu" not in self.run_ok("bench", "--help"):
+            self.skipTest("no kernels in this build")
+        out = self.run_ok("bench", "softmax", "--device", "emu", "--json", self.path("bench.json"))
+        self.assertIn("emulated: checked, not timed", out)
+        with open(self.path("bench.json")) as file:
+            rungs = json.load(file)["ladders"]["softmax"]["rungs"]
+        self.assertGreaterEqual(len(rungs), 5)
+        self.assertTrue(all(float(rung["error"]) <= float(rung["allowed"]) for rung in rungs))
+        wrong = subprocess.run([BINARY, "bench", "softmacks"], capture_output=True, text=True)
+        self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
+        self.assertIn("there is no ladder 'softmacks' (available: sgemm, ", wrong.stderr)
+
     def test_interrupted_training_resumes_to_the_same_bits(self):
         def train(name, *more):
             return [BINARY, "train", SPEC, *DATA, "--first", "800", "--epochs", "3", "--batch", "16", "--output",

@@ -11,9 +11,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::map<std::string, int> floors = {
-    {"core", 0},        {"cpu", 1},     {"datasets", 1}, {"cuda", 2},        {"autograd", 3}, {"nn", 4},
-    {"compression", 5}, {"attacks", 5}, {"defenses", 6}, {"experiments", 7}, {"bench", 7},    {"tests", 8}};
+const std::map<std::string, int> floors = {{"core", 0},     {"cpu", 1},   {"datasets", 1},    {"cuda", 2},
+                                           {"autograd", 3}, {"nn", 4},    {"compression", 5}, {"attacks", 5},
+                                           {"defenses", 6}, {"bench", 7}, {"experiments", 8}, {"tests", 9}};
 
 /// What is wrong with this line of a file in `folder`; empty if nothing.
 std::string fault_of(const std::string& folder, const std::string& line) {

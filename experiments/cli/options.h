@@ -89,5 +89,6 @@ void add_materialise(CLI::App& app);
 void add_info(CLI::App& app);
 void add_models(CLI::App& app);
 void add_demo(CLI::App& app);
+void add_bench(CLI::App& app);
 
 }  // namespace hashgrad::cli
