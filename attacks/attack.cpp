@@ -5,6 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "nn/materialise.h"
+
 namespace hashgrad {
 namespace {
 
@@ -65,6 +67,15 @@ Status judge(bool success, Status claimed) {
   return claimed == Status::ok ? Status::max_iter : claimed;
 }
 
+/// While an attack runs, weights do not change: hashed ones are written out once, instead of being generated
+/// in every pass. What it achieves is judged on the model itself. Nothing, for a model without hashed layers.
+std::optional<Model> dense_twin(const Model& model) {
+  const std::vector<LayerSpec>& layers = model.spec().layers;
+  const bool hashed =
+      std::any_of(layers.begin(), layers.end(), [](const LayerSpec& layer) { return layer.hashed(); });
+  return hashed ? std::optional(materialise(model)) : std::nullopt;
+}
+
 Tensor counts(const std::vector<int64_t>& values) {
   return Tensor::of(values, {static_cast<int64_t>(values.size())});
 }
@@ -105,8 +116,9 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t b
     rows.samples.resize(static_cast<size_t>(rows.x.size(0)));
     std::iota(rows.samples.begin(), rows.samples.end(), 0);
   }
-  const Oracle oracle(model, batch);
-  return verify(oracle, rows, craft(oracle, rows), threat(), name());
+  const std::optional<Model> dense = dense_twin(model);
+  const Crafted crafted = craft(Oracle(dense ? *dense : model, batch), rows);
+  return verify(Oracle(model, batch), rows, crafted, threat(), name());
 }
 
 AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,

@@ -24,4 +24,18 @@ Crafted Fgm::craft(const Oracle& oracle, const AttackInput& input) const {
                   });
 }
 
+AttackInfo Fgm::info() {
+  return {"fgm",
+          "x + eps * gradient / its L2 norm, one step (Goodfellow et al., ICLR 2015)",
+          {eps_setting(1), loss_setting(),
+           AttackSetting::flag("own-prediction", "loss of the model's prediction instead of the label's"),
+           AttackSetting::flag("raw-gradient", "x + eps * gradient, not normalised")},
+          [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+            return std::make_unique<Fgm>(Options{.eps = s.number("eps"),
+                                                 .normalise = !s.flag("raw-gradient"),
+                                                 .loss = s.word("loss"),
+                                                 .own_prediction = s.flag("own-prediction")});
+          }};
+}
+
 }  // namespace hashgrad

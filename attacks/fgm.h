@@ -1,7 +1,7 @@
 // Fast gradient method: the step keeps the gradient's direction (Goodfellow et al., ICLR 2015; C-E4).
 #pragma once
 
-#include "attacks/attack.h"
+#include "attacks/registry.h"
 
 namespace hashgrad {
 
@@ -15,6 +15,7 @@ class Fgm : public Attack {
     bool own_prediction = false;
   };
   explicit Fgm(Options options);
+  static AttackInfo info();
 
   std::string name() const override { return "fgm"; }
   std::string repr() const override;

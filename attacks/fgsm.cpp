@@ -19,4 +19,15 @@ Crafted Fgsm::craft(const Oracle& oracle, const AttackInput& input) const {
                   });
 }
 
+AttackInfo Fgsm::info() {
+  return {"fgsm",
+          "x + eps * sign(gradient), one step (Goodfellow et al., ICLR 2015)",
+          {eps_setting(0.3), loss_setting(),
+           AttackSetting::flag("own-prediction", "loss of the model's prediction instead of the label's")},
+          [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+            return std::make_unique<Fgsm>(Options{
+                .eps = s.number("eps"), .loss = s.word("loss"), .own_prediction = s.flag("own-prediction")});
+          }};
+}
+
 }  // namespace hashgrad

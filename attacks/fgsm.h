@@ -1,7 +1,7 @@
 // Fast gradient sign method (Goodfellow, Shlens and Szegedy, ICLR 2015; A-E5, C-E5).
 #pragma once
 
-#include "attacks/attack.h"
+#include "attacks/registry.h"
 
 namespace hashgrad {
 
@@ -15,6 +15,7 @@ class Fgsm : public Attack {
     bool own_prediction = false;  // differentiate the loss of the model's prediction instead of the label's
   };
   explicit Fgsm(Options options);
+  static AttackInfo info();
 
   std::string name() const override { return "fgsm"; }
   std::string repr() const override;

@@ -138,4 +138,20 @@ Jsma::Rule parse_jsma_rule(const std::string& text) {
 
 const char* name_of(Jsma::Rule rule) { return rule == Jsma::Rule::pair ? "pair" : "single"; }
 
+AttackInfo Jsma::info() {
+  return {
+      "jsma",
+      "the best pair of features, or the best feature, step after step (Papernot et al., EuroS&P 2016; A-E7)",
+      {AttackSetting::word("rule", "pair", {"pair", "single"}, "features per step"),
+       AttackSetting::word("on", "probs", {"probs", "logits"}, "outputs of the saliency map"),
+       AttackSetting::number("theta", 1, -1, 1, "change of a feature, not 0"),
+       AttackSetting::number("gamma", 0.1, 0, 1, "largest share of features changed")},
+      [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+        return std::make_unique<Jsma>(Options{.rule = parse_jsma_rule(s.word("rule")),
+                                              .on = parse_outputs(s.word("on")),
+                                              .theta = s.number("theta"),
+                                              .gamma = s.number("gamma")});
+      }};
+}
+
 }  // namespace hashgrad

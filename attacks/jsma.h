@@ -1,7 +1,7 @@
 // Jacobian-based saliency map attack (Papernot et al., EuroS&P 2016; single features: A-E7).
 #pragma once
 
-#include "attacks/attack.h"
+#include "attacks/registry.h"
 
 namespace hashgrad {
 
@@ -18,6 +18,7 @@ class Jsma : public Attack {
     double gamma = 0.1;  // steps: floor(n * gamma / 2) pairs, or floor(n * gamma) features, of n in an image
   };
   explicit Jsma(Options options);
+  static AttackInfo info();
 
   std::string name() const override { return "jsma"; }
   std::string repr() const override;

@@ -119,6 +119,27 @@ class Climb {
   Tensor x_;                   // their iterates, [rows,C,H,W]
 };
 
+/// What bim and pgd have in common.
+AttackInfo loop_info(const char* name, const char* about, int64_t iters) {
+  return {
+      name,
+      about,
+      {eps_setting(0.3), norm_setting(),
+       AttackSetting::number("step", 0, 0, 1e30, "step in pixels; 0: 2.5 eps / iters"), iters_setting(iters),
+       loss_setting(), AttackSetting::flag("no-early-stop", "all steps, and the last iterate")},
+      {}};
+}
+
+Pgd::Options loop_options(const AttackSettings& s) {
+  return {.norm = parse_norm(s.word("norm")),
+          .eps = s.number("eps"),
+          .step = s.number("step"),
+          .iters = s.integer("iters"),
+          .early_stop = !s.flag("no-early-stop"),
+          .loss = s.word("loss"),
+          .seed = s.seed()};
+}
+
 }  // namespace
 
 Pgd::Pgd(Options options) : options_(std::move(options)) {
@@ -144,6 +165,31 @@ std::string Pgd::repr() const {
 
 Crafted Pgd::craft(const Oracle& oracle, const AttackInput& input) const {
   return Climb(oracle, options_, input).run();
+}
+
+AttackInfo Pgd::bim_info() {
+  AttackInfo bim =
+      loop_info("bim", "steps of sign(gradient) from the image, projected (Kurakin et al., 2017)", 10);
+  bim.make = [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+    Options options = loop_options(s);
+    options.random_start = false;
+    return std::make_unique<Pgd>(options);
+  };
+  return bim;
+}
+
+AttackInfo Pgd::info() {
+  AttackInfo pgd = loop_info("pgd", "the same from random points of the ball (Madry et al., ICLR 2018)", 40);
+  pgd.settings.push_back(
+      AttackSetting::integer("restarts", 1, 1, 1'000'000, "random starts for rows that failed"));
+  pgd.settings.push_back(AttackSetting::flag("no-random-start", "start at the image"));
+  pgd.make = [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+    Options options = loop_options(s);
+    options.restarts = s.integer("restarts");
+    options.random_start = !s.flag("no-random-start");
+    return std::make_unique<Pgd>(options);
+  };
+  return pgd;
 }
 
 }  // namespace hashgrad

@@ -2,7 +2,7 @@
 // (Kurakin, Goodfellow and Bengio, ICLR 2017 workshop).
 #pragma once
 
-#include "attacks/attack.h"
+#include "attacks/registry.h"
 
 namespace hashgrad {
 
@@ -23,8 +23,12 @@ class Pgd : public Attack {
     uint64_t seed = 0;
   };
   explicit Pgd(Options options);
+  static AttackInfo info();
+  /// The same without random start, 10 steps: "bim".
+  static AttackInfo bim_info();
 
-  std::string name() const override { return "pgd"; }
+  /// Without random start it is the basic iterative method.
+  std::string name() const override { return options_.random_start ? "pgd" : "bim"; }
   std::string repr() const override;
   std::optional<Threat> threat() const override { return Threat{options_.norm, options_.eps}; }
 

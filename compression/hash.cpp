@@ -4,6 +4,7 @@
 
 #include "compression/layers.h"
 #include "cpu/hash_gemm.h"
+#include "nn/materialise.h"
 
 namespace hashgrad {
 namespace {
@@ -21,21 +22,6 @@ void fit(const cpu::HashedMatrix& v, const Tensor& dense, Tensor buckets) {
     for (size_t b = 0; b < counts.size(); ++b)
       if (counts[b] > 0) w[b] /= counts[b];
   });
-}
-
-void expand(const cpu::HashedMatrix& v, const Tensor& buckets, Tensor dense) {
-  for_float_type(dense.dtype(), "materialise",
-                 [&]<class T>() { cpu::materialise(v, buckets.data<T>(), dense.data<T>()); });
-}
-
-/// Copies every tensor of `from` that has the same place in `to`, but those of the given layers.
-void copy_rest(const Model& from, const Model& to, const std::vector<size_t>& layers) {
-  const auto source = from.state();
-  for (auto& [name, tensor] : to.state()) {
-    const size_t layer = std::stoul(name);
-    if (std::find(layers.begin(), layers.end(), layer) == layers.end())
-      Tensor(tensor).copy_from(source.at(name));
-  }
 }
 
 }  // namespace
@@ -58,7 +44,7 @@ Model compress_hash(const Model& model, const HashCompression& options) {
   }
   Model result(spec, {.dtype = model.dtype(), .seed = options.seed, .hash = options.hash});
   result.metadata = model.metadata;
-  copy_rest(model, result, chosen);
+  copy_other_layers(model, result, chosen);
   if (options.start == HashCompression::Start::scratch) return result;
   const auto dense = model.state(), hashed = result.state();
   for (const size_t i : chosen) {
@@ -71,31 +57,6 @@ Model compress_hash(const Model& model, const HashCompression& options) {
       Tensor(hashed.at(bias)).copy_from(dense.at(bias));
   }
   return result;
-}
-
-Model materialise(const Model& model) {
-  check(model.device() == Device{}, "materialise: the model is on {}; move it to the CPU",
-        to_string(model.device()));
-  Spec spec = model.spec();
-  std::vector<size_t> hashed;
-  for (size_t i = 0; i < spec.layers.size(); ++i) {
-    if (spec.layers[i].hashed()) hashed.push_back(i);
-    spec.layers[i].rate = 0;
-  }
-  Model twin(spec, {.dtype = model.dtype(), .init = Init::zeros});
-  twin.metadata = model.metadata;
-  copy_rest(model, twin, hashed);
-  const auto from = model.state(), to = twin.state();
-  for (const size_t i : hashed) {
-    const HashedMatrices v = model.hashed_matrices(i);
-    const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
-    expand(*v.weights, from.at(weight), to.at(weight));
-    if (v.bias)
-      expand(*v.bias, from.at(bias), to.at(bias));
-    else if (spec.layers[i].bias)
-      Tensor(to.at(bias)).copy_from(from.at(bias));
-  }
-  return twin;
 }
 
 SizeReport size_report(const Model& model) {

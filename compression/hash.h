@@ -23,9 +23,6 @@ struct HashCompression {
 /// already.
 Model compress_hash(const Model& model, const HashCompression& options);
 
-/// A dense model with plain weights that computes the same function as this hashed one.
-Model materialise(const Model& model);
-
 /// What a model takes to store. Virtual: the weights that a dense model of this shape has; real: what is
 /// stored.
 struct LayerSize {

@@ -26,7 +26,7 @@ AttackInput one_image(const std::vector<double>& pixels, int64_t label, DType dt
   return {Tensor::of(pixels, {1, 1, 1, n}).to(dtype), classes({label}), {}, {}};
 }
 
-std::vector<std::unique_ptr<Attack>> all_attacks() {
+std::vector<std::unique_ptr<Attack>> sample_attacks() {
   std::vector<std::unique_ptr<Attack>> attacks;
   attacks.push_back(std::make_unique<Fgsm>(Fgsm::Options{.eps = 0.1}));
   attacks.push_back(
@@ -213,7 +213,7 @@ TEST_CASE("a row's result does not depend on neighbours, order, batch size or th
     for (int64_t i = 0; i < n; ++i) input.samples.push_back(100 + i);
     std::vector<int64_t> reversed;
     for (int64_t i = n; i-- > 0;) reversed.push_back(i);
-    for (const auto& attack : all_attacks()) {
+    for (const auto& attack : sample_attacks()) {
       CAPTURE(attack->repr());
       const AttackResult whole = attack->run(model, input);
       const AttackResult parts = attack->run(model, input, 7);
@@ -237,7 +237,7 @@ TEST_CASE("attacks succeed where they should and their books agree with the imag
   const Model model = small_net(DType::float64);
   const Tensor x = images(33, model.input_shape(), DType::float64);
   const AttackInput input{x, own_labels(model, x), {}, {}};
-  for (const auto& attack : all_attacks()) {
+  for (const auto& attack : sample_attacks()) {
     CAPTURE(attack->repr());
     const AttackResult r = attack->run(model, input);
     const std::vector<int64_t> predictions = Oracle(model).predict(r.x_adv);
@@ -279,7 +279,7 @@ TEST_CASE("a logit that overflows ends its row as nan, its neighbours go on") {
 TEST_CASE("no rows in, no rows out") {
   const Model model = small_net();
   const AttackInput none{Tensor::zeros({0, 1, 6, 6}), Tensor::zeros({0}, DType::int64), {}, {}};
-  for (const auto& attack : all_attacks()) CHECK(attack->run(model, none).x_adv.shape() == Shape{0, 1, 6, 6});
+  for (const auto& attack : sample_attacks()) CHECK(attack->run(model, none).x_adv.shape() == Shape{0, 1, 6, 6});
 }
 
 TEST_CASE("what cannot be attacked is refused with one line") {

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "compression/hash.h"
+#include "nn/materialise.h"
 #include "nn/model_file.h"
 #include "tests/attack_models.h"
 

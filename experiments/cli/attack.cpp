@@ -2,12 +2,10 @@
 #include "attacks/attack.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
 #include <map>
 
-#include "attacks/fgm.h"
-#include "attacks/fgsm.h"
-#include "attacks/jsma.h"
-#include "attacks/pgd.h"
+#include "attacks/registry.h"
 #include "attacks/statistics.h"
 #include "attacks/target.h"
 #include "core/archive.h"
@@ -25,43 +23,20 @@ struct AttackVerb {
   std::string name, model, input, output;
   bool targeted = false;
   std::string target;
-  double eps = -1, step = 0;  // eps below 0: the attack's default
-  int64_t iters = 0, restarts = 1;
-  std::string norm = "linf", loss = "ce";
-  bool no_random_start = false, no_early_stop = false, raw_gradient = false, own_prediction = false;
-  std::string rule = "pair", on = "probs";
-  double theta = 1, gamma = 0.1;
+  std::map<std::string, std::string> settings;  // of any attack, as given
+  std::map<std::string, bool> flags;
 };
 
-double eps_or(const AttackVerb& v, double otherwise) { return v.eps >= 0 ? v.eps : otherwise; }
-
-std::unique_ptr<Attack> make_pgd(const AttackVerb& v) {
-  Pgd::Options options;
-  options.norm = parse_norm(v.norm);
-  options.eps = eps_or(v, options.eps);
-  options.step = v.step;
-  options.iters = v.iters > 0 ? v.iters : v.name == "bim" ? 10 : options.iters;
-  options.restarts = v.restarts;
-  options.random_start = v.name == "pgd" && !v.no_random_start;
-  options.early_stop = !v.no_early_stop;
-  options.loss = v.loss;
-  options.seed = v.common.seed;
-  return std::make_unique<Pgd>(options);
-}
-
-std::unique_ptr<Attack> make_attack(const AttackVerb& v) {
-  if (v.name == "fgsm")
-    return std::make_unique<Fgsm>(
-        Fgsm::Options{.eps = eps_or(v, 0.3), .loss = v.loss, .own_prediction = v.own_prediction});
-  if (v.name == "fgm")
-    return std::make_unique<Fgm>(Fgm::Options{.eps = eps_or(v, 1.0),
-                                              .normalise = !v.raw_gradient,
-                                              .loss = v.loss,
-                                              .own_prediction = v.own_prediction});
-  if (v.name == "jsma")
-    return std::make_unique<Jsma>(Jsma::Options{
-        .rule = parse_jsma_rule(v.rule), .on = parse_outputs(v.on), .theta = v.theta, .gamma = v.gamma});
-  return make_pgd(v);
+/// With the settings given; one that the attack does not have, or out of its range, is bad usage.
+std::unique_ptr<Attack> attack_of(const AttackVerb& v, const CLI::App& verb) try {
+  std::map<std::string, std::string> given;
+  for (const auto& [name, text] : v.settings)
+    if (verb.count("--" + name) > 0) given[name] = text;
+  for (const auto& [name, set] : v.flags)
+    if (set) given[name] = "";
+  return make_attack(attack_info(v.name), given, v.common.seed);
+} catch (const Error& error) {
+  usage("{}", error.what());
 }
 
 /// The tensor `target` of an input file, cut like the images were.
@@ -182,8 +157,7 @@ nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackIn
 }
 
 void run(const AttackVerb& v, const CLI::App& verb) {
-  refuse_foreign_flags(verb, v.name);
-  const std::unique_ptr<Attack> attack = make_attack(v);
+  const std::unique_ptr<Attack> attack = attack_of(v, verb);
   Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
@@ -201,48 +175,39 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   write_json(v.common.json, numbers, verb);
 }
 
+/// "fgsm 0.3, fgm 1": the attacks that have a setting of this name, with their defaults.
+std::string owners_of(const std::string& setting) {
+  std::vector<std::string> owners;
+  for (const AttackInfo& info : all_attacks())
+    for (const AttackSetting& s : info.settings)
+      if (s.name == setting) owners.push_back(s.fallback.empty() ? info.name : info.name + " " + s.fallback);
+  return fmt::format("{}", fmt::join(owners, ", "));
+}
+
+/// A flag of the command for a setting; those of the same name share it.
+void add_setting(CLI::App& verb, const AttackSetting& setting, AttackVerb& v) {
+  const bool is_flag = setting.kind == AttackSetting::Kind::flag;
+  if (v.settings.contains(setting.name) || v.flags.contains(setting.name)) return;
+  std::string help = setting.help;
+  if (!setting.words.empty()) help += fmt::format(": {}", fmt::join(setting.words, ", "));
+  help += " (" + owners_of(setting.name) + ")";
+  CLI::Option* option = is_flag ? verb.add_flag("--" + setting.name, v.flags[setting.name], help)
+                                : verb.add_option("--" + setting.name, v.settings[setting.name], help);
+  option->default_str("")->group("Of single attacks");
+}
+
 void add_flags(CLI::App& verb, AttackVerb& v) {
   verb.add_flag("--targeted", v.targeted, "reach the class in 'target' of the input");
   verb.add_option("--target", v.target, "targeted, at: next, all, random, least-likely, runner-up")
       ->check(one_of({"next", "all", "random", "least-likely", "runner-up"}));
-  const char* steps = "For fgsm, fgm, bim, pgd";
-  const char* single = "For fgsm, fgm";
-  const char* loop = "For bim, pgd";
-  const char* jsma = "For jsma";
-  verb.add_option("--eps", v.eps,
-                  "size of the perturbation, in pixels of [0,1] (fgsm, bim, pgd: 0.3; fgm: L2, 1)")
-      ->check(not_negative())
-      ->default_str("")
-      ->group(steps);
-  verb.add_option("--loss", v.loss, "what is differentiated: ce, ce-exact, margin, dlr")
-      ->check(one_of({"ce", "ce-exact", "margin", "dlr"}))
-      ->group(steps);
-  verb.add_flag("--own-prediction", v.own_prediction, "loss of the model's prediction instead of the label's")
-      ->group(single);
-  verb.add_flag("--raw-gradient", v.raw_gradient, "x + eps * gradient, not normalised")->group("For fgm");
-  verb.add_option("--norm", v.norm, "ball")->check(one_of({"linf", "l2"}))->group(loop);
-  verb.add_option("--step", v.step, "step in pixels (0: 2.5 eps / iters)")
-      ->check(not_negative())
-      ->group(loop);
-  verb.add_option("--iters", v.iters, "steps (bim 10, pgd 40)")
-      ->check(integer_in(1, 1000000))
-      ->default_str("")
-      ->group(loop);
-  verb.add_flag("--no-early-stop", v.no_early_stop, "all steps, and the last iterate")->group(loop);
-  verb.add_option("--restarts", v.restarts, "random starts for rows that failed")
-      ->check(integer_in(1, 10000))
-      ->group("For pgd");
-  verb.add_flag("--no-random-start", v.no_random_start, "start at the image")->group("For pgd");
-  verb.add_option("--rule", v.rule, "features per step")->check(one_of({"pair", "single"}))->group(jsma);
-  verb.add_option("--on", v.on, "outputs of the saliency map")
-      ->check(one_of({"probs", "logits"}))
-      ->group(jsma);
-  verb.add_option("--theta", v.theta, "change of a feature, in [-1,1], not 0")
-      ->check(number_in(-1, 1))
-      ->group(jsma);
-  verb.add_option("--gamma", v.gamma, "largest share of features changed")
-      ->check(number_in(0, 1))
-      ->group(jsma);
+  for (const AttackInfo& info : all_attacks())
+    for (const AttackSetting& setting : info.settings) add_setting(verb, setting, v);
+}
+
+std::string names_of_attacks() {
+  std::vector<std::string> names;
+  for (const AttackInfo& info : all_attacks()) names.push_back(info.name);
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 }  // namespace
@@ -250,9 +215,9 @@ void add_flags(CLI::App& verb, AttackVerb& v) {
 void add_attack(CLI::App& app) {
   auto* verb = app.add_subcommand("attack", "Craft adversarial images and verify them");
   auto v = std::make_shared<AttackVerb>();
-  verb->add_option("NAME", v->name, "attack")
+  verb->add_option("NAME", v->name, "attack: " + names_of_attacks())
       ->required()
-      ->check(one_of({"fgsm", "fgm", "bim", "pgd", "jsma"}));
+      ->check(parsed_by([](const std::string& name) { attack_info(name); }, "NAME"));
   verb->add_option("MODEL", v->model, "model file")->required();
   verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
   verb->add_option("--output", v->output,

@@ -1,5 +1,6 @@
 // hashgrad materialise MODEL: the dense twin of a compressed model, with plain weights and the same function.
-#include "compression/hash.h"
+#include "nn/materialise.h"
+
 #include "experiments/cli/options.h"
 #include "nn/model_file.h"
 

@@ -1,0 +1,50 @@
+#include "nn/materialise.h"
+
+#include <algorithm>
+
+#include "cpu/hash_gemm.h"
+
+namespace hashgrad {
+namespace {
+
+void expand(const cpu::HashedMatrix& v, const Tensor& buckets, Tensor dense) {
+  for_float_type(dense.dtype(), "materialise",
+                 [&]<class T>() { cpu::materialise(v, buckets.data<T>(), dense.data<T>()); });
+}
+
+}  // namespace
+
+void copy_other_layers(const Model& from, const Model& to, const std::vector<size_t>& layers) {
+  const auto source = from.state();
+  for (auto& [name, tensor] : to.state()) {
+    const size_t layer = std::stoul(name);
+    if (std::find(layers.begin(), layers.end(), layer) == layers.end())
+      Tensor(tensor).copy_from(source.at(name));
+  }
+}
+
+Model materialise(const Model& model) {
+  if (model.device() != Device{}) return materialise(model.to(Device{})).to(model.device());
+  Spec spec = model.spec();
+  std::vector<size_t> hashed;
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    if (spec.layers[i].hashed()) hashed.push_back(i);
+    spec.layers[i].rate = 0;
+  }
+  Model twin(spec, {.dtype = model.dtype(), .init = Init::zeros});
+  twin.metadata = model.metadata;
+  copy_other_layers(model, twin, hashed);
+  const auto from = model.state(), to = twin.state();
+  for (const size_t i : hashed) {
+    const HashedMatrices v = model.hashed_matrices(i);
+    const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
+    expand(*v.weights, from.at(weight), to.at(weight));
+    if (v.bias)
+      expand(*v.bias, from.at(bias), to.at(bias));
+    else if (spec.layers[i].bias)
+      Tensor(to.at(bias)).copy_from(from.at(bias));
+  }
+  return twin;
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,19 @@
+// The dense twin of a hashed network.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "nn/model.h"
+
+namespace hashgrad {
+
+/// A dense model with plain weights that computes the same function as this one, on the same device. A model
+/// without hashed layers gives a copy.
+Model materialise(const Model& model);
+
+/// Copies the parameters and buffers of all layers except the numbers in `layers` between two models that
+/// have these layers alike.
+void copy_other_layers(const Model& from, const Model& to, const std::vector<size_t>& layers);
+
+}  // namespace hashgrad
