@@ -35,7 +35,8 @@ AttackInfo Fgm::info() {
                                                  .normalise = !s.flag("raw-gradient"),
                                                  .loss = s.word("loss"),
                                                  .own_prediction = s.flag("own-prediction")});
-          }};
+          },
+          {"eps=0.5,loss=dlr", "eps=0.5,raw-gradient"}};
 }
 
 }  // namespace hashgrad

@@ -27,7 +27,8 @@ AttackInfo Fgsm::info() {
           [](const AttackSettings& s) -> std::unique_ptr<Attack> {
             return std::make_unique<Fgsm>(Options{
                 .eps = s.number("eps"), .loss = s.word("loss"), .own_prediction = s.flag("own-prediction")});
-          }};
+          },
+          {"eps=0.1", "eps=0.1,loss=margin,own-prediction"}};
 }
 
 }  // namespace hashgrad

@@ -151,7 +151,10 @@ AttackInfo Jsma::info() {
                                               .on = parse_outputs(s.word("on")),
                                               .theta = s.number("theta"),
                                               .gamma = s.number("gamma")});
-      }};
+      },
+      {"rule=pair,theta=0.6,gamma=0.3", "rule=single,theta=0.6,gamma=0.3",
+       "rule=pair,on=logits,theta=0.6,gamma=0.3", "rule=single,on=logits,theta=0.6,gamma=0.3",
+       "on=logits,theta=-1,gamma=0.3"}};
 }
 
 }  // namespace hashgrad

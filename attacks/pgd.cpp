@@ -127,6 +127,7 @@ AttackInfo loop_info(const char* name, const char* about, int64_t iters) {
       {eps_setting(0.3), norm_setting(),
        AttackSetting::number("step", 0, 0, 1e30, "step in pixels; 0: 2.5 eps / iters"), iters_setting(iters),
        loss_setting(), AttackSetting::flag("no-early-stop", "all steps, and the last iterate")},
+      {},
       {}};
 }
 
@@ -175,6 +176,7 @@ AttackInfo Pgd::bim_info() {
     options.random_start = false;
     return std::make_unique<Pgd>(options);
   };
+  bim.samples = {"eps=0.1,iters=3", "norm=l2,eps=0.5,iters=3,no-early-stop"};
   return bim;
 }
 
@@ -189,6 +191,7 @@ AttackInfo Pgd::info() {
     options.random_start = !s.flag("no-random-start");
     return std::make_unique<Pgd>(options);
   };
+  pgd.samples = {"eps=0.07,iters=5,restarts=3", "norm=l2,eps=0.4,iters=5,loss=ce-exact"};
   return pgd;
 }
 

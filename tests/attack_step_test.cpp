@@ -8,6 +8,7 @@
 #include "attacks/fgsm.h"
 #include "attacks/jsma.h"
 #include "attacks/pgd.h"
+#include "attacks/target.h"
 #include "core/parallel.h"
 #include "tests/attack_models.h"
 
@@ -26,23 +27,14 @@ AttackInput one_image(const std::vector<double>& pixels, int64_t label, DType dt
   return {Tensor::of(pixels, {1, 1, 1, n}).to(dtype), classes({label}), {}, {}};
 }
 
+/// Every attack under each of its sample settings.
 std::vector<std::unique_ptr<Attack>> sample_attacks() {
   std::vector<std::unique_ptr<Attack>> attacks;
-  attacks.push_back(std::make_unique<Fgsm>(Fgsm::Options{.eps = 0.1}));
-  attacks.push_back(
-      std::make_unique<Fgsm>(Fgsm::Options{.eps = 0.1, .loss = "margin", .own_prediction = true}));
-  attacks.push_back(std::make_unique<Fgm>(Fgm::Options{.eps = 0.5, .loss = "dlr"}));
-  attacks.push_back(std::make_unique<Fgm>(Fgm::Options{.eps = 0.5, .normalise = false}));
-  attacks.push_back(std::make_unique<Pgd>(Pgd::Options{.eps = 0.07, .iters = 5, .restarts = 3, .seed = 5}));
-  attacks.push_back(std::make_unique<Pgd>(
-      Pgd::Options{.norm = Norm::l2, .eps = 0.4, .iters = 5, .loss = "ce-exact", .seed = 9}));
-  attacks.push_back(std::make_unique<Pgd>(
-      Pgd::Options{.eps = 0.1, .iters = 3, .random_start = false, .early_stop = false}));
-  for (const auto rule : {Jsma::Rule::pair, Jsma::Rule::single})
-    for (const auto on : {Outputs::probs, Outputs::logits})
-      attacks.push_back(
-          std::make_unique<Jsma>(Jsma::Options{.rule = rule, .on = on, .theta = 0.6, .gamma = 0.3}));
-  attacks.push_back(std::make_unique<Jsma>(Jsma::Options{.on = Outputs::logits, .theta = -1, .gamma = 0.3}));
+  for (const AttackInfo& info : all_attacks()) {
+    REQUIRE_FALSE(info.samples.empty());
+    for (const std::string& settings : info.samples)
+      attacks.push_back(make_attack(info.name + ":" + settings, 5));
+  }
   return attacks;
 }
 
@@ -236,21 +228,25 @@ TEST_CASE("a row's result does not depend on neighbours, order, batch size or th
 TEST_CASE("attacks succeed where they should and their books agree with the images") {
   const Model model = small_net(DType::float64);
   const Tensor x = images(33, model.input_shape(), DType::float64);
-  const AttackInput input{x, own_labels(model, x), {}, {}};
-  for (const auto& attack : sample_attacks()) {
-    CAPTURE(attack->repr());
-    const AttackResult r = attack->run(model, input);
-    const std::vector<int64_t> predictions = Oracle(model).predict(r.x_adv);
-    int64_t successes = 0;
-    for (int64_t i = 0; i < 33; ++i) {
-      const bool wrong = predictions[static_cast<size_t>(i)] != input.y.data<int64_t>()[i];
-      CHECK(wrong == (r.success.data<uint8_t>()[i] == 1));
-      CHECK(wrong == (r.first_success.data<int64_t>()[i] >= 1));
-      CHECK(wrong == (status_of(r, i) == Status::ok));
-      CHECK(r.forwards.data<int64_t>()[i] >= 1);
-      successes += wrong;
+  const Tensor y = own_labels(model, x),
+               targets = choose_targets(TargetRule::runner_up, Oracle(model).logits(x), y);
+  for (const AttackInput& input : {AttackInput{x, y, {}, {}}, AttackInput{x, y, targets, {}}}) {
+    for (const auto& attack : sample_attacks()) {
+      CAPTURE(attack->repr());
+      CAPTURE(input.targets.defined());
+      const AttackResult r = attack->run(model, input);
+      const std::vector<int64_t> predictions = Oracle(model).predict(r.x_adv);
+      int64_t successes = 0;
+      for (int64_t i = 0; i < 33; ++i) {
+        const bool reached = input.goal().reached(i, predictions[static_cast<size_t>(i)]);
+        CHECK(reached == (r.success.data<uint8_t>()[i] == 1));
+        CHECK(reached == (r.first_success.data<int64_t>()[i] >= 1));
+        CHECK(reached == (status_of(r, i) == Status::ok));
+        CHECK(r.forwards.data<int64_t>()[i] >= 1);
+        successes += reached;
+      }
+      CHECK(successes > 0);
     }
-    CHECK(successes > 0);
   }
 }
 
@@ -279,7 +275,8 @@ TEST_CASE("a logit that overflows ends its row as nan, its neighbours go on") {
 TEST_CASE("no rows in, no rows out") {
   const Model model = small_net();
   const AttackInput none{Tensor::zeros({0, 1, 6, 6}), Tensor::zeros({0}, DType::int64), {}, {}};
-  for (const auto& attack : sample_attacks()) CHECK(attack->run(model, none).x_adv.shape() == Shape{0, 1, 6, 6});
+  for (const auto& attack : sample_attacks())
+    CHECK(attack->run(model, none).x_adv.shape() == Shape{0, 1, 6, 6});
 }
 
 TEST_CASE("what cannot be attacked is refused with one line") {
