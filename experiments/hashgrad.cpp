@@ -15,6 +15,7 @@ void add_verbs(CLI::App& app) {
   add_attack(app);
   add_compress(app);
   add_defend(app);
+  add_report(app);
   add_materialise(app);
   add_info(app);
   add_models(app);

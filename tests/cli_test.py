@@ -67,7 +67,7 @@ class Command(unittest.TestCase):
 
     def test_help_names_every_verb_and_flag(self):
         verbs = ["demo", "train", "evaluate", "predict", "gradient", "attack", "compress", "defend", "materialise",
-                 "info", "models"]
+                 "info", "models", "report"]
         text = self.run_ok("--help")
         for verb in verbs:
             self.assertIn(verb, text)
@@ -209,6 +209,17 @@ class Command(unittest.TestCase):
         self.run_ok(*train("broken", "--checkpoint-steps", "5", "--resume", checkpoint, "--quiet")[1:])
         self.run_ok(*train("whole", "--checkpoint-steps", "5", "--quiet")[1:])
         self.assertEqual(self.tensors("broken"), self.tensors("whole"))
+
+    def test_report_says_whether_to_believe_the_number(self):
+        out = self.run_ok("report", self.model, *DATA, "--first", "12", "--threat", "linf:0.2", "--quiet", "--output",
+                          self.path("robust"), "--json", self.path("robust.json"))
+        numbers = self.json_of("robust.json")
+        self.assertIn(numbers["reason"], out)
+        self.assertLessEqual(numbers["robust_accuracy"], numbers["clean_accuracy"])
+        self.assertIn("D16", numbers["checks"])
+        names = set(os.listdir(self.path("robust")))
+        for name in ("report.html", "report.md", "report.json", "checks.csv", "ensemble.csv", "curve.csv", "accuracy.csv"):
+            self.assertIn(name, names)
 
     def test_demo_writes_its_report(self):
         out = self.run_ok("demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked",

@@ -85,6 +85,7 @@ void add_gradient(CLI::App& app);
 void add_attack(CLI::App& app);
 void add_compress(CLI::App& app);
 void add_defend(CLI::App& app);
+void add_report(CLI::App& app);
 void add_materialise(CLI::App& app);
 void add_info(CLI::App& app);
 void add_models(CLI::App& app);

@@ -1,0 +1,41 @@
+#include "attacks/checks/check.h"
+
+#include <algorithm>
+
+namespace hashgrad {
+
+const char* name_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::passed:
+      return "passed";
+    case Verdict::masked:
+      return "masked";
+    case Verdict::inconclusive:
+      return "inconclusive";
+    case Verdict::not_applicable:
+      break;
+  }
+  return "not applicable";
+}
+
+bool notable(int64_t rows, int64_t n) { return rows >= 2 && 100 * rows > n; }
+
+const std::vector<Check>& all_checks() {
+  static const std::vector<Check> checks = {
+      {"D1", "Does the model answer with logits, not with probabilities?", check_outputs},
+      {"D2", "Do all images have a gradient?", check_zero_gradients},
+      {"D3", "Is the gradient the slope that finite differences find?", check_differences},
+      {"D4", "Is the success independent of the logits' scale?", check_scale},
+      {"D5", "Does the model give the same answer twice?", check_randomness},
+      {"D7", "Do many small steps find all that one large step finds?", check_iterations},
+      {"D8", "Does success rise with the budget, up to every image?", check_budgets},
+      {"D9", "Does an attack without a budget always succeed?", check_unbounded},
+      {"D12", "Do twice the steps and a restart change nothing?", check_convergence},
+      {"D13", "Is the best iterate the one returned?", check_returned},
+      {"D16", "Do other losses and step sizes find nothing more?", check_losses},
+      {"D17", "Does the attack find the same in double precision?", check_arithmetic},
+      {"D21", "Do the images survive being stored with 8 bits?", check_rounding}};
+  return checks;
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,56 @@
+// Questions that a robustness number has to survive. Each is one function over the evidence, and answers with
+// a verdict, the numbers behind it in one sentence, and the images that show it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "attacks/checks/evidence.h"
+
+namespace hashgrad {
+
+/// passed: nothing speaks against the attacks' numbers. masked: the attack fails for a reason other than
+/// robustness. inconclusive: a better attack may exist. not_applicable: the question does not arise for this
+/// model, the reason says why.
+enum class Verdict { passed, masked, inconclusive, not_applicable };
+const char* name_of(Verdict verdict);
+
+struct Finding {
+  Verdict verdict;
+  std::string reason;                 // one sentence, with numbers
+  std::vector<int64_t> samples = {};  // sample numbers of the images that show it
+};
+
+struct Check {
+  std::string id;        // "D7"
+  std::string question;  // one line, answered by "yes" when it passes
+  Finding (*run)(Evidence& evidence);
+};
+
+/// In the order of their numbers.
+const std::vector<Check>& all_checks();
+
+/// So many rows of n are more than chance or a borderline case: above 1 %, and two at least.
+bool notable(int64_t rows, int64_t n);
+
+// In files by subject; all_checks() lists them.
+Finding check_outputs(Evidence& evidence);         // D1   attacks/checks/gradients.cpp
+Finding check_zero_gradients(Evidence& evidence);  // D2
+Finding check_differences(Evidence& evidence);     // D3
+Finding check_scale(Evidence& evidence);           // D4
+Finding check_randomness(Evidence& evidence);      // D5   attacks/checks/protocol.cpp
+Finding check_iterations(Evidence& evidence);      // D7   attacks/checks/search.cpp
+Finding check_budgets(Evidence& evidence);         // D8
+Finding check_unbounded(Evidence& evidence);       // D9
+Finding check_convergence(Evidence& evidence);     // D12
+Finding check_returned(Evidence& evidence);        // D13
+Finding check_losses(Evidence& evidence);          // D16
+Finding check_arithmetic(Evidence& evidence);      // D17  attacks/checks/protocol.cpp
+Finding check_rounding(Evidence& evidence);        // D21
+
+/// Budgets, as factors of the threat's, of the success-versus-budget curve; the last holds the whole box.
+std::vector<double> curve_factors(const Evidence& evidence);
+/// The attack of the curve at one of them.
+std::string curve_spec(const Evidence& evidence, double factor);
+
+}  // namespace hashgrad

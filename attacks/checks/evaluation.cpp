@@ -1,0 +1,93 @@
+#include "attacks/checks/evaluation.h"
+
+#include <algorithm>
+#include <fmt/ranges.h>
+#include <numeric>
+
+namespace hashgrad {
+namespace {
+
+double median_of(const Tensor& values, const std::vector<bool>& mask) {
+  std::vector<double> kept;
+  for (size_t i = 0; i < mask.size(); ++i)
+    if (mask[i]) kept.push_back(values.data<double>()[i]);
+  if (kept.empty()) return 0;
+  std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(kept.size() / 2), kept.end());
+  return kept[kept.size() / 2];
+}
+
+double mean_of(const Tensor& values) {
+  const std::vector<int64_t> v = values.to_vector<int64_t>();
+  return std::accumulate(v.begin(), v.end(), 0.0) / static_cast<double>(std::max<size_t>(1, v.size()));
+}
+
+EnsembleRow row_of(Evidence& evidence, const std::string& spec) {
+  const AttackResult& r = evidence.attack(spec);
+  const std::vector<bool> broken = succeeded(r);
+  return {spec,
+          {count(broken), evidence.rows()},
+          median_of(evidence.threat().norm == Norm::linf ? r.linf : r.l2, broken),
+          mean_of(r.forwards),
+          mean_of(r.backwards)};
+}
+
+std::vector<bool> either(std::vector<bool> a, const std::vector<bool>& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] = a[i] || b[i];
+  return a;
+}
+
+CurvePoint point_at(Evidence& evidence, double factor) {
+  const std::vector<bool> standard = evidence.broken(curve_spec(evidence, factor));
+  std::vector<bool> best = standard;
+  for (const char* loss : {"ce-exact", "margin"})
+    best = either(best, evidence.broken(curve_spec(evidence, factor) + ",loss=" + loss));
+  return {evidence.threat().eps * factor, {count(standard), evidence.rows()}, {count(best), evidence.rows()}};
+}
+
+/// The ids of the checks with this verdict.
+std::vector<std::string> ids_with(const Evaluation& e, Verdict verdict) {
+  std::vector<std::string> ids;
+  for (const auto& [check, finding] : e.findings)
+    if (finding.verdict == verdict) ids.push_back(check.id);
+  return ids;
+}
+
+void conclude(Evaluation& e) {
+  const auto masked = ids_with(e, Verdict::masked), open = ids_with(e, Verdict::inconclusive);
+  e.verdict = !masked.empty() ? Verdict::masked : !open.empty() ? Verdict::inconclusive : Verdict::passed;
+  const std::string number =
+      fmt::format("{:.1f} % robust accuracy against everything that was tried", 100 * e.robust.value());
+  if (e.verdict == Verdict::masked)
+    e.reason = fmt::format(
+        "Gradient masking ({}): numbers of the standard attacks say nothing here; {} is an upper bound.",
+        fmt::join(masked, ", "), number);
+  else if (e.verdict == Verdict::inconclusive)
+    e.reason = fmt::format("Inconclusive ({}): {}, and stronger attacks may find more.",
+                           fmt::join(open, ", "), number);
+  else
+    e.reason = fmt::format("No sign of masking: {}.", number);
+}
+
+}  // namespace
+
+std::vector<std::string> ensemble_specs(const Evidence& evidence) {
+  const std::string ball = evidence.ball(), eps = fmt::format("eps={}", evidence.threat().eps);
+  std::vector<std::string> specs = {(evidence.threat().norm == Norm::linf ? "fgsm:" : "fgm:") + eps,
+                                    curve_spec(evidence, 1), "pgd:iters=40," + ball,
+                                    "pgd:iters=40,loss=ce-exact," + ball,
+                                    "pgd:iters=80,restarts=2,loss=margin," + ball};
+  if (evidence.model().classes() >= 3) specs.push_back("pgd:iters=40,loss=dlr," + ball);
+  return specs;
+}
+
+Evaluation evaluate_robustness(Evidence& evidence) {
+  Evaluation e{{evidence.rows(), evidence.rows_given()}, {}, {}, {}, {}, Verdict::passed, {}};
+  for (const std::string& spec : ensemble_specs(evidence)) e.ensemble.push_back(row_of(evidence, spec));
+  for (const double factor : curve_factors(evidence)) e.curve.push_back(point_at(evidence, factor));
+  for (const Check& check : all_checks()) e.findings.emplace_back(check, check.run(evidence));
+  e.robust = {evidence.rows() - count(evidence.worst_case()), evidence.rows_given()};
+  conclude(e);
+  return e;
+}
+
+}  // namespace hashgrad

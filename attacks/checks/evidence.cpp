@@ -1,0 +1,106 @@
+#include "attacks/checks/evidence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "attacks/registry.h"
+
+namespace hashgrad {
+
+Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& threat, EvidenceOptions options)
+    : model_(model), threat_(threat), options_(std::move(options)), given_(rows.x.size(0)) {
+  validate(threat, "report");
+  check(threat.eps > 0, "report: a threat of eps 0 allows no attack");
+  validate(model, rows, "report");
+  check(!rows.targets.defined(), "report: rows with targets; it asks about untargeted attacks");
+  AttackInput named = rows;
+  if (named.samples.empty()) {
+    named.samples.resize(static_cast<size_t>(given_));
+    std::iota(named.samples.begin(), named.samples.end(), 0);
+  }
+  const Tensor logits = Oracle(model, options_.batch).logits(named.x).to(Device{});
+  const std::vector<int64_t> predictions = predictions_of(logits);
+  std::vector<int64_t> right;
+  for (int64_t i = 0; i < given_; ++i)
+    if (predictions[static_cast<size_t>(i)] == named.y.data<int64_t>()[i]) right.push_back(i);
+  check(!right.empty(), "report: the model gets none of the {} images right; there is nothing to attack",
+        given_);
+  right_ = gather(named, right);
+  logits_ = gather(logits, right);
+  worst_.resize(right.size());
+  distance_.assign(right.size(), std::numeric_limits<double>::infinity());
+  nearest_ = right_.x.clone();
+}
+
+/// Judges images made anywhere, which may lie outside the ball, by the model itself.
+void Evidence::note(const Tensor& made) {
+  const Tensor x_adv = made.to(Device{}).to(right_.x.dtype());
+  const Distances far = distances(right_.x, x_adv);
+  const Tensor& length = threat_.norm == Norm::linf ? far.linf : far.l2;
+  const std::vector<int64_t> seen = Oracle(model_, options_.batch).predict(x_adv);
+  for (int64_t i = 0; i < rows(); ++i) {
+    const size_t row = static_cast<size_t>(i);
+    const double distance = length.data<double>()[i];
+    if (!right_.goal().reached(i, seen[row]) || distance > threat_.eps || distance >= distance_[row])
+      continue;
+    worst_[row] = true;
+    distance_[row] = distance;
+    scatter(nearest_, {i}, gather(x_adv, {i}));
+  }
+}
+
+std::string Evidence::ball(double factor) const {
+  return fmt::format("norm={},eps={}", name_of(threat_.norm), threat_.eps * factor);
+}
+
+double Evidence::whole_box() const {
+  const double pixels = static_cast<double>(right_.x.numel() / rows());
+  return (threat_.norm == Norm::linf ? 1 : std::sqrt(pixels)) / threat_.eps;
+}
+
+const AttackResult& Evidence::attack(const std::string& spec) {
+  const auto found = attacks_.find(spec);
+  if (found != attacks_.end()) return found->second;
+  if (options_.progress) options_.progress(spec);
+  AttackResult result = make_attack(spec, options_.seed)->run(model_, right_, options_.batch);
+  note(result.x_adv);
+  return attacks_.emplace(spec, std::move(result)).first->second;
+}
+
+const AttackResult& Evidence::attack(const std::string& spec, const Model& other, const std::string& name) {
+  const std::string key = spec + " on " + name;
+  const auto found = others_.find(key);
+  if (found != others_.end()) return found->second;
+  if (options_.progress) options_.progress(key);
+  AttackInput input = right_;
+  input.x = input.x.to(other.dtype());
+  AttackResult result = make_attack(spec, options_.seed)->run(other, input, options_.batch);
+  note(result.x_adv);
+  return others_.emplace(key, std::move(result)).first->second;
+}
+
+std::vector<bool> Evidence::broken(const std::string& spec) { return succeeded(attack(spec)); }
+
+std::vector<int64_t> Evidence::samples(const std::vector<bool>& mask) const {
+  std::vector<int64_t> numbers;
+  for (size_t i = 0; i < mask.size(); ++i)
+    if (mask[i]) numbers.push_back(right_.samples[i]);
+  return numbers;
+}
+
+std::vector<bool> succeeded(const AttackResult& result) {
+  const uint8_t* success = result.success.data<uint8_t>();
+  return std::vector<bool>(success, success + result.success.numel());
+}
+
+int64_t count(const std::vector<bool>& mask) { return std::count(mask.begin(), mask.end(), true); }
+
+std::vector<bool> without(const std::vector<bool>& a, const std::vector<bool>& b) {
+  std::vector<bool> rest(a.size());
+  for (size_t i = 0; i < a.size(); ++i) rest[i] = a[i] && !b[i];
+  return rest;
+}
+
+}  // namespace hashgrad

@@ -1,0 +1,82 @@
+// What the checks of an evaluation judge by: attacks on the same rows, each run once, however many checks ask
+// for it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "attacks/attack.h"
+
+namespace hashgrad {
+
+struct EvidenceOptions {
+  int64_t batch = 128;
+  uint64_t seed = 0;
+  /// Told what is about to be run; may be empty.
+  std::function<void(const std::string& what)> progress = {};
+};
+
+/// The rows that the model gets right without an attack, and what has been tried on them. The model must
+/// outlive this.
+class Evidence {
+ public:
+  /// Errors: as Attack::run; a threat of eps 0; no row that the model gets right.
+  Evidence(const Model& model, const AttackInput& rows, const Threat& threat, EvidenceOptions options = {});
+
+  const Model& model() const { return model_; }
+  const Threat& threat() const { return threat_; }
+  const EvidenceOptions& options() const { return options_; }
+  /// The rows that were right: untargeted, with their labels.
+  const AttackInput& input() const { return right_; }
+  int64_t rows() const { return right_.x.size(0); }
+  /// Of how many these are the right ones.
+  int64_t rows_given() const { return given_; }
+  /// [N,K] without attack, of input().
+  const Tensor& logits() const { return logits_; }
+
+  /// The threat, `factor` times as large, as settings of an attack: "norm=linf,eps=0.3".
+  std::string ball(double factor = 1) const;
+  /// The factor at which the ball holds every image of the box.
+  double whole_box() const;
+
+  /// What the attack of this spec did to input(). Run once; progress is told.
+  const AttackResult& attack(const std::string& spec);
+  /// The same against another network; `name` tells networks apart. Success is judged on that network.
+  const AttackResult& attack(const std::string& spec, const Model& other, const std::string& name);
+  /// Per row whether that attack succeeded.
+  std::vector<bool> broken(const std::string& spec);
+  /// Every attack run on the model itself so far, by spec.
+  const std::map<std::string, AttackResult>& attacks() const { return attacks_; }
+
+  /// Rows broken within the budget by anything run so far, the images made on other networks included: what
+  /// is left is the robust accuracy, worst case per image.
+  const std::vector<bool>& worst_case() const { return worst_; }
+  /// For each of these rows the nearest such image; the clean image for the others.
+  const Tensor& nearest() const { return nearest_; }
+
+  /// The rows in which `mask` is set, by their sample numbers.
+  std::vector<int64_t> samples(const std::vector<bool>& mask) const;
+
+ private:
+  void note(const Tensor& x_adv);
+
+  const Model& model_;
+  Threat threat_;
+  EvidenceOptions options_;
+  int64_t given_ = 0;
+  AttackInput right_;
+  Tensor logits_;
+  std::map<std::string, AttackResult> attacks_, others_;
+  std::vector<bool> worst_;
+  std::vector<double> distance_;  // of nearest_
+  Tensor nearest_;
+};
+
+std::vector<bool> succeeded(const AttackResult& result);
+int64_t count(const std::vector<bool>& mask);
+/// Rows in `a` that are not in `b`.
+std::vector<bool> without(const std::vector<bool>& a, const std::vector<bool>& b);
+
+}  // namespace hashgrad

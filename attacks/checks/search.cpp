@@ -1,0 +1,126 @@
+// Checks of whether the attacks search well enough: steps, budgets, losses.
+#include <algorithm>
+
+#include "attacks/checks/check.h"
+
+namespace hashgrad {
+namespace {
+
+/// The papers' attack of one step, for either norm.
+std::string one_step_spec(const Evidence& evidence) {
+  const std::string eps = fmt::format("eps={}", evidence.threat().eps);
+  return (evidence.threat().norm == Norm::linf ? "fgsm:" : "fgm:") + eps;
+}
+
+std::string shares(int64_t rows, int64_t n) { return fmt::format("{} of {} images", rows, n); }
+
+}  // namespace
+
+std::vector<double> curve_factors(const Evidence& evidence) {
+  std::vector<double> factors;
+  for (const double f : {0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0})
+    if (f < evidence.whole_box()) factors.push_back(f);
+  factors.push_back(evidence.whole_box());
+  return factors;
+}
+
+std::string curve_spec(const Evidence& evidence, double factor) {
+  return "bim:iters=20," + evidence.ball(factor);
+}
+
+Finding check_iterations(Evidence& evidence) {
+  const std::string many = curve_spec(evidence, 1), one = one_step_spec(evidence);
+  const std::vector<bool> only_one = without(evidence.broken(one), evidence.broken(many));
+  return {notable(count(only_one), evidence.rows()) ? Verdict::masked : Verdict::passed,
+          fmt::format("one step breaks {}, twenty steps {}; {} fell to the one step alone",
+                      count(evidence.broken(one)), shares(count(evidence.broken(many)), evidence.rows()),
+                      count(only_one)),
+          evidence.samples(only_one)};
+}
+
+Finding check_budgets(Evidence& evidence) {
+  const int64_t n = evidence.rows();
+  int64_t highest = 0, drop = 0, last = 0;
+  double drop_at = 0;
+  std::vector<bool> standing;
+  for (const double factor : curve_factors(evidence)) {
+    const std::vector<bool> broken = evidence.broken(curve_spec(evidence, factor));
+    last = count(broken);
+    if (highest - last > drop) drop = highest - last, drop_at = factor * evidence.threat().eps;
+    highest = std::max(highest, last);
+    standing = without(std::vector<bool>(broken.size(), true), broken);
+  }
+  if (notable(n - last, n))
+    return {Verdict::masked,
+            fmt::format("with the whole box allowed, twenty steps along the cross-entropy break only {}",
+                        shares(last, n)),
+            evidence.samples(standing)};
+  if (notable(drop, n))
+    return {Verdict::masked,
+            fmt::format("at eps {} there are {} successes fewer than at a smaller eps", drop_at, drop)};
+  return {Verdict::passed,
+          fmt::format("success never falls, and reaches {} in the whole box", shares(last, n))};
+}
+
+Finding check_unbounded(Evidence& evidence) {
+  const std::string ball = evidence.ball(evidence.whole_box());
+  const std::vector<bool> standard = evidence.broken("pgd:iters=100," + ball);
+  const std::vector<bool> standing = without(std::vector<bool>(standard.size(), true), standard);
+  if (!notable(count(standing), evidence.rows()))
+    return {Verdict::passed,
+            fmt::format("pgd in the whole box breaks {}", shares(count(standard), evidence.rows()))};
+  const int64_t exact = count(evidence.broken("pgd:iters=100,loss=ce-exact," + ball));
+  return {Verdict::masked,
+          fmt::format(
+              "pgd in the whole box breaks only {}, and {} along the exact direction of the cross-entropy",
+              shares(count(standard), evidence.rows()), exact),
+          evidence.samples(standing)};
+}
+
+Finding check_convergence(Evidence& evidence) {
+  const std::string ball = evidence.ball();
+  const std::vector<bool> some = evidence.broken("pgd:iters=40,loss=margin," + ball);
+  const std::vector<bool> more = evidence.broken("pgd:iters=80,restarts=2,loss=margin," + ball);
+  const std::vector<bool> gained = without(more, some);
+  return {notable(count(gained), evidence.rows()) ? Verdict::inconclusive : Verdict::passed,
+          fmt::format("40 steps on the margin break {}, 80 steps with a restart {} more",
+                      shares(count(some), evidence.rows()), count(gained)),
+          evidence.samples(gained)};
+}
+
+Finding check_returned(Evidence& evidence) {
+  const std::vector<bool> best = evidence.broken(curve_spec(evidence, 1));
+  const std::vector<bool> last = evidence.broken("bim:iters=20,no-early-stop," + evidence.ball());
+  const std::vector<bool> lost = without(best, last);
+  return {Verdict::passed,
+          fmt::format("attacks here return the first success; returning the last iterate would have lost {}",
+                      shares(count(lost), evidence.rows())),
+          evidence.samples(lost)};
+}
+
+Finding check_losses(Evidence& evidence) {
+  const int64_t n = evidence.rows();
+  const std::vector<bool> standard = evidence.broken("pgd:iters=40," + evidence.ball());
+  std::vector<bool> best = standard;
+  std::string numbers = fmt::format("of {} images pgd breaks {} on ce", n, count(standard));
+  bool masked = false;
+  // `most` is the largest share of images that this variant may add before the cross-entropy is to be
+  // doubted.
+  const auto look = [&](const std::string& what, const std::string& settings, double most) {
+    const std::vector<bool> broken = evidence.broken("pgd:iters=40," + settings + "," + evidence.ball());
+    const std::vector<bool> gained = without(broken, standard);
+    numbers += fmt::format(", {} on {}", count(broken), what);
+    if (count(gained) > count(without(best, standard))) best = broken;
+    masked = masked || (notable(count(gained), n) &&
+                        static_cast<double>(count(gained)) >= most * static_cast<double>(n));
+  };
+  look("ce-exact", "loss=ce-exact", 0.05);  // the same loss, the same direction
+  look("margin", "loss=margin", 0.25);      // other losses may be better, a little
+  if (evidence.model().classes() >= 3) look("dlr", "loss=dlr", 0.25);
+  for (const double share : {0.25, 0.02})
+    look(fmt::format("ce with steps of {} eps", share), fmt::format("step={}", share * evidence.threat().eps),
+         0.25);
+  return {masked ? Verdict::masked : Verdict::passed, numbers, evidence.samples(without(best, standard))};
+}
+
+}  // namespace hashgrad

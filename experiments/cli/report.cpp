@@ -1,0 +1,201 @@
+// hashgrad report MODEL --threat linf:0.3: how robust the model is, and whether to believe it.
+#include <filesystem>
+
+#include "attacks/checks/evaluation.h"
+#include "core/file.h"
+#include "experiments/cli/options.h"
+#include "experiments/progress.h"
+#include "experiments/report/html.h"
+#include "experiments/report/picture.h"
+#include "experiments/report/plot.h"
+#include "nn/model_file.h"
+#include "nn/settings.h"
+
+namespace hashgrad::cli {
+namespace {
+
+struct ReportVerb {
+  CommonFlags common;
+  DataFlags data;
+  std::string model, input, threat = "linf:0.3", output = "hashgrad-report";
+};
+
+/// "linf:0.3".
+Threat parse_threat(const std::string& text) {
+  const size_t colon = text.find(':');
+  check(colon != std::string::npos, "threat: '{}' is not NORM:EPS, such as linf:0.3 or l2:2", text);
+  return {parse_norm(text.substr(0, colon)), parse_number(text.substr(colon + 1), "threat: eps", 1e-6, 1e6)};
+}
+
+std::string with_interval(const Rate& rate) {
+  return report::percent(rate.value(), rate.interval().low, rate.interval().high);
+}
+
+std::string listed(const std::vector<int64_t>& samples) {
+  constexpr size_t most = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(most, samples.size()); ++i)
+    text += (i ? " " : "") + std::to_string(samples[i]);
+  return samples.size() > most ? fmt::format("{} ... ({})", text, samples.size()) : text;
+}
+
+report::Table accuracy_table(const Evaluation& e) {
+  report::Table table{"accuracy", "Accuracy, percent", {"", "accuracy [95 % interval]", "images"}, {}, ""};
+  table.add({"clean", with_interval(e.clean), std::to_string(e.clean.trials)});
+  table.add({"robust: right, and broken by nothing that was tried", with_interval(e.robust),
+             std::to_string(e.robust.trials)});
+  const Rate of_right{e.robust.hits, e.clean.hits};
+  table.add({"the same, of the images that were right before", with_interval(of_right),
+             std::to_string(of_right.trials)});
+  return table;
+}
+
+report::Table ensemble_table(const Evaluation& e, const Threat& threat) {
+  report::Table table{
+      "ensemble",
+      fmt::format("Attacks within {} {}", name_of(threat.norm), threat.eps),
+      {"attack", "success, percent [95 % interval]", "median distance", "forwards", "backwards"},
+      {},
+      "Success: the prediction is not the label, of the images that were right before, judged by a "
+      "forward pass after the attack. Forwards and backwards are means per image; images that are "
+      "broken leave."};
+  for (const EnsembleRow& row : e.ensemble)
+    table.add({row.spec, with_interval(row.broken), fmt::format("{:.4g}", row.median),
+               fmt::format("{:.1f}", row.forwards), fmt::format("{:.1f}", row.backwards)});
+  return table;
+}
+
+report::Table curve_table(const Evaluation& e) {
+  report::Table table{
+      "curve",
+      "Success against the budget, percent",
+      {"eps", "bim on the cross-entropy", "best of three losses"},
+      {},
+      "20 steps of 2.5 eps / 20. The last budget holds every image; there an attack that sees the "
+      "gradient always succeeds."};
+  for (const CurvePoint& point : e.curve)
+    table.add({fmt::format("{:.4g}", point.eps), report::percent(point.standard.value()),
+               report::percent(point.best.value())});
+  return table;
+}
+
+report::Table check_table(const Evaluation& e) {
+  report::Table table{"checks", "Checks", {"", "question", "verdict", "because", "images"}, {}, ""};
+  for (const auto& [check, finding] : e.findings)
+    table.add({check.id, check.question, name_of(finding.verdict), finding.reason, listed(finding.samples)});
+  return table;
+}
+
+report::Plot curve_plot(const Evaluation& e) {
+  report::Series standard{"bim on the cross-entropy", {}, {}}, best{"best of three losses", {}, {}};
+  for (const CurvePoint& point : e.curve) {
+    standard.x.push_back(point.eps), best.x.push_back(point.eps);
+    standard.y.push_back(100 * point.standard.value()), best.y.push_back(100 * point.best.value());
+  }
+  return {"curve", "Success against the budget", "eps", "success, percent", {standard, best}, {}};
+}
+
+/// Images, the smallest perturbations found within the budget, and the results, of the first rows broken.
+std::string pictures(const Evidence& evidence) {
+  std::vector<int64_t> rows;
+  for (size_t i = 0; i < evidence.worst_case().size() && rows.size() < 10; ++i)
+    if (evidence.worst_case()[i]) rows.push_back(static_cast<int64_t>(i));
+  if (rows.empty()) return {};
+  const Tensor x = gather(evidence.input().x, rows), x_adv = gather(evidence.nearest(), rows);
+  return report::png_grid({{x}, {step(x_adv, -1, x), report::Shade::signs}, {x_adv}});
+}
+
+std::string settings_text(const ReportVerb& v, const Evidence& evidence) {
+  return fmt::format(
+      "command  {}\nmodel    {}\nthreat   {} {} in pixels of [0,1]\nimages   {}, of which {} are classified "
+      "rightly and attacked\nseed     {}\n",
+      command_line, v.model, name_of(evidence.threat().norm), evidence.threat().eps, evidence.rows_given(),
+      evidence.rows(), v.common.seed);
+}
+
+nlohmann::ordered_json json_of(const Evaluation& e, const std::vector<report::Table>& tables) {
+  nlohmann::ordered_json json = {{"verdict", name_of(e.verdict)},
+                                 {"reason", e.reason},
+                                 {"clean_accuracy", e.clean.value()},
+                                 {"robust_accuracy", e.robust.value()},
+                                 {"images", e.robust.trials}};
+  for (const auto& [check, finding] : e.findings)
+    json["checks"][check.id] = {
+        {"verdict", name_of(finding.verdict)}, {"because", finding.reason}, {"samples", finding.samples}};
+  for (const report::Table& table : tables) json["tables"][table.name] = to_json(table);
+  return json;
+}
+
+void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluation& e) {
+  const std::vector<report::Table> tables = {accuracy_table(e), check_table(e),
+                                             ensemble_table(e, evidence.threat()), curve_table(e)};
+  report::HtmlPage page("Robustness of " + std::filesystem::path(v.model).filename().string());
+  page.paragraph(e.reason);
+  page.preformatted(settings_text(v, evidence));
+  std::string markdown =
+      fmt::format("# Robustness of {}\n\n{}\n\n```\n{}```\n\n",
+                  std::filesystem::path(v.model).filename().string(), e.reason, settings_text(v, evidence));
+  for (const report::Table& table : tables) {
+    write_file(v.output + "/" + table.name + ".csv", to_csv(table));
+    page.table(table);
+    markdown += to_markdown(table) + "\n";
+  }
+  page.drawing(draw_plot(curve_plot(e), v.output), "Success against the budget.");
+  if (const std::string png = pictures(evidence); !png.empty()) {
+    write_file(v.output + "/pictures.png", png);
+    page.picture(png, "Images; the smallest perturbations found, amplified; what the model gets wrong.");
+  }
+  nlohmann::ordered_json json = json_of(e, tables);
+  json["command"] = command_line;
+  write_file(v.output + "/report.json", json.dump(2) + "\n");
+  write_file(v.output + "/report.md", markdown);
+  write_file(v.output + "/report.html", page.html());
+}
+
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  check(!error && std::filesystem::is_directory(folder), "{}: cannot be made a folder: {}", folder,
+        error ? error.message() : "a file of this name exists");
+  AtomicFile probe(folder + "/report.html");
+}
+
+void run(const ReportVerb& v, const CLI::App& verb) {
+  const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
+  const Dataset data = load_input(v.input, v.data);
+  check(data.labelled(), "{}: holds no labels y, which an evaluation needs", data.name);
+  make_folder(v.output);
+  AttackInput input{data.images_float(0, data.size(), model.dtype()), data.labels, {}, {}};
+  EvidenceOptions options{v.common.batch, v.common.seed, {}};
+  Progress progress("report", 100, v.common.quiet);
+  int64_t runs = 0;
+  options.progress = [&](const std::string& what) { progress.update(std::min<int64_t>(99, ++runs), what); };
+  Evidence evidence(model, input, parse_threat(v.threat), options);
+  const Evaluation e = evaluate_robustness(evidence);
+  progress.update(100);
+  write_folder(v, evidence, e);
+  for (const report::Table& table : {accuracy_table(e), ensemble_table(e, evidence.threat())})
+    fmt::print("{}\n", to_text(table));
+  for (const auto& [check, finding] : e.findings)
+    fmt::print("  {:<4} {:<14} {}\n", check.id, name_of(finding.verdict), finding.reason);
+  fmt::print("\n{}\n{}/report.html\n", e.reason, v.output);
+  write_json(v.common.json, json_of(e, {}), verb);
+}
+
+}  // namespace
+
+void add_report(CLI::App& app) {
+  auto* verb = app.add_subcommand("report", "Evaluate robustness, and say whether to believe the number");
+  auto v = std::make_shared<ReportVerb>();
+  verb->add_option("MODEL", v->model, "model file")->required();
+  verb->add_option("--threat", v->threat,
+                   "norm and size of the perturbation, in pixels of [0,1]: linf:0.3, l2:2")
+      ->check(parsed_by([](const std::string& text) { parse_threat(text); }, "NORM:EPS"));
+  verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
+  verb->add_option("--output", v->output, "folder of the report");
+  add_data(*verb, v->data);
+  add_common(*verb, v->common);
+  verb->callback([v, verb] { run(*v, *verb); });
+}
+
+}  // namespace hashgrad::cli

@@ -1,0 +1,169 @@
+// The checks of an evaluation, held to networks of which it is known what they must say: a plain one, one
+// that is really robust, and networks that hide their gradients in different ways.
+#include <algorithm>
+#include <doctest/doctest.h>
+#include <set>
+#include <span>
+
+#include "attacks/checks/evaluation.h"
+#include "attacks/registry.h"
+#include "defenses/gradient_inhibition.h"
+#include "tests/attack_models.h"
+
+using namespace hashgrad;
+using namespace hashgrad::testing;
+
+namespace {
+
+std::set<std::string> ids_of(const Evaluation& e, Verdict verdict) {
+  std::set<std::string> ids;
+  for (const auto& [check, finding] : e.findings)
+    if (finding.verdict == verdict) ids.insert(check.id);
+  return ids;
+}
+
+Finding finding_of(const std::string& id, Evidence& evidence) {
+  for (const Check& check : all_checks())
+    if (check.id == id) return check.run(evidence);
+  FAIL("no check " << id);
+  return {};
+}
+
+/// A net that breaks easily, with its images.
+struct Plain {
+  Model model = small_net();
+  Tensor x = images(40, model.input_shape());
+  AttackInput input{x, own_labels(model, x), {}, {}};
+  Threat threat{Norm::linf, 0.15};
+};
+
+/// Logits `scale` times as large, by the last layer.
+Model scaled(const Model& model, float scale) {
+  Model twin = model.clone();
+  for (const char* name : {"6.weight", "6.bias"})
+    for (float& w : std::span(twin.parameter(name).value().data<float>(),
+                              static_cast<size_t>(twin.parameter(name).numel())))
+      w *= scale;
+  return twin;
+}
+
+TEST_CASE("checks: a plain network is broken without a warning") {
+  const Plain plain;
+  for (const Norm norm : {Norm::linf, Norm::l2}) {
+    Evidence evidence(plain.model, plain.input, {norm, norm == Norm::linf ? 0.3 : 1.5});
+    const Evaluation e = evaluate_robustness(evidence);
+    CAPTURE(e.reason);
+    CHECK(ids_of(e, Verdict::masked).empty());
+    CHECK(e.verdict == Verdict::passed);
+    CHECK(e.clean.hits == 40);
+    CHECK(e.robust.hits < 10);
+    CHECK(e.curve.back().standard.hits == 40);
+  }
+}
+
+TEST_CASE("checks: a robust network is not accused") {
+  // Class 1 is a bright first pixel, and pixels are black or white: no change below 0.5 helps.
+  const Model model = linear_model({-8, 0, 8, 0}, {4, -4}, DType::float32);
+  Tensor x = Tensor::zeros({30, 1, 1, 2});
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < 30; ++i) {
+    x.data<float>()[2 * i] = static_cast<float>(i % 2);
+    x.data<float>()[2 * i + 1] = static_cast<float>(i % 3) / 2;
+    labels.push_back(i % 2);
+  }
+  Evidence evidence(model, {x, classes(labels), {}, {}}, {Norm::linf, 0.3});
+  const Evaluation e = evaluate_robustness(evidence);
+  CAPTURE(e.reason);
+  CHECK(e.verdict == Verdict::passed);
+  CHECK(e.robust.hits == 30);
+  CHECK(e.curve.back().standard.hits == 30);
+}
+
+TEST_CASE("checks: gradient inhibition is seen through, for the right reasons") {
+  const Plain plain;
+  Model inhibited = plain.model.clone();
+  gradient_inhibition_1(inhibited, 400);
+  const Tensor y = own_labels(inhibited, plain.x);
+  Evidence evidence(inhibited, {plain.x, y, {}, {}}, plain.threat);
+  const Evaluation e = evaluate_robustness(evidence);
+  CAPTURE(e.reason);
+  const std::set<std::string> masked = ids_of(e, Verdict::masked);
+  for (const char* id : {"D2", "D4", "D8", "D16"}) {
+    CAPTURE(id);
+    CHECK(masked.contains(id));
+  }
+  CHECK_FALSE(masked.contains("D1"));
+  CHECK_FALSE(masked.contains("D3"));
+  CHECK(e.verdict == Verdict::masked);
+  CHECK(e.robust.hits < 10);              // seen through
+  CHECK(e.ensemble[0].broken.hits < 20);  // while fgsm fails
+}
+
+TEST_CASE("checks: logits of a thousand times the size, as distillation leaves them") {
+  const Plain plain;
+  const Model large = scaled(plain.model, 1000);
+  Evidence evidence(large, plain.input, plain.threat);
+  CHECK(finding_of("D2", evidence).verdict == Verdict::masked);
+  const Finding scale = finding_of("D4", evidence);
+  CHECK(scale.verdict == Verdict::masked);
+  CHECK(scale.samples.size() > 10);
+  CHECK(finding_of("D17", evidence).verdict == Verdict::masked);
+}
+
+TEST_CASE("checks: probabilities in the place of logits") {
+  const Model model = linear_model({1, -1}, {0, 1}, DType::float32);  // x and 1 - x
+  const Tensor x = Tensor::of<float>({0.1f, 0.8f, 0.3f}, {3, 1, 1, 1});
+  Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::linf, 0.1});
+  CHECK(finding_of("D1", evidence).verdict == Verdict::masked);
+}
+
+TEST_CASE("checks: a gradient that is not a number") {
+  Model model = linear_model({1e38, -1e38, -1e38, 1e38}, {0, 0}, DType::float32);
+  const Tensor x = Tensor::of<float>({1, 0.5f, 0.5f, 1}, {2, 1, 1, 2});
+  Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::linf, 0.1});
+  CHECK(finding_of("D2", evidence).verdict == Verdict::masked);  // zero here: the logits differ by 1e38
+}
+
+TEST_CASE("checks: evidence is gathered once, and the worst case only grows") {
+  const Plain plain;
+  std::vector<std::string> runs;
+  Evidence evidence(plain.model, plain.input, plain.threat,
+                    {.progress = [&](const std::string& what) { runs.push_back(what); }});
+  CHECK(count(evidence.worst_case()) == 0);
+  const std::vector<bool> first = evidence.broken("fgsm:eps=0.15");
+  CHECK(evidence.worst_case() == first);
+  evidence.broken("fgsm:eps=0.15");
+  CHECK(runs == std::vector<std::string>{"fgsm:eps=0.15"});
+  evidence.broken("fgsm:eps=0.9");  // outside the budget: not counted
+  CHECK(evidence.worst_case() == first);
+  evidence.broken("bim:iters=20,eps=0.15");
+  CHECK(count(without(first, evidence.worst_case())) == 0);
+  const Distances far = distances(plain.x, evidence.nearest());
+  for (size_t i = 0; i < 40; ++i) CHECK(far.linf.data<double>()[i] <= 0.15);
+}
+
+TEST_CASE("checks: images that are wrong from the start are counted, not attacked") {
+  Plain plain;
+  for (int64_t i = 0; i < 10; ++i)
+    plain.input.y.data<int64_t>()[i] = (plain.input.y.data<int64_t>()[i] + 1) % 5;
+  Evidence evidence(plain.model, plain.input, plain.threat);
+  CHECK(evidence.rows() == 30);
+  CHECK(evidence.rows_given() == 40);
+  CHECK(evidence.samples(std::vector<bool>(30, true)).front() == 10);
+}
+
+TEST_CASE("checks: what cannot be evaluated is refused with one line") {
+  Plain plain;
+  const auto error = [&](const AttackInput& input, const Threat& threat) {
+    return error_of([&] { Evidence(plain.model, input, threat); });
+  };
+  CHECK(error(plain.input, {Norm::linf, 0}) == "report: a threat of eps 0 allows no attack");
+  CHECK(error(plain.input, {Norm::linf, -1}).find("report: eps = -1") == 0);
+  AttackInput wrong = plain.input;
+  wrong.y = wrong.y.clone();
+  for (int64_t i = 0; i < 40; ++i) wrong.y.data<int64_t>()[i] = (wrong.y.data<int64_t>()[i] + 1) % 5;
+  CHECK(error(wrong, plain.threat) ==
+        "report: the model gets none of the 40 images right; there is nothing to attack");
+}
+
+}  // namespace
