@@ -31,6 +31,7 @@ command -v ninja >/dev/null && generator=(-G Ninja)
 step configure cmake --preset cuda "${generator[@]}" -DCMAKE_CUDA_ARCHITECTURES="$architecture-real"
 step build cmake --build "$build" -j "$(nproc)"
 step tests "$build/tests/hashgrad_tests" --duration=true
+step parity env HASHGRAD_WRITE_DOCS=1 "$build/tests/hashgrad_tests" -tc='every op computes on every device*' # docs/parity.md
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     HASHGRAD_SKIP_EMULATOR=1 step "$tool" timeout 200 compute-sanitizer --tool "$tool" --error-exitcode 9 \

@@ -17,8 +17,9 @@
 namespace hashgrad::cpu {
 
 /// Number of buckets of a matrix of `virtual_weights` weights at a compression rate in (0, 1]:
-/// K = ceil(virtual_weights * rate), at least 1. Error when the rate or K is out of range.
-int64_t bucket_count(int64_t virtual_weights, double rate);
+/// K = ceil(virtual_weights * rate), at least 1; in modes strat and window rounded up to a multiple of 32.
+/// Error when the rate or K is out of range.
+int64_t bucket_count(int64_t virtual_weights, double rate, HashMode mode = HashMode::full);
 
 /// Where each virtual weight lives. Mode `full` keeps 4 bytes per row and per column, `strat` and `window` a
 /// few more per tile; mode `xxhash` keeps a table of 4 bytes per virtual weight, because its text keys take

@@ -66,7 +66,8 @@ int64_t shared_limit(const HashTuning& tuning) {
 
 HashKernel choose_kernel(const VirtualMatrix& v, int64_t outer, int64_t depth, int64_t batch,
                          int64_t shared_bytes) {
-  const HashMachine machine{.shared_bytes = shared_bytes, .multiprocessors = properties().multiprocessors};
+  HashMachine machine = hash_machine();
+  machine.shared_bytes = shared_bytes;
   return plan_hashed_linear(outer, depth, v.buckets, v.mode, batch, machine).kernel;
 }
 
@@ -90,6 +91,10 @@ void multiply(const HashedProduct<T>& p, const HashTuning& tuning) {
 }
 
 }  // namespace
+
+HashMachine hash_machine() {
+  return {.shared_bytes = properties().shared_per_block, .multiprocessors = properties().multiprocessors};
+}
 
 VirtualMatrix view_of(const cpu::HashedMatrix& v) {
   const uint32_t* table = v.table_on(HASHGRAD_EMULATED ? Device::Kind::emu : Device::Kind::cuda, [&] {

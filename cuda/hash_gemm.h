@@ -30,6 +30,9 @@ struct HashTuning {
 namespace hashgrad {
 HASHGRAD_ENGINES(
 
+/// What the plans of this engine's products go by: the size of its device, and the rates of an H200.
+HashMachine hash_machine();
+
 /// Y[batch, rows] = X[batch, columns] * V^T, then the epilogue. w is [K].
 template <class T>
 void hashed_linear(const cpu::HashedMatrix& v, const T* w, int64_t batch, const T* x, T* y,

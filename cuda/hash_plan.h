@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <fmt/format.h>
+#include <limits>
 #include <string>
 
 #include "core/hash.h"
@@ -33,10 +34,17 @@ enum class BucketTable {
   global,         // device memory, through the caches
 };
 
+constexpr const char* name_of(BucketTable table) {
+  constexpr const char* names[] = {"signed in shared memory", "in shared memory", "a window in shared memory",
+                                   "in device memory"};
+  return names[static_cast<int>(table)];
+}
+
 struct HashPlan {
   HashKernel kernel = HashKernel::tile;
   BucketTable table = BucketTable::global;
-  double microseconds = 0;  // estimated
+  double microseconds = 0;           // predicted
+  double small_batch = 0, tile = 0;  // predicted microseconds of the candidates; infinite: not one
   std::string why;
 };
 
@@ -97,12 +105,19 @@ inline HashPlan plan_hashed_linear(int64_t rows, int64_t columns, int64_t bucket
   const double tile = 2 * machine.launch + passes(tile_rows) * (through_cache + products(tile_rows));
 
   if (mode == HashMode::xxhash)
-    return {HashKernel::tile, BucketTable::global, tile,
+    return {HashKernel::tile,
+            BucketTable::global,
+            tile,
+            std::numeric_limits<double>::infinity(),
+            tile,
             fmt::format("mode xxhash reads its slots from memory, which only the tile does well: {:.1f} us",
                         tile)};
   const bool use_small = small < tile;
-  return {use_small ? HashKernel::small_batch : HashKernel::tile, use_small ? table : BucketTable::global,
+  return {use_small ? HashKernel::small_batch : HashKernel::tile,
+          use_small ? table : BucketTable::global,
           std::min(small, tile),
+          small,
+          tile,
           fmt::format("batch {}: small_batch would take {:.1f} us, tile {:.1f} us", batch, small, tile)};
 }
 

@@ -25,13 +25,13 @@ HashedMatrices matrices_of(const LayerSpec& layer, const Shape& input, uint32_t 
     return std::make_shared<const cpu::HashedMatrix>(std::move(v));
   };
   HashSpec hash{layer_seed(options.seed, index, options.mode),
-                cpu::bucket_count(virtual_weights(layer, input), layer.rate), options.mode};
+                cpu::bucket_count(virtual_weights(layer, input), layer.rate, options.mode), options.mode};
   HashedMatrices m;
   m.weights =
       share(conv ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
                  : cpu::HashedMatrix::linear(hash, layer.out, input[0]));
   if (!layer.bias || !options.bias) return m;
-  hash.buckets = cpu::bucket_count(layer.out, layer.rate);
+  hash.buckets = cpu::bucket_count(layer.out, layer.rate);  // biases are placed by mode full
   m.bias = share(conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
                       : cpu::HashedMatrix::linear_bias(hash, layer.out));
   return m;

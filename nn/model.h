@@ -7,21 +7,11 @@
 #include <vector>
 
 #include "autograd/ops/hashed.h"
-#include "core/hash.h"
 #include "nn/init.h"
 #include "nn/module.h"
 #include "nn/spec.h"
 
 namespace hashgrad {
-
-/// How the hashed layers of a model place their virtual weights (docs/hashing.md).
-struct HashOptions {
-  HashMode mode = HashMode::full;
-  uint64_t seed = 0;  ///< of the whole model; every layer derives its own
-  bool bias = false;  ///< hash the biases too, at the layer's rate
-
-  bool operator==(const HashOptions&) const = default;
-};
 
 /// The virtual weights of a hashed layer, and its virtual biases: null unless those are hashed too.
 struct HashedMatrices {
@@ -73,7 +63,7 @@ class Model {
   std::vector<Buffer> buffers();
   /// The parameter of this name; an Error that lists the names when there is none.
   Variable& parameter(const std::string& name);
-  int64_t parameter_count() const { return hashgrad::parameter_count(spec_, hash_.bias); }
+  int64_t parameter_count() const { return hashgrad::parameter_count(spec_, hash_); }
   /// Parameters and buffers by name; they share memory with the model.
   std::map<std::string, Tensor> state() const;
   void zero_grad();

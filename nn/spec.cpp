@@ -356,19 +356,19 @@ int64_t virtual_weights(const LayerSpec& layer, const Shape& input) {
   return multiply(multiply(input[0], layer.out), window);
 }
 
-int64_t parameter_count(const LayerSpec& layer, const Shape& input, bool hash_bias) {
+int64_t parameter_count(const LayerSpec& layer, const Shape& input, const HashOptions& hash) {
   if (layer.kind == Kind::bn) return 2 * input[0];
   if (!layer.has_weight()) return 0;
-  const auto stored = [&](int64_t n, bool hashed) { return hashed ? cpu::bucket_count(n, layer.rate) : n; };
-  const int64_t bias = layer.bias ? stored(layer.out, layer.hashed() && hash_bias) : 0;
-  return stored(virtual_weights(layer, input), layer.hashed()) + bias;
+  const int64_t dense = virtual_weights(layer, input), dense_bias = layer.bias ? layer.out : 0;
+  if (!layer.hashed()) return dense + dense_bias;
+  const int64_t bias = layer.bias && hash.bias ? cpu::bucket_count(layer.out, layer.rate) : dense_bias;
+  return cpu::bucket_count(dense, layer.rate, hash.mode) + bias;
 }
 
-int64_t parameter_count(const Spec& spec, bool hash_bias) {
+int64_t parameter_count(const Spec& spec, const HashOptions& hash) {
   const std::vector<Shape> shapes = layer_shapes(spec);
   int64_t count = 0;
-  for (size_t i = 0; i < spec.layers.size(); ++i)
-    count += parameter_count(spec.layers[i], shapes[i], hash_bias);
+  for (size_t i = 0; i < spec.layers.size(); ++i) count += parameter_count(spec.layers[i], shapes[i], hash);
   return count;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/hash.h"
 #include "core/shape.h"
 
 namespace hashgrad {
@@ -66,10 +67,19 @@ Shape output_shape(const LayerSpec& layer, const Shape& input);
 /// concerns the whole network (norm first, softmax last, class scores at the end, total size).
 std::vector<Shape> layer_shapes(const Spec& spec);
 
+/// How the hashed layers of a model place their virtual weights (docs/hashing.md).
+struct HashOptions {
+  HashMode mode = HashMode::full;
+  uint64_t seed = 0;  ///< of the whole model; every layer derives its own
+  bool bias = false;  ///< hash the biases too, at the layer's rate
+
+  bool operator==(const HashOptions&) const = default;
+};
+
 /// Weights of the dense layer that `layer` is or stands for (bias not counted): in x out (x kernel x kernel).
 int64_t virtual_weights(const LayerSpec& layer, const Shape& input);
-/// Stored parameters (weights or bucket values, bias, scale and shift); `hash_bias` as in HashOptions.
-int64_t parameter_count(const LayerSpec& layer, const Shape& input, bool hash_bias = false);
-int64_t parameter_count(const Spec& spec, bool hash_bias = false);
+/// Stored parameters: weights or bucket values, bias, scale and shift.
+int64_t parameter_count(const LayerSpec& layer, const Shape& input, const HashOptions& hash = {});
+int64_t parameter_count(const Spec& spec, const HashOptions& hash = {});
 
 }  // namespace hashgrad

@@ -5,11 +5,17 @@ Usage: tests/emulator_mutants.py KIND PROGRAM
 
 KIND is the kind of build that PROGRAM (hashgrad_mutants) is of: plain (which runs each bug in three thread orders), asan
 (AddressSanitizer and UndefinedBehaviorSanitizer) or tsan (ThreadSanitizer). The table says which kinds must notice a bug;
-others may. No kind may notice anything in a control.
+others may. No kind may notice anything in a control. docs/emulator_mutants.md is the same table for readers: it is compared
+with this one, and written when HASHGRAD_WRITE_DOCS is set.
 """
 import os
+import pathlib
+import re
 import subprocess
 import sys
+
+SOURCES = pathlib.Path(__file__).resolve().parents[1]
+DOCUMENT = SOURCES / "docs/emulator_mutants.md"
 
 MUST_NOTICE = {
     "control": "",
@@ -59,6 +65,27 @@ def notice(program, bug, order):
     return f"exit status {run.returncode}"
 
 
+def document():
+    """The table with the words of tests/emulator/mutants.h."""
+    words = dict(re.findall(r"X\((\w+)\)\s*/\* (.*?) \*/", (SOURCES / "tests/emulator/mutants.h").read_text()))
+    lines = [
+        "# Injected bugs and who notices them",
+        "",
+        "The emulator is trusted because of what it finds: each row is a right kernel of `tests/emulator/mutants.cu` with one bug.",
+        "`yes`: this kind of build must notice it, or `ctest` fails. Empty: it need not, because the results can be right all the",
+        "same. The plain build runs each bug in three thread orders; asan is AddressSanitizer with UndefinedBehaviorSanitizer,",
+        "tsan ThreadSanitizer. Nothing may be noticed in a control. Written by `tests/emulator_mutants.py`",
+        "(`HASHGRAD_WRITE_DOCS=1`) from the table that it checks.",
+        "",
+        "| bug | what is wrong | " + " | ".join(ORDERS) + " |",
+        "|---|---|" + "---|" * len(ORDERS),
+    ]
+    for bug, kinds in MUST_NOTICE.items():
+        cells = ["nothing" if bug.startswith("control") else "yes" if kind in kinds.split() else "" for kind in ORDERS]
+        lines.append(f"| `{bug}` | {words[bug]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     if len(sys.argv) != 3 or sys.argv[1] not in ORDERS:
         sys.exit(__doc__)
@@ -75,6 +102,10 @@ def main():
         wrong += not ok
         where = ", ".join(order for order, text in zip(ORDERS[kind], notices) if text)
         print(f"{'ok   ' if ok else 'WRONG'} {bug:29} {where + ': ' if where else ''}{seen or 'nothing noticed'}")
+    if "HASHGRAD_WRITE_DOCS" in os.environ:
+        DOCUMENT.write_text(document())
+    if not DOCUMENT.exists() or DOCUMENT.read_text() != document():
+        sys.exit("docs/emulator_mutants.md is out of date: run the tests with HASHGRAD_WRITE_DOCS=1")
     sys.exit(f"{wrong} of {len(MUST_NOTICE)} are not as the table says" if wrong else 0)
 
 

@@ -134,6 +134,15 @@ TEST_CASE("the number of buckets is the rounded-up share, also of rates that bin
   CHECK(cpu::bucket_count(1600, 1.0 / 64) == 25);
   CHECK(cpu::bucket_count(10, 1e-9) == 1);
   CHECK(cpu::bucket_count(10, 1) == 10);
+  for (const HashMode mode : {HashMode::strat, HashMode::window}) {
+    CHECK(cpu::bucket_count(5120, 1.0 / 64, mode) == 96);
+    CHECK(cpu::bucket_count(320, 0.1, mode) == 32);
+    CHECK(cpu::bucket_count(330, 0.1, mode) == 64);
+    CHECK(cpu::bucket_count(10, 1.0 / 64, mode) == 32);
+    CHECK_THROWS_AS(cpu::bucket_count((int64_t{1} << 31) - 1, 1, mode), Error);
+  }
+  CHECK(cpu::bucket_count((int64_t{1} << 31) - 1, 1) == (int64_t{1} << 31) - 1);
+  CHECK(cpu::bucket_count(5120, 1.0 / 64, HashMode::xxhash) == 80);
   CHECK_THROWS_AS(cpu::bucket_count(10, 0), Error);
   CHECK_THROWS_AS(cpu::bucket_count(10, 1.0001), Error);
 }

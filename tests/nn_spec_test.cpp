@@ -123,7 +123,9 @@ TEST_CASE("parameters are counted from the spec alone") {
   CHECK(parameter_count(parse_spec("3x8x8 bn conv4k3 bn flatten fc10@1/1000")) == 6 + 112 + 8 + 2 + 10);
   const Spec hashed = parse_spec("1x28x28 conv64k5p2@1/64 relu maxpool2 flatten fc512@1/64 relu fc10@1/64");
   CHECK(parameter_count(hashed) == (25 + 64) + (100352 + 512) + (80 + 10));
-  CHECK(parameter_count(hashed, /*hash_bias=*/true) == (25 + 1) + (100352 + 8) + (80 + 1));
+  CHECK(parameter_count(hashed, {.bias = true}) == (25 + 1) + (100352 + 8) + (80 + 1));
+  CHECK(parameter_count(hashed, {.mode = HashMode::strat, .bias = true}) ==
+        (32 + 1) + (100352 + 8) + (96 + 1));
 }
 
 TEST_CASE("the networks of the papers have the papers' numbers of parameters") {

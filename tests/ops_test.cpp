@@ -1,5 +1,4 @@
 // Every registered op, through its row: whoever adds a row has added these tests.
-#include <cstdlib>
 #include <doctest/doctest.h>
 
 #include "autograd/gradcheck.h"
@@ -11,8 +10,9 @@
 #include "autograd/ops/pointwise.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/view.h"
-#include "core/file.h"
 #include "core/parallel.h"
+#include "tests/documents.h"
+#include "tests/engines_testing.h"
 #include "tests/error_of.h"
 #include "tests/ops_testing.h"
 
@@ -124,24 +124,43 @@ TEST_CASE("every op computes only the gradients that are wanted") {
   });
 }
 
+/// "yes" when `device` computes the op and its gradients, else why not.
+std::string support(const OpInfo& op, Device device) {
+  std::vector<Tensor> inputs = sample_inputs(op.samples[0], op.domain, 1, DType::float32);
+  for (Tensor& x : inputs) x = x.to(device);
+  try {
+    static_cast<void>(results(op, inputs));
+  } catch (const Error& error) {
+    return fmt::format("no: {}", error.what());
+  }
+  return "yes";
+}
+
 TEST_CASE("docs/ops.md is the table of the registered ops") {
-  std::string table =
-      "# Ops\n\n"
-      "Every op with its formula. A gradient marked with a number is checked against central differences in\n"
-      "float64 to that relative error by the tests, on every sample of the op's row; the tests also write "
-      "this\n"
-      "file when the environment variable `HASHGRAD_WRITE_DOCS` is set.\n\n"
-      "| op | formula | gradient |\n|---|---|---|\n";
+  const Device emu{Device::Kind::emu}, cuda{Device::Kind::cuda};
+  if (!is_available(emu)) return;
+  std::string table = R"(# Ops
+
+Every op with its formula, and the engines that compute it. A gradient marked with a number is checked against central
+differences in float64 to that relative error, on every sample of the op's row in `all_ops()`. An engine marked `yes` computes
+the op and, where it has one, its gradient; `no` would be followed by the Error that it ends in. CUDA and the emulator are one
+source, compiled twice: where there is no GPU, the CUDA column is that of the emulator, and where there is one, it is tried.
+How far their numbers are apart is in [parity.md](parity.md). The tests compare this file with the ops, and write it when the
+environment variable `HASHGRAD_WRITE_DOCS` is set.
+
+| op | formula | gradient | cpu | emulated | CUDA |
+|---|---|---|---|---|---|
+)";
   for (const OpInfo& op : all_ops()) {
     std::string formula = op.formula;
     for (size_t i = 0; (i = formula.find('|', i)) != std::string::npos; i += 2) formula.insert(i, 1, '\\');
-    table += fmt::format("| `{}` | {} | {} |\n", op.name, formula,
+    const std::string emulated = support(op, emu);
+    table += fmt::format("| `{}` | {} | {} | {} | {} | {} |\n", op.name, formula,
                          op.no_gradient.empty() ? fmt::format("{:.0e}", op.tolerance)
-                                                : fmt::format("none: {}", op.no_gradient));
+                                                : fmt::format("none: {}", op.no_gradient),
+                         support(op, Device{}), emulated, is_available(cuda) ? support(op, cuda) : emulated);
   }
-  const std::string path = HASHGRAD_SOURCE_DIR "/docs/ops.md";
-  if (std::getenv("HASHGRAD_WRITE_DOCS") != nullptr) write_file(path, table);
-  CHECK(read_file(path) == table);
+  testing::check_document("docs/ops.md", table);
 }
 
 TEST_CASE("shapes and types that do not fit are refused with both named") {

@@ -1,4 +1,4 @@
-// Convolution of NCHW images, from one thread per output to the production kernel. docs/kernels/README.md
+// Convolution of NCHW images, from one thread per output to the production kernel. docs/kernels/conv2d.md
 // has the steps.
 #include "bench/ladders/ladders.h"
 #include "cpu/conv2d.h"

@@ -1,5 +1,5 @@
 // Y = X V^T with a hashed matrix V (mode full), from one thread per output to the production choice.
-// docs/kernels/README.md has the steps. V[i,j] = +-w[bucket(i,j)] is never stored: every rung computes
+// docs/kernels/hash_gemm.md has the steps. V[i,j] = +-w[bucket(i,j)] is never stored: every rung computes
 // it where it multiplies.
 #include <memory>
 

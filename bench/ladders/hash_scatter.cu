@@ -1,5 +1,5 @@
 // dw[b] = sum of sign(i,j) * D[i,j] over the (i,j) of bucket b, D [rows, columns], mode full: from one atomic
-// per element to the production kernel. docs/kernels/README.md has the steps.
+// per element to the production kernel. docs/kernels/hash_scatter.md has the steps.
 #include <algorithm>
 #include <memory>
 

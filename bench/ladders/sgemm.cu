@@ -1,4 +1,4 @@
-// C = A B in float32, from one thread per element to the production kernel. docs/kernels/README.md has the
+// C = A B in float32, from one thread per element to the production kernel. docs/kernels/sgemm.md has the
 // steps.
 //
 // A is [m,k], B is [k,n], C is [m,n], row-major, of any size. Beyond the edges tiles are filled with zeros.

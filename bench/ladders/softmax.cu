@@ -1,4 +1,4 @@
-// Softmax of rows, from one thread per row to one read of memory. docs/kernels/README.md has the steps.
+// Softmax of rows, from one thread per row to one read of memory. docs/kernels/softmax.md has the steps.
 #include <algorithm>
 #include <cmath>
 

@@ -1,4 +1,7 @@
 // hashgrad info MODEL and hashgrad models: what a model consists of, and which networks have names.
+#include <cmath>
+
+#include "cuda/hash_gemm.h"
 #include "experiments/cli/options.h"
 #include "experiments/report/table.h"
 #include "nn/model_file.h"
@@ -19,7 +22,66 @@ int64_t flops(const LayerSpec& layer, const Shape& in, const Shape& out) {
   return out.numel();
 }
 
+/// The GPU that products are planned for: that of `device`, else the one that hash_plan.h knows.
+HashMachine machine_of([[maybe_unused]] Device device) {
+  HASHGRAD_IF_CUDA(if (device.kind == Device::Kind::cuda) return cuda::hash_machine();)
+  HASHGRAD_IF_EMULATOR(if (device.kind == Device::Kind::emu) return emu::hash_machine();)
+  return {};
+}
+
+/// What the GPU engine would do with one hashed layer.
+struct LayerPlan {
+  std::string text;
+  nlohmann::ordered_json json;
+};
+
+LayerPlan plan_layer(size_t number, const LayerSpec& layer, const cpu::HashedMatrix& v, int64_t batch,
+                     const HashMachine& machine) {
+  nlohmann::ordered_json json{
+      {"layer", number},
+      {"K", v.buckets()},
+      {"rate", static_cast<double>(v.buckets()) / static_cast<double>(v.rows() * v.columns())}};
+  if (layer.kind == LayerSpec::Kind::conv) {
+    json["kernel"] = "materialise";
+    return {fmt::format("K {}, materialise: V is written out once for all pixels, then a dense convolution",
+                        v.buckets()),
+            json};
+  }
+  const HashPlan plan = plan_hashed_linear(v.rows(), v.columns(), v.buckets(), v.spec().mode, batch, machine);
+  json["kernel"] = name_of(plan.kernel);
+  json["predicted_us"] = {{"tile", plan.tile}};
+  std::string candidates = fmt::format("tile {:.2f} us", plan.tile), table = "";
+  if (std::isfinite(plan.small_batch)) {
+    json["predicted_us"]["small_batch"] = plan.small_batch;
+    candidates += fmt::format(", small_batch {:.2f} us", plan.small_batch);
+  }
+  if (plan.kernel == HashKernel::small_batch) {
+    json["table"] = name_of(plan.table);
+    table = fmt::format(", buckets {}", name_of(plan.table));
+  }
+  return {fmt::format("K {}, {}{}; predicted: {}", v.buckets(), name_of(plan.kernel), table, candidates),
+          json};
+}
+
+/// Prints the plans of all hashed layers for `batch` images, and returns them.
+nlohmann::ordered_json plan_layers(const Model& model, int64_t batch, Device device) {
+  nlohmann::ordered_json plans = nlohmann::ordered_json::array();
+  const HashMachine machine = machine_of(device);
+  for (size_t i = 0; i < model.spec().layers.size(); ++i) {
+    const LayerSpec& layer = model.spec().layers[i];
+    if (!layer.hashed()) continue;
+    if (plans.empty())
+      fmt::print("hashed layers on {} at batch {}, forward in float32 (a prediction, nothing was run):\n",
+                 device == Device{} ? "an H200" : to_string(device), batch);
+    const LayerPlan plan = plan_layer(i, layer, *model.hashed_matrices(i).weights, batch, machine);
+    fmt::print("  {} {}: {}\n", i, to_string(layer), plan.text);
+    plans.push_back(plan.json);
+  }
+  return plans;
+}
+
 void run(const InfoVerb& v, const CLI::App& verb) {
+  const Device device = v.common.where();
   const Model model = load_model(v.model);
   const Spec& spec = model.spec();
   report::Table table{
@@ -30,7 +92,7 @@ void run(const InfoVerb& v, const CLI::App& verb) {
     const Shape &in = model.shapes()[i], &out = model.shapes()[i + 1];
     LayerSpec plain = layer;
     plain.rate = 0;
-    const int64_t stored = parameter_count(layer, in, model.hash().bias), whole = parameter_count(plain, in);
+    const int64_t stored = parameter_count(layer, in, model.hash()), whole = parameter_count(plain, in);
     const int64_t bytes = stored * static_cast<int64_t>(size_of(model.dtype())), work = flops(layer, in, out);
     dense += whole;
     operations += work;
@@ -42,6 +104,7 @@ void run(const InfoVerb& v, const CLI::App& verb) {
   table.note = fmt::format("{} parameters, {} stored, {} bytes, {:.1f} MFLOP per image, {}", dense, stored,
                            bytes, static_cast<double>(operations) * 1e-6, name_of(model.dtype()));
   fmt::print("{}", to_text(table));
+  const nlohmann::ordered_json plans = plan_layers(model, v.common.batch, device);
   for (const auto& [key, value] : model.metadata) fmt::print("  {}: {}\n", key, value);
   write_json(v.common.json,
              {{"spec", to_string(spec)},
@@ -50,7 +113,8 @@ void run(const InfoVerb& v, const CLI::App& verb) {
               {"bytes", bytes},
               {"flops", operations},
               {"metadata", model.metadata},
-              {"layers", to_json(table)["rows"]}},
+              {"layers", to_json(table)["rows"]},
+              {"plans", plans}},
              verb);
 }
 

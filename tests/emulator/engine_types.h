@@ -8,6 +8,7 @@
 
 #include "cuda/runtime.h"
 #include "tests/emulator/kernels.h"
+#include "tests/skipped.h"
 
 namespace hashgrad::testing {
 
@@ -74,10 +75,10 @@ HASHGRAD_IF_EMULATOR(HASHGRAD_ENGINE_TYPE(Emulator, emu);)
 #endif
 
 /// In a test case: goes on only where this engine can be used.
-#define HASHGRAD_NEED(Engine)                                                \
-  if (!Engine::available()) {                                                \
-    MESSAGE(std::string(Engine::name), " is skipped: ", Engine::obstacle()); \
-    return;                                                                  \
+#define HASHGRAD_NEED(Engine)                        \
+  if (!Engine::available()) {                        \
+    count_skipped(Engine::name, Engine::obstacle()); \
+    return;                                          \
   }
 
 /// n elements in the memory of an engine.
