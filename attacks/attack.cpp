@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
+#include "cuda/attack_step.h"
 #include "nn/materialise.h"
 
 namespace hashgrad {
@@ -23,7 +23,7 @@ void check_classes(const Tensor& classes, const Shape& rows, int64_t k, const ch
 }
 
 void check_images(const Tensor& images, const std::string& attack) {
-  const Tensor x = images.contiguous();
+  const Tensor x = images.to(Device{}).contiguous();
   for_float_type(x.dtype(), "attack", [&]<class T>() {
     const T *begin = x.data<T>(), *end = begin + x.numel();
     const T* bad = std::find_if_not(begin, end, [](T v) { return v >= 0 && v <= 1; });
@@ -41,19 +41,6 @@ void check_weights(const Model& model, const std::string& attack) {
     });
     check(finite, "{}: weights {} of the model are not all finite", attack, name);
   }
-}
-
-/// Whether `test` holds for all elements, row by row.
-template <class F>
-std::vector<bool> all_of_rows(const Tensor& t, const F& test) {
-  const int64_t d = row_size(t);
-  std::vector<bool> result;
-  for_float_type(t.dtype(), "attack", [&]<class T>() {
-    const T* v = t.data<T>();
-    for (int64_t row = 0; row < t.size(0); ++row)
-      result.push_back(std::all_of(v + row * d, v + (row + 1) * d, test));
-  });
-  return result;
 }
 
 /// The distance that the ball is about.
@@ -76,8 +63,14 @@ std::optional<Model> dense_twin(const Model& model) {
   return hashed ? std::optional(materialise(model)) : std::nullopt;
 }
 
-Tensor counts(const std::vector<int64_t>& values) {
+Tensor numbers(const std::vector<int64_t>& values) {
   return Tensor::of(values, {static_cast<int64_t>(values.size())});
+}
+
+/// Row numbers below `limit` where a kernel can read them.
+Tensor numbers_on(Device device, const std::vector<int64_t>& rows, int64_t limit, const char* op) {
+  for (const int64_t row : rows) check(0 <= row && row < limit, "{}: row {} of {}", op, row, limit);
+  return numbers(rows).to(device);
 }
 
 }  // namespace
@@ -111,7 +104,9 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t b
   AttackInput rows = input;
   for (Tensor* t : {&rows.x, &rows.y, &rows.targets})
     if (t->defined()) *t = t->contiguous();
+  for (Tensor* t : {&rows.y, &rows.targets}) *t = t->to(Device{});
   validate(model, rows, name());
+  rows.x = rows.x.to(model.device());
   if (rows.samples.empty()) {
     rows.samples.resize(static_cast<size_t>(rows.x.size(0)));
     std::iota(rows.samples.begin(), rows.samples.end(), 0);
@@ -128,18 +123,19 @@ AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafte
   check(crafted.x_adv.shape() == input.x.shape() && crafted.x_adv.dtype() == input.x.dtype(),
         "{}: made {} {} of {} {}", attack, name_of(crafted.x_adv.dtype()), crafted.x_adv.shape(),
         name_of(input.x.dtype()), input.x.shape());
-  check_images(crafted.x_adv, attack + " left the box");
-  Distances far = distances(input.x, crafted.x_adv);
-  AttackResult result{crafted.x_adv,
+  const Tensor x_adv = crafted.x_adv.to(Device{});
+  check_images(x_adv, attack + " left the box");
+  const Distances far = distances(input.x, crafted.x_adv);
+  AttackResult result{x_adv,
                       Tensor::zeros({n}, DType::uint8),
-                      counts(crafted.first_success),
+                      numbers(crafted.first_success),
                       far.l0,
                       far.l1,
                       far.l2,
                       far.linf,
                       Tensor::zeros({n}, DType::int64),
-                      counts(crafted.forwards),
-                      counts(crafted.backwards)};
+                      numbers(crafted.forwards),
+                      numbers(crafted.backwards)};
   const std::vector<int64_t> predictions = oracle.predict(crafted.x_adv);
   for (int64_t i = 0; i < n; ++i) {
     if (threat) {
@@ -188,22 +184,37 @@ void validate(const Model& model, const AttackInput& input, const std::string& a
 
 Tensor gather(const Tensor& source, const std::vector<int64_t>& rows) {
   const Tensor t = source.contiguous();
-  Tensor result = Tensor::empty(t.shape().without(0).with(0, static_cast<int64_t>(rows.size())), t.dtype());
-  const size_t bytes = static_cast<size_t>(row_size(t)) * size_of(t.dtype());
+  const int64_t count = static_cast<int64_t>(rows.size());
+  const Tensor from = numbers_on(t.device(), rows, t.size(0), "gather");
+  Tensor result = Tensor::empty(t.shape().without(0).with(0, count), t.dtype(), t.device());
   for_any_type(t.dtype(), [&]<class T>() {
-    for (size_t i = 0; i < rows.size() && bytes > 0; ++i)
-      std::memcpy(result.data<T>() + static_cast<int64_t>(i) * row_size(t),
-                  t.data<T>() + rows[i] * row_size(t), bytes);
+    HASHGRAD_ON(t.device(),
+                copy_rows(count, row_size(t), nullptr, from.data<int64_t>(), t.data<T>(), result.data<T>()));
   });
   return result;
 }
 
 void scatter(Tensor& t, const std::vector<int64_t>& rows, const Tensor& values) {
-  const size_t bytes = static_cast<size_t>(row_size(t)) * size_of(t.dtype());
+  std::vector<int64_t> all(rows.size());
+  std::iota(all.begin(), all.end(), 0);
+  scatter(t, rows, values, all);
+}
+
+void scatter(Tensor& t, const std::vector<int64_t>& rows, const Tensor& from,
+             const std::vector<int64_t>& from_rows) {
+  check(t.is_contiguous() && from.is_contiguous(), "scatter: views are not accepted, use contiguous()");
+  check(t.dtype() == from.dtype() && t.shape().without(0) == from.shape().without(0),
+        "scatter: rows of {} {} into {} {}", name_of(from.dtype()), from.shape(), name_of(t.dtype()),
+        t.shape());
+  check(t.device() == from.device(), "scatter: one input is on {}, another on {}; move one with Tensor::to",
+        to_string(t.device()), to_string(from.device()));
+  check(rows.size() == from_rows.size(), "scatter: {} rows into {}", from_rows.size(), rows.size());
+  const int64_t count = static_cast<int64_t>(rows.size());
+  const Tensor to = numbers_on(t.device(), rows, t.size(0), "scatter"),
+               source = numbers_on(t.device(), from_rows, from.size(0), "scatter");
   for_any_type(t.dtype(), [&]<class T>() {
-    for (size_t i = 0; i < rows.size() && bytes > 0; ++i)
-      std::memcpy(t.data<T>() + rows[i] * row_size(t),
-                  values.data<T>() + static_cast<int64_t>(i) * row_size(t), bytes);
+    HASHGRAD_ON(t.device(), copy_rows(count, row_size(t), to.data<int64_t>(), source.data<int64_t>(),
+                                      from.data<T>(), t.data<T>()));
   });
 }
 
@@ -214,12 +225,8 @@ AttackInput gather(const AttackInput& input, const std::vector<int64_t>& rows) {
   return result;
 }
 
-std::vector<bool> zero_rows(const Tensor& t) {
-  return all_of_rows(t, [](auto v) { return v == 0; });
-}
+std::vector<bool> zero_rows(const Tensor& t) { return readings_of({{}, {}, t}).zero; }
 
-std::vector<bool> finite_rows(const Tensor& t) {
-  return all_of_rows(t, [](auto v) { return std::isfinite(v); });
-}
+std::vector<bool> finite_rows(const Tensor& t) { return readings_of({{}, {}, t}).finite; }
 
 }  // namespace hashgrad

@@ -12,7 +12,9 @@
 
 namespace hashgrad {
 
-/// The images to attack. `samples` names each row for random numbers; empty means 0, 1, 2, ...
+/// The images to attack. `samples` names each row for random numbers; empty means 0, 1, 2, ... What run() is
+/// given may lie on any device. It hands craft() the images on the model's device, the labels and targets on
+/// the CPU, where they decide which row goes on, and as many samples as rows.
 struct AttackInput {
   Tensor x;                      // [N,C,H,W] in [0,1], of the model's element type
   Tensor y;                      // [N] int64, labels
@@ -33,7 +35,8 @@ enum class Status : int64_t {
 };
 const char* name_of(Status status);
 
-/// One entry per row. A row's entry depends on the row alone, never on its neighbours or the batch size.
+/// One entry per row, on the CPU. A row's entry depends on the row alone, never on its neighbours or the
+/// batch size.
 struct AttackResult {
   Tensor x_adv;                ///< [N,C,H,W]
   Tensor success;              ///< [N] uint8: the goal is reached, by a forward pass after the attack
@@ -47,7 +50,7 @@ struct AttackResult {
 struct Crafted {
   explicit Crafted(const Tensor& x);
 
-  Tensor x_adv;
+  Tensor x_adv;  // where x is: on the model's device
   std::vector<int64_t> first_success, forwards, backwards;
   std::vector<Status> status;
 };
@@ -72,9 +75,9 @@ class Attack {
   virtual Crafted craft(const Oracle& oracle, const AttackInput& input) const = 0;
 };
 
-/// Judges what an attack made, without it: success by a forward pass of its own, distances from the images;
-/// the box and, if given, the ball are enforced (a row outside is an Error that names the attack and the
-/// row). A claimed success that does not hold becomes no success.
+/// Judges what an attack made, without it, where it lies: success by a forward pass of its own, distances
+/// from the images; the box and, if given, the ball are enforced (a row outside is an Error that names the
+/// attack and the row). A claimed success that does not hold becomes no success.
 AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,
                     const std::optional<Threat>& threat, const std::string& attack);
 
@@ -82,11 +85,16 @@ AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafte
 void validate(const Model& model, const Tensor& x, const std::string& attack);
 void validate(const Model& model, const AttackInput& input, const std::string& attack);
 
-// Rows of tensors whose axis 0 is the batch; how finished rows leave the batch.
+// Rows of tensors whose axis 0 is the batch, on the tensor's device; how finished rows leave the batch. No
+// row number may be out of range, nor be written twice.
 Tensor gather(const Tensor& t, const std::vector<int64_t>& rows);
 void scatter(Tensor& t, const std::vector<int64_t>& rows, const Tensor& values);
+/// Writes rows `from_rows` of `from` over rows `rows` of t.
+void scatter(Tensor& t, const std::vector<int64_t>& rows, const Tensor& from,
+             const std::vector<int64_t>& from_rows);
 AttackInput gather(const AttackInput& input, const std::vector<int64_t>& rows);
-/// Per row: are all elements zero; are all elements numbers.
+/// Per row: are all elements zero; are all elements numbers. Of a gradient just computed ask readings_of():
+/// one copy from the device brings all there is to know.
 std::vector<bool> zero_rows(const Tensor& t);
 std::vector<bool> finite_rows(const Tensor& t);
 

@@ -19,8 +19,7 @@ Crafted Fgm::craft(const Oracle& oracle, const AttackInput& input) const {
   return one_step(oracle, input, options_.loss, options_.own_prediction,
                   [&](const Tensor& x, const Tensor& gradient) {
                     if (!options_.normalise) return clip(step(x, options_.eps, gradient));
-                    const Threat ball{Norm::l2, options_.eps};
-                    return project(step(x, ball.eps, steepest(gradient, ball.norm)), x, ball);
+                    return ascend(x, options_.eps, gradient, x, {Norm::l2, options_.eps});
                   });
 }
 

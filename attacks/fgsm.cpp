@@ -14,8 +14,7 @@ std::string Fgsm::repr() const {
 Crafted Fgsm::craft(const Oracle& oracle, const AttackInput& input) const {
   return one_step(oracle, input, options_.loss, options_.own_prediction,
                   [&](const Tensor& x, const Tensor& gradient) {
-                    const Threat ball{Norm::linf, options_.eps};
-                    return project(step(x, ball.eps, steepest(gradient, ball.norm)), x, ball);
+                    return ascend(x, options_.eps, gradient, x, {Norm::linf, options_.eps});
                   });
 }
 

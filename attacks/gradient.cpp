@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "attacks/attack.h"
 #include "autograd/ops/loss.h"
 #include "autograd/ops/pointwise.h"
 #include "autograd/ops/softmax.h"
 #include "autograd/ops/view.h"
+#include "cuda/attack_step.h"
 
 namespace hashgrad {
 namespace {
@@ -66,6 +66,13 @@ Tensor labels_or_predictions(const Tensor& labels, const Tensor& logits) {
   return Tensor::of(own, {static_cast<int64_t>(own.size())});
 }
 
+Tensor contiguous(const Tensor& t) { return t.defined() ? t.contiguous() : t; }
+
+template <class T>
+const T* data_or_null(const Tensor& t) {
+  return t.defined() ? t.data<T>() : nullptr;
+}
+
 Tensor rows_of(const Tensor& t, int64_t begin, int64_t end) {
   return t.defined() ? t.slice(0, begin, end) : Tensor();
 }
@@ -79,14 +86,15 @@ void put(Tensor& whole, int64_t begin, const Tensor& values) {
 template <class F>
 LossGradient differentiate(const Oracle& oracle, const Tensor& x, const F& value_of) {
   const int64_t n = x.size(0);
-  LossGradient result{Tensor::empty({n, oracle.model().classes()}, x.dtype()), Tensor::empty({n}, x.dtype()),
-                      Tensor::empty(x.shape(), x.dtype())};
+  const Device device = oracle.model().device();
+  LossGradient result{Tensor::empty({n, oracle.model().classes()}, x.dtype(), device),
+                      Tensor::empty({n}, x.dtype(), device), Tensor::empty(x.shape(), x.dtype(), device)};
   for (int64_t begin = 0; begin < n; begin += oracle.batch()) {
     const int64_t end = std::min(n, begin + oracle.batch());
-    const Variable image = Variable::leaf(x.slice(0, begin, end).to(oracle.model().device()));  // [B,C,H,W]
-    const Variable logits = oracle.model().logits(image);                                       // [B,K]
-    const Variable value = value_of(logits, begin, end);                                        // [B]
-    const Tensor ones = Tensor::full({1, end - begin}, 1, x.dtype());
+    const Variable image = Variable::leaf(x.slice(0, begin, end).to(device));  // [B,C,H,W]
+    const Variable logits = oracle.model().logits(image);                      // [B,K]
+    const Variable value = value_of(logits, begin, end);                       // [B]
+    const Tensor ones = Tensor::full({1, end - begin}, 1, x.dtype(), device);
     put(result.gradient, begin, vjp(value, {image}, ones)[0].reshape(image.shape()));
     put(result.logits, begin, logits.value());
     put(result.value, begin, value.value());
@@ -138,7 +146,7 @@ Oracle::Oracle(const Model& model, int64_t batch) : model_(model), batch_(batch)
 }
 
 Tensor Oracle::logits(const Tensor& x) const {
-  Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype());
+  Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype(), model_.device());
   for (int64_t begin = 0; begin < x.size(0); begin += batch_)
     put(result, begin,
         model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch_)).to(model_.device())));
@@ -169,8 +177,8 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
   const int64_t n = x.size(0), copies = cotangents.size(0);
   check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
         "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
-  Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype());
-  Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype());
+  Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype(), model_.device());
+  Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype(), model_.device());
   const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch_);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
@@ -186,7 +194,7 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
 
 Tensor Oracle::jacobian(const Tensor& x, Outputs of) const {
   const int64_t n = x.size(0), k = model_.classes();
-  Tensor result = Tensor::empty(x.shape().with(1, k), x.dtype());  // [N,K,C,H,W]
+  Tensor result = Tensor::empty(x.shape().with(1, k), x.dtype(), model_.device());  // [N,K,C,H,W]
   const int64_t rows = std::clamp<int64_t>(most_stacked_rows / k, 1, batch_);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
@@ -207,18 +215,32 @@ Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch) 
   return Oracle(model, batch).jacobian(x, of);
 }
 
-std::vector<int64_t> predictions_of(const Tensor& scores) {
-  const Tensor logits = scores.to(Device{}).contiguous();
-  const int64_t n = logits.size(0), k = logits.size(1);
-  std::vector<int64_t> result(static_cast<size_t>(n));
-  for_float_type(logits.dtype(), "predict", [&]<class T>() {
-    const T* z = logits.data<T>();
-    for (int64_t i = 0; i < n; ++i, z += k) {
-      const bool numbers = std::none_of(z, z + k, [](T v) { return std::isnan(v); });
-      result[static_cast<size_t>(i)] = numbers ? std::max_element(z, z + k) - z : -1;
-    }
+std::vector<int64_t> predictions_of(const Tensor& logits) {
+  return readings_of({logits, {}, {}}).predictions;
+}
+
+Readings readings_of(const LossGradient& pass) {
+  const Tensor& first = pass.logits.defined() ? pass.logits : pass.gradient;
+  const int64_t n = first.size(0), k = pass.logits.defined() ? pass.logits.size(1) : 0;
+  const int64_t columns = pass.gradient.numel() / std::max<int64_t>(n, 1);
+  Tensor table = Tensor::empty({n, 4}, DType::float64, first.device());  // cpu::Reading of each row
+  for_float_type(first.dtype(), "readings", [&]<class T>() {
+    const Tensor logits = contiguous(pass.logits), value = contiguous(pass.value),
+                 gradient = contiguous(pass.gradient);
+    HASHGRAD_ON(first.device(),
+                read_rows(n, k, columns, data_or_null<T>(logits), data_or_null<T>(value),
+                          data_or_null<T>(gradient), reinterpret_cast<cpu::Reading*>(table.data<double>())));
   });
-  return result;
+  Readings readings;
+  const Tensor here = table.to(Device{});
+  const cpu::Reading* row = reinterpret_cast<const cpu::Reading*>(here.data<double>());
+  for (const cpu::Reading* end = row + n; row != end; ++row) {
+    readings.predictions.push_back(static_cast<int64_t>(row->prediction));
+    readings.values.push_back(row->value);
+    readings.zero.push_back(row->zero != 0);
+    readings.finite.push_back(row->finite != 0);
+  }
+  return readings;
 }
 
 }  // namespace hashgrad

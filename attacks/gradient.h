@@ -52,7 +52,7 @@ struct Goal {
   Goal rows(const std::vector<int64_t>& rows) const;
 };
 
-/// One forward and one backward pass.
+/// One forward and one backward pass, on the model's device.
 struct LossGradient {
   Tensor logits;    // [N,K]
   Tensor value;     // [N], what was differentiated
@@ -61,7 +61,9 @@ struct LossGradient {
 
 /// A model as the attacker sees it, in inference: its weights are constants, so passes compute and save
 /// nothing for them. Rows are independent of each other: neither `batch`, the most rows in one pass, nor a
-/// row's neighbours change a bit of its result. The model must outlive the oracle.
+/// row's neighbours change a bit of its result. Images may lie on any device; those on the model's are not
+/// moved, and tensors come back there. Labels and targets on the CPU cost no waiting (see checked_labels() in
+/// autograd/ops/loss.cpp). The model must outlive the oracle.
 class Oracle {
  public:
   explicit Oracle(const Model& model, int64_t batch = 128);
@@ -99,5 +101,15 @@ Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch =
 
 /// argmax of each row of logits [N,K], as Oracle::predict.
 std::vector<int64_t> predictions_of(const Tensor& logits);
+
+/// What the host has to know of a pass to steer by, an entry per row. However much it is, one copy brings it
+/// from the device: an attack that asks once per step waits once per step.
+struct Readings {
+  std::vector<int64_t> predictions;  // as Oracle::predict
+  std::vector<double> values;        // what was differentiated
+  std::vector<bool> zero, finite;    // whether all elements of the gradient are zero; are numbers
+};
+/// Of parts that are undefined, predictions are -1, values 0, gradients zero and finite.
+Readings readings_of(const LossGradient& pass);
 
 }  // namespace hashgrad

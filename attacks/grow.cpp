@@ -62,11 +62,13 @@ void conclude(Growth& growth, const F& otherwise) {
   }
 }
 
-Tensor move_along(const Tensor& x, const Tensor& sign, double eps) {
-  return project(step(x, eps, sign), x, {Norm::linf, eps});
+/// HFGSM: x + eps * sign(gradient), clipped.
+Tensor moved(const Tensor& x, const Tensor& gradient, double eps) {
+  return ascend(x, eps, gradient, x, {Norm::linf, eps});
 }
 
-/// The features of every row that HJSMA changes, the best first.
+/// The features of every row that HJSMA changes, the best first. They are found on the CPU (see
+/// Saliency::to), so x stays there too, and goes to the model's device in the batches that are asked.
 struct Order {
   std::vector<int64_t> clean;
   std::vector<bool> zero;
@@ -96,7 +98,7 @@ Order saliency_order(const Oracle& oracle, const Tensor& x, Outputs of, int64_t 
     for (int64_t& k : labels) k = std::max<int64_t>(k, 0);
     const Tensor targets = choose_targets(TargetRule::runner_up, logits,
                                           Tensor::of(labels, {static_cast<int64_t>(labels.size())}));
-    const Saliency map = saliency(oracle, part, targets, of);
+    const Saliency map = saliency(oracle, part, targets, of).to(Device{});
     const std::vector<bool> zero = zero_rows(map.rise);
     order.clean.insert(order.clean.end(), clean.begin(), clean.end());
     order.zero.insert(order.zero.end(), zero.begin(), zero.end());
@@ -157,28 +159,30 @@ int64_t Growth::fixed(size_t budget) const {
   return hits;
 }
 
-Growth grow_fgsm(const Model& model, const Tensor& x, const Loss& loss, const GrowOptions& options) {
-  validate(model, x, "grow_fgsm");
+Growth grow_fgsm(const Model& model, const Tensor& images, const Loss& loss, const GrowOptions& options) {
+  validate(model, images, "grow_fgsm");
   check_budgets(options, 0, 1, "pixels");
   const Oracle oracle(model, options.batch);
+  const Tensor x = images.to(model.device()).contiguous();
   const LossGradient pass = oracle.ascent(x, {}, loss);
-  const Tensor sign = steepest(pass.gradient, Norm::linf);
-  const std::vector<bool> finite = finite_rows(pass.gradient);
-  Growth growth{options.budgets, predictions_of(pass.logits), {}, {}, zero_rows(pass.gradient)};
+  const Readings clean = readings_of(pass);
+  const std::vector<bool>& finite = clean.finite;
+  Growth growth{options.budgets, clean.predictions, {}, {}, clean.zero};
   evaluate(
       growth, oracle, options,
       [&](const std::vector<int64_t>& rows, double eps) {
-        return move_along(gather(x, rows), gather(sign, rows), eps);
+        return moved(gather(x, rows), gather(pass.gradient, rows), eps);
       },
       [&](size_t row, size_t) { return growth.zero_gradient[row] || !finite[row]; });
   conclude(growth, [&](size_t row) { return finite[row] ? Status::max_iter : Status::nan; });
   return growth;
 }
 
-Growth grow_jsma(const Model& model, const Tensor& x, Outputs of, const GrowOptions& options) {
-  validate(model, x, "grow_jsma");
+Growth grow_jsma(const Model& model, const Tensor& images, Outputs of, const GrowOptions& options) {
+  validate(model, images, "grow_jsma");
   check_budgets(options, 1, static_cast<double>(model.input_shape().numel()), "features");
   const Oracle oracle(model, options.batch);
+  const Tensor x = images.to(Device{});
   const Order order = saliency_order(oracle, x, of, static_cast<int64_t>(options.budgets.back()));
   Growth growth{options.budgets, order.clean, {}, {}, order.zero};
   const auto available = [&](size_t row) { return static_cast<double>(order.features[row].size()); };
@@ -194,12 +198,15 @@ Growth grow_jsma(const Model& model, const Tensor& x, Outputs of, const GrowOpti
   return growth;
 }
 
-Tensor fgsm_images(const Model& model, const Tensor& x, const Loss& loss, double eps, int64_t batch) {
-  return move_along(x, steepest(Oracle(model, batch).ascent(x, {}, loss).gradient, Norm::linf), eps);
+Tensor fgsm_images(const Model& model, const Tensor& images, const Loss& loss, double eps, int64_t batch) {
+  const Tensor x = images.to(model.device()).contiguous();
+  return moved(x, Oracle(model, batch).ascent(x, {}, loss).gradient, eps).to(images.device());
 }
 
-Tensor jsma_images(const Model& model, const Tensor& x, Outputs of, int64_t features, int64_t batch) {
-  return raise(x, all_rows(x), saliency_order(Oracle(model, batch), x, of, features), features);
+Tensor jsma_images(const Model& model, const Tensor& images, Outputs of, int64_t features, int64_t batch) {
+  const Tensor x = images.to(Device{});
+  const Order order = saliency_order(Oracle(model, batch), x, of, features);
+  return raise(x, all_rows(x), order, features).to(images.device());
 }
 
 }  // namespace hashgrad

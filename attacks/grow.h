@@ -45,7 +45,7 @@ Growth grow_fgsm(const Model& model, const Tensor& x, const Loss& loss, const Gr
 /// prediction. The paper leaves the target class open: it is the runner-up of the clean prediction.
 Growth grow_jsma(const Model& model, const Tensor& x, Outputs of, const GrowOptions& options);
 
-/// The images of one budget of these, for pictures: [N,C,H,W].
+/// The images of one budget of these, for pictures: [N,C,H,W], where x is.
 Tensor fgsm_images(const Model& model, const Tensor& x, const Loss& loss, double eps, int64_t batch = 128);
 Tensor jsma_images(const Model& model, const Tensor& x, Outputs of, int64_t features, int64_t batch = 128);
 

@@ -8,20 +8,19 @@ Crafted one_step(const Oracle& oracle, const AttackInput& input, const Loss& los
   const Goal goal = input.goal();
   const Goal wanted{own_prediction ? Tensor() : goal.labels, goal.targets};
   const LossGradient pass = oracle.ascent(input.x, wanted, loss);
-  const std::vector<int64_t> clean = predictions_of(pass.logits);
-  const std::vector<bool> zero = zero_rows(pass.gradient), finite = finite_rows(pass.gradient);
+  const Readings clean = readings_of(pass);
   std::vector<int64_t> moving;
-  for (size_t i = 0; i < clean.size(); ++i) {
+  for (size_t i = 0; i < clean.predictions.size(); ++i) {
     out.forwards[i] = out.backwards[i] = 1;
-    const bool already = goal.reached(static_cast<int64_t>(i), clean[i]);
+    const bool already = goal.reached(static_cast<int64_t>(i), clean.predictions[i]);
     out.first_success[i] = already ? 0 : 1;  // a claim: verify() withdraws it where it does not hold
     if (already)
       out.status[i] = Status::already_wrong;
-    else if (!finite[i])
+    else if (!clean.finite[i])
       out.status[i] = Status::nan;
-    else if (zero[i])
+    else if (clean.zero[i])
       out.status[i] = Status::zero_grad;
-    if (finite[i] && !zero[i]) moving.push_back(static_cast<int64_t>(i));
+    if (clean.finite[i] && !clean.zero[i]) moving.push_back(static_cast<int64_t>(i));
   }
   scatter(out.x_adv, moving, move(gather(input.x, moving), gather(pass.gradient, moving)));
   return out;

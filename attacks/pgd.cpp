@@ -55,41 +55,50 @@ class Climb {
     } else {
       pass = oracle_.ascent(x_, goal, options_.loss);
     }
-    const std::vector<int64_t> predictions = predictions_of(pass.logits);
-    const std::vector<double> values = pass.value.to(DType::float64).to_vector<double>();
-    const std::vector<Status> obstacles =
-        last ? std::vector(rows_.size(), Status::max_iter) : blocked(pass.gradient);
-    std::vector<int64_t> going_on;
+    const Readings now = readings_of(pass);  // all that the host waits for in a step
+    std::vector<int64_t> going_on, kept;
     for (size_t i = 0; i < rows_.size(); ++i) {
-      const bool success = goal.reached(static_cast<int64_t>(i), predictions[i]);
-      const bool stop = last || obstacles[i] != Status::ok || (success && options_.early_stop);
-      book(i, taken, last, success, values[i], stop);
-      if (stop) set_status(static_cast<size_t>(rows_[i]), success ? Status::ok : obstacles[i]);
+      const int64_t row = static_cast<int64_t>(i);
+      const bool success = goal.reached(row, now.predictions[i]);
+      const Status obstacle = last ? Status::max_iter : obstacle_of(now, i);
+      const bool stop = last || obstacle != Status::ok || (success && options_.early_stop);
+      book(i, taken, last, success);
+      if (improves(i, success, now.values[i], stop)) kept.push_back(row);
+      if (stop) set_status(static_cast<size_t>(rows_[i]), success ? Status::ok : obstacle);
       if (stop && !success) failed.push_back(rows_[i]);
-      if (!stop) going_on.push_back(static_cast<int64_t>(i));
+      if (!stop) going_on.push_back(row);
     }
+    scatter(out_.x_adv, numbers_of(kept), x_, kept);
     if (!last) advance(going_on, pass.gradient);
   }
 
-  /// Per row: ok, or why its gradient leads nowhere.
-  static std::vector<Status> blocked(const Tensor& gradient) {
-    const std::vector<bool> zero = zero_rows(gradient), finite = finite_rows(gradient);
-    std::vector<Status> result;
-    for (size_t i = 0; i < zero.size(); ++i)
-      result.push_back(!finite[i] ? Status::nan : zero[i] ? Status::zero_grad : Status::ok);
-    return result;
+  /// ok, or why a row's gradient leads nowhere.
+  static Status obstacle_of(const Readings& now, size_t i) {
+    return !now.finite[i] ? Status::nan : now.zero[i] ? Status::zero_grad : Status::ok;
   }
 
-  /// Counts the passes, and keeps the iterate if it is the one to return: the first success, else the largest
-  /// loss; without early stop the last.
-  void book(size_t i, int64_t taken, bool last, bool success, double value, bool stop) {
+  /// Counts the passes.
+  void book(size_t i, int64_t taken, bool last, bool success) {
     const size_t row = static_cast<size_t>(rows_[i]);
     ++out_.forwards[row];
     out_.backwards[row] += !last;
     if (success && out_.first_success[row] < 0) out_.first_success[row] = taken;
-    if (options_.early_stop ? !(success || value > best_[row]) : !stop) return;
-    best_[row] = value;
-    scatter(out_.x_adv, {rows_[i]}, gather(x_, {static_cast<int64_t>(i)}));
+  }
+
+  /// Whether the iterate is the one to return, as far as is known: the first success, else the largest loss;
+  /// without early stop the last.
+  bool improves(size_t i, bool success, double value, bool stop) {
+    double& best = best_[static_cast<size_t>(rows_[i])];
+    if (options_.early_stop ? !(success || value > best) : !stop) return false;
+    best = value;
+    return true;
+  }
+
+  /// Numbers in input_ of these live rows.
+  std::vector<int64_t> numbers_of(const std::vector<int64_t>& live) const {
+    std::vector<int64_t> numbers;
+    for (const int64_t i : live) numbers.push_back(rows_[static_cast<size_t>(i)]);
+    return numbers;
   }
 
   void set_status(size_t row, Status status) {
@@ -98,14 +107,12 @@ class Climb {
 
   void advance(const std::vector<int64_t>& going_on, Tensor gradient) {
     if (going_on.size() < rows_.size()) {
-      std::vector<int64_t> kept;
-      for (const int64_t i : going_on) kept.push_back(rows_[static_cast<size_t>(i)]);
-      rows_ = std::move(kept);
+      rows_ = numbers_of(going_on);
       live_ = gather(live_, going_on);
       x_ = gather(x_, going_on);
       gradient = gather(gradient, going_on);
     }
-    x_ = project(step(x_, options_.step, steepest(gradient, ball_.norm)), live_.x, ball_);
+    x_ = ascend(x_, options_.step, gradient, live_.x, ball_);
   }
 
   const Oracle& oracle_;

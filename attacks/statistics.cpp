@@ -51,7 +51,8 @@ Rate GradientHistogram::between(double low, double high) const {
   return rate;
 }
 
-GradientHistogram gradient_histogram(const Tensor& gradient) {
+GradientHistogram gradient_histogram(const Tensor& gradients) {
+  const Tensor gradient = gradients.to(Device{}).contiguous();
   GradientHistogram h;
   h.counts.resize(GradientHistogram::last_decade - GradientHistogram::first_decade + 1);
   h.images = gradient.size(0);

@@ -47,6 +47,7 @@ struct GradientHistogram {
   /// Images with low <= mean < high; both powers of ten.
   Rate between(double low, double high) const;
 };
-GradientHistogram gradient_histogram(const Tensor& gradient);
+/// Of gradients [N,...] on any device.
+GradientHistogram gradient_histogram(const Tensor& gradients);
 
 }  // namespace hashgrad

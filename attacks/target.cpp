@@ -42,8 +42,9 @@ TargetRule parse_target_rule(const std::string& text) {
   fail("target: '{}' is none of next, random, least-likely, runner-up", text);
 }
 
-Tensor choose_targets(TargetRule rule, const Tensor& logits, const Tensor& labels, uint64_t seed,
+Tensor choose_targets(TargetRule rule, const Tensor& scores, const Tensor& labels, uint64_t seed,
                       const std::vector<int64_t>& samples) {
+  const Tensor logits = scores.to(Device{}).contiguous();
   const int64_t n = logits.size(0), k = logits.size(1);
   check(k >= 2, "target: no other class in a model with {}", k);
   check(labels.shape() == Shape{n}, "target: labels of shape {} for logits of shape {}", labels.shape(),

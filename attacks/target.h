@@ -13,7 +13,8 @@ enum class TargetRule { next, random, least_likely, runner_up };
 /// Accepts next, random, least-likely, runner-up.
 TargetRule parse_target_rule(const std::string& text);
 
-/// [N] int64 from labels [N] and clean logits [N,K]; `random` draws by (seed, sample).
+/// [N] int64 on the CPU from labels [N] there and clean logits [N,K] anywhere; `random` draws by (seed,
+/// sample).
 Tensor choose_targets(TargetRule rule, const Tensor& logits, const Tensor& labels, uint64_t seed = 0,
                       const std::vector<int64_t>& samples = {});
 

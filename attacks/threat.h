@@ -1,5 +1,6 @@
 // What an attacker may do to an image: a norm ball around it, cut by the box [0,1]. A ball is three
-// functions: where to start, which way is steepest, and the way back inside.
+// functions: where to start, which way is steepest, and the way back inside. All of them compute where their
+// images are, return results there, and have the same bits on every device (cpu/attack_step.h).
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@ void validate(const Threat& threat, const char* attack);
 /// gradients neither underflow nor meet a floor.
 Tensor steepest(const Tensor& gradient, Norm norm);
 
-/// x + scale * direction, rounded once per element.
+/// x + scale * direction, in the element type.
 Tensor step(const Tensor& x, double scale, const Tensor& direction);
 
 /// Row by row the nearest point of the ball around `centre` along the line (l2) or axis by axis (linf), then
@@ -36,13 +37,18 @@ Tensor project(const Tensor& x, const Tensor& centre, const Threat& threat);
 /// The same for the box alone.
 Tensor clip(const Tensor& x);
 
+/// project(step(x, scale, steepest(gradient, threat.norm)), centre, threat), bit for bit, in one pass.
+Tensor ascend(const Tensor& x, double scale, const Tensor& gradient, const Tensor& centre,
+              const Threat& threat);
+
 /// A point drawn uniformly from the ball around each row (then clipped to the box), from a sequence of its
 /// own for each (seed, sample, restart).
 Tensor random_start(const Tensor& centre, const Threat& threat, uint64_t seed,
                     const std::vector<int64_t>& samples, uint32_t restart);
 
 /// Distance of every row, in float64: the number of pixels that differ, the sum of |difference|, its
-/// Euclidean norm, its largest element. Each [N].
+/// Euclidean norm, its largest element. Each [N], on the CPU wherever the images are: they are there to
+/// decide by.
 struct Distances {
   Tensor l0, l1, l2, linf;
 };

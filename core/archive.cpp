@@ -231,7 +231,7 @@ std::string serialise_archive(const Archive& archive) {
   bytes.reserve(8 + text.size() + offset);
   bytes += text;
   for (const auto& [name, tensor] : archive.tensors) {
-    const Tensor t = tensor.contiguous();
+    const Tensor t = tensor.to(Device{}).contiguous();
     for_any_type(t.dtype(), [&]<class T>() {
       bytes.append(reinterpret_cast<const char*>(t.data<T>()), static_cast<size_t>(t.numel()) * sizeof(T));
     });

@@ -21,7 +21,8 @@ struct Archive {
 /// a fault is an Error with path, tensor and what was expected.
 Archive read_archive(const std::string& path);
 
-/// Replaces `path` atomically. Tensors are written in name order; the data begins at a multiple of 64 bytes.
+/// Replaces `path` atomically. Tensors, on any device, are written in name order; the data begins at a
+/// multiple of 64 bytes.
 void write_archive(const std::string& path, const Archive& archive);
 
 /// What read_archive and write_archive do, on bytes; `name` opens error messages.

@@ -1,14 +1,12 @@
 #include "core/random.h"
 
-#include <cmath>
-#include <numbers>
+#include "core/normal.h"
 
 namespace hashgrad {
 
 double Random::normal() {
-  const double u = 1.0 - uniform_double();  // (0, 1]: log is finite
-  const double angle = 2 * std::numbers::pi * uniform_double();
-  return std::sqrt(-2 * std::log(u)) * std::cos(angle);
+  const double u = uniform_double(), v = uniform_double();
+  return normal_from(u, v);
 }
 
 }  // namespace hashgrad

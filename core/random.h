@@ -45,7 +45,8 @@ class Random {
     return block_[next_++];
   }
 
-  /// Draws 4 * i to 4 * i + 3 of the sequence from its start, whatever was drawn so far: where many threads share one.
+  /// Draws 4 * i to 4 * i + 3 of the sequence from its start, whatever was drawn so far: where many threads
+  /// share one.
   constexpr std::array<uint32_t, 4> block(uint32_t i) const {
     std::array<uint32_t, 4> counter = counter_;
     counter[0] = i;
@@ -56,12 +57,16 @@ class Random {
   constexpr float uniform() { return static_cast<float>(bits() >> 8) * 0x1p-24f; }
   /// Uniform in [0, 1) with 53 bits.
   constexpr double uniform_double() {
-    const uint64_t hi = bits() >> 5, lo = bits() >> 6;
-    return static_cast<double>((hi << 26) | lo) * 0x1p-53;
+    const uint32_t first = bits(), second = bits();
+    return fraction(first, second);
+  }
+  /// The same from two words of the sequence, as they come.
+  static constexpr double fraction(uint32_t first, uint32_t second) {
+    return static_cast<double>((uint64_t{first >> 5} << 26) | (second >> 6)) * 0x1p-53;
   }
   /// Uniform integer in [0, n), n < 2^32; bias below n / 2^32.
   constexpr uint32_t below(uint32_t n) { return static_cast<uint32_t>((uint64_t{bits()} * n) >> 32); }
-  /// Standard normal (Box-Muller, computed in double).
+  /// Standard normal (core/normal.h); of a new sequence, draw i is made from block(i).
   double normal();
 
  private:

@@ -5,8 +5,6 @@
 
 #include "core/parallel.h"
 #include "cpu/pointwise_functions.h"
-#include "cpu/reduce.h"
-#include "cpu/scratch.h"
 
 namespace hashgrad::cpu {
 namespace {
@@ -133,35 +131,6 @@ void clamp_backward(int64_t n, T low, T high, const T* x, const T* dy, T* dx, in
     for_each(n, [=](int64_t i) { dx[i] = x[i] >= low && x[i] <= high ? dy[i] : T{0}; });
 }
 
-template <class T>
-void sign_step(int64_t n, T step, T eps, T low, T high, const T* gradient, const T* origin, const T* x,
-               T* y) {
-  for_each(n, [=](int64_t i) {
-    const T moved = x[i] + step * functions::sign_of(gradient[i]);
-    y[i] = clamped(clamped(moved, origin[i] - eps, origin[i] + eps), low, high);
-  });
-}
-
-template <class T>
-void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* origin, const T* x, T* y) {
-  const int64_t block = std::max<int64_t>(1, grain / std::max<int64_t>(1, columns));
-  parallel_ranges(rows, block, [&](int64_t begin, int64_t end) {
-    const Scratch<T> offset(columns);
-    T* d = offset.data();
-    for (int64_t row = begin; row < end; ++row) {
-      const T *o = origin + row * columns, *p = x + row * columns;
-      for (int64_t i = 0; i < columns; ++i) d[i] = p[i] - o[i];
-      T squared{0};
-      dot_rows(1, columns, d, d, &squared);
-      const T norm = std::sqrt(squared);
-      const bool inside = norm <= eps;
-      const T shrink = eps / norm;
-      for (int64_t i = 0; i < columns; ++i)
-        y[row * columns + i] = clamped(inside ? p[i] : o[i] + shrink * d[i], low, high);
-    }
-  });
-}
-
 #define INSTANTIATE(T)                                                                     \
   template void unary(Unary, int64_t, const T*, T*);                                       \
   template void unary_backward(Unary, int64_t, const T*, const T*, const T*, T*, int64_t); \
@@ -171,9 +140,7 @@ void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* or
   template void axpy(int64_t, T, const T*, T*);                                            \
   template void scale(int64_t, T, const T*, T*);                                           \
   template void clamp(int64_t, T, T, const T*, T*);                                        \
-  template void clamp_backward(int64_t, T, T, const T*, const T*, T*, int64_t);            \
-  template void sign_step(int64_t, T, T, T, T, const T*, const T*, const T*, T*);          \
-  template void project_l2(int64_t, int64_t, T, T, T, const T*, const T*, T*);
+  template void clamp_backward(int64_t, T, T, const T*, const T*, T*, int64_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

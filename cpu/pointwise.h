@@ -1,5 +1,5 @@
-// Elementwise work: unary functions with their derivatives, binary functions with broadcasting, and the fused
-// steps of the attacks. Outputs may be the same memory as an input. A NaN that comes in comes out.
+// Elementwise work: unary functions with their derivatives, and binary functions with broadcasting. Outputs
+// may be the same memory as an input. A NaN that comes in comes out.
 #pragma once
 
 #include <cstdint>
@@ -79,13 +79,5 @@ void clamp(int64_t n, T low, T high, const T* x, T* y);
 /// dx[k, i] = dy[k, i] where low <= x[i] <= high, else 0.
 template <class T>
 void clamp_backward(int64_t n, T low, T high, const T* x, const T* dy, T* dx, int64_t copies = 1);
-/// One step of a sign attack: y = clamp(clamp(x + step * sign(gradient), origin - eps, origin + eps), low,
-/// high).
-template <class T>
-void sign_step(int64_t n, T step, T eps, T low, T high, const T* gradient, const T* origin, const T* x, T* y);
-/// Per row of [rows, columns]: pulls x back to the L2 ball of radius eps around origin, then into [low,
-/// high]. A row inside the ball is only clamped.
-template <class T>
-void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* origin, const T* x, T* y);
 
 }  // namespace hashgrad::cpu

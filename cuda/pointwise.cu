@@ -4,7 +4,6 @@
 #include "cuda/elementwise.h"
 #include "cuda/gpu.h"
 #include "cuda/pointwise.h"
-#include "cuda/team.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 namespace {
@@ -43,14 +42,6 @@ template <class T>
 struct ClampedDerivative {
   T low, high;
   __device__ T operator()(T x, T, T dy) const { return x >= low && x <= high ? dy : T{0}; }
-};
-template <class T>
-struct SignStep {
-  T step, eps, low, high;
-  __device__ T operator()(T gradient, T origin, T x) const {
-    const T moved = x + step * functions::sign_of(gradient);
-    return functions::clamped(functions::clamped(moved, origin - eps, origin + eps), low, high);
-  }
 };
 
 // As map_kernel, for each cotangent k: the y axis of the grid runs over them, so that no index is divided.
@@ -126,26 +117,6 @@ void elementwise(const cpu::Axes& axes, F f, const T* a, const T* b, T* y) {
     broadcast<int64_t, LongDivisor>(n, axes, f, a, b, y);
 }
 
-// A block per row: the length of x - origin, then the shortened row. Each thread meets its own elements
-// twice, so y may be x.
-template <class T>
-__global__ void project_l2_kernel(int64_t rows, int64_t columns, T eps, T low, T high, const T* origin,
-                                  const T* x, T* y) {
-  for (int64_t row = Block::first_row(); row < rows; row += Block::row_stride()) {
-    const T *o = origin + row * columns, *p = x + row * columns;  // [columns]
-    double squared = 0;
-    for (int64_t i = Block::rank(); i < columns; i += Block::size()) {
-      const double offset = static_cast<double>(p[i] - o[i]);
-      squared += offset * offset;
-    }
-    const T norm = std::sqrt(static_cast<T>(Block::reduce(squared, 0.0, Plus{})));
-    const bool inside = norm <= eps;
-    const T shrink = eps / norm;
-    for (int64_t i = Block::rank(); i < columns; i += Block::size())
-      y[row * columns + i] = functions::clamped(inside ? p[i] : o[i] + shrink * (p[i] - o[i]), low, high);
-  }
-}
-
 }  // namespace
 
 template <class T>
@@ -213,18 +184,6 @@ void clamp_backward(int64_t n, T low, T high, const T* x, const T* dy, T* dx, in
   derivative(n, copies, ClampedDerivative<T>{low, high}, x, x, dy, dx);
 }
 
-template <class T>
-void sign_step(int64_t n, T step, T eps, T low, T high, const T* gradient, const T* origin, const T* x,
-               T* y) {
-  map(n, SignStep<T>{step, eps, low, high}, y, gradient, origin, x);
-}
-
-template <class T>
-void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* origin, const T* x, T* y) {
-  launch(project_l2_kernel<T>, grid_of_blocks(rows), block_size, 0, rows, columns, eps, low, high, origin, x,
-         y);
-}
-
 #define INSTANTIATE(T)                                                                               \
   template void unary(cpu::Unary, int64_t, const T*, T*);                                            \
   template void unary_backward(cpu::Unary, int64_t, const T*, const T*, const T*, T*, int64_t);      \
@@ -234,9 +193,7 @@ void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* or
   template void axpy(int64_t, T, const T*, T*);                                                      \
   template void scale(int64_t, T, const T*, T*);                                                     \
   template void clamp(int64_t, T, T, const T*, T*);                                                  \
-  template void clamp_backward(int64_t, T, T, const T*, const T*, T*, int64_t);                      \
-  template void sign_step(int64_t, T, T, T, T, const T*, const T*, const T*, T*);                    \
-  template void project_l2(int64_t, int64_t, T, T, T, const T*, const T*, T*);
+  template void clamp_backward(int64_t, T, T, const T*, const T*, T*, int64_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

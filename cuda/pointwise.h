@@ -29,10 +29,6 @@ template <class T>
 void clamp(int64_t n, T low, T high, const T* x, T* y);
 template <class T>
 void clamp_backward(int64_t n, T low, T high, const T* x, const T* dy, T* dx, int64_t copies = 1);
-template <class T>
-void sign_step(int64_t n, T step, T eps, T low, T high, const T* gradient, const T* origin, const T* x, T* y);
-template <class T>
-void project_l2(int64_t rows, int64_t columns, T eps, T low, T high, const T* origin, const T* x, T* y);
 
 )  // HASHGRAD_ENGINES
 }  // namespace hashgrad

@@ -11,6 +11,7 @@
 #include "attacks/target.h"
 #include "core/parallel.h"
 #include "tests/attack_models.h"
+#include "tests/engines_testing.h"
 
 using namespace hashgrad;
 using namespace hashgrad::testing;
@@ -156,24 +157,59 @@ TEST_CASE("a gradient that is exactly zero moves nothing and is reported") {
   CHECK(exact.x_adv.to_vector<float>() == std::vector<float>{0.25F, 0.5F, 0.5F});
 }
 
-TEST_CASE("budget and box hold to the last bit in both element types") {
-  for (const DType dtype : {DType::float32, DType::float64}) {
-    const Tensor x = images(129, {1, 3, 5}, dtype);
-    const Tensor away = images(129, {1, 3, 5}, dtype, 2);
-    for (const Norm norm : {Norm::linf, Norm::l2})
-      for (const double eps : {0.0, 1e-12, 0.1, 0.3, 8.0 / 255, 1.7}) {
-        const Threat ball{norm, eps};
-        const Tensor far = step(x, 7.3, steepest(step(x, -1, away), norm));
-        for (const Tensor& p :
-             {project(far, x, ball), random_start(x, ball, 3, std::vector<int64_t>(129, 4), 0)}) {
-          const Distances d = distances(x, p);
-          const std::vector<double> lengths = (norm == Norm::linf ? d.linf : d.l2).to_vector<double>();
-          const std::vector<double> pixels = p.to(DType::float64).to_vector<double>();
-          CHECK(std::all_of(lengths.begin(), lengths.end(), [&](double l) { return l <= eps; }));
-          CHECK(std::all_of(pixels.begin(), pixels.end(), [](double v) { return v >= 0 && v <= 1; }));
-        }
-        CHECK(identical(project(x, x, ball), x));
+TEST_CASE("budget and box hold to the last bit in both element types, on every device alike") {
+  // Images that reach both ends of the box, where the box cuts the ball; and grey ones, where the ball is all
+  // there is.
+  for (const Device device : all_devices())
+    for (const DType dtype : {DType::float32, DType::float64})
+      for (const double contrast : {1.0, 0.1}) {
+        const int64_t n = device == Device{} ? 129 : 17;
+        const Shape shape{n, 1, 3, 5};
+        const Tensor here =
+            step(Tensor::full(shape, 0.5 - contrast / 2, dtype), contrast, images(n, {1, 3, 5}, dtype));
+        const Tensor x = here.to(device), away = images(n, {1, 3, 5}, dtype, 2).to(device);
+        const Tensor gradient = step(x, -1, away);
+        for (const Norm norm : {Norm::linf, Norm::l2})
+          for (const double eps : {0.0, 1e-30, 1e-12, 0.1, 0.3, 8.0 / 255, 1.7}) {
+            CAPTURE(eps);
+            const Threat ball{norm, eps};
+            const Tensor far = step(x, 7.3, steepest(gradient, norm)), back = project(far, x, ball);
+            CHECK(identical(ascend(x, 7.3, gradient, x, ball), back));
+            for (const Tensor& p :
+                 {back, random_start(x, ball, 3, std::vector<int64_t>(static_cast<size_t>(n), 4), 0)}) {
+              CHECK(p.device() == device);
+              for (const Distances& d : {distances(x, p), distances(here, p.to(Device{}))}) {
+                const std::vector<double> lengths = (norm == Norm::linf ? d.linf : d.l2).to_vector<double>();
+                CHECK(std::all_of(lengths.begin(), lengths.end(), [&](double l) { return l <= eps; }));
+              }
+              CHECK(identical(clip(p), p));
+            }
+            CHECK(identical(project(x, x, ball), x));
+          }
       }
+}
+
+TEST_CASE("rows are gathered, scattered and looked at where they are") {
+  for (const Device device : all_devices()) {
+    const Tensor x = Tensor::of<float>({1, 2, 0, 0, NAN, 3}, {3, 2}).to(device);
+    const Tensor some = gather(x, {2, 0, 2});
+    CHECK(some.device() == device);
+    CHECK(identical(some.slice(0, 1, 2).contiguous(), x.slice(0, 0, 1).contiguous()));
+    CHECK(identical(some.slice(0, 2, 3).contiguous(), x.slice(0, 2, 3).contiguous()));
+    CHECK(zero_rows(x) == std::vector<bool>{false, true, false});
+    CHECK(finite_rows(x) == std::vector<bool>{true, true, false});
+    Tensor y = Tensor::zeros({3, 2}, DType::float32, device);
+    scatter(y, {2, 0}, Tensor::of<float>({5, 6, 7, 8}, {2, 2}).to(device));
+    CHECK(y.to_vector<float>() == std::vector<float>{7, 8, 0, 0, 5, 6});
+    scatter(y, {1}, y, {2});
+    CHECK(y.to_vector<float>() == std::vector<float>{7, 8, 5, 6, 5, 6});
+    CHECK(gather(x, {}).shape() == Shape{0, 2});
+    CHECK(error_of([&] { gather(x, {3}); }) == "gather: row 3 of 3");
+    CHECK(error_of([&] { scatter(y, {0, 1}, gather(x, {0})); }) == "scatter: row 1 of 1");
+  }
+  for (const Device device : other_devices()) {
+    const Tensor here = Tensor::zeros({1, 2}), there = here.to(device);
+    CHECK(error_of([&] { step(here, 1, there); }).find("step: one input is on cpu, another on") == 0);
   }
 }
 

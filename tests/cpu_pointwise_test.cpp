@@ -158,28 +158,6 @@ TEST_CASE("long vectors are covered in full by the parallel loops") {
   CHECK(distance(difference, std::vector<float>(y.size())) == 0);
 }
 
-TEST_CASE("a sign step stays in the ball and in the box") {
-  const std::vector<double> origin{0.5, 0.5, 0.02, 0.99, 0.5}, gradient{2, -1e-300, -1, 1, 0};
-  std::vector<double> x = origin;
-  for (int i = 0; i < 5; ++i)
-    cpu::sign_step<double>(5, 0.04, 0.1, 0, 1, gradient.data(), origin.data(), x.data(), x.data());
-  CHECK(x[0] == doctest::Approx(0.6));
-  CHECK(x[1] == doctest::Approx(0.4));
-  CHECK(x[2] == 0);
-  CHECK(x[3] == 1);
-  CHECK(x[4] == 0.5);
-}
-
-TEST_CASE("projection onto the L2 ball keeps rows inside and shortens rows outside") {
-  const std::vector<double> origin(6, 0.5), x{0.5, 0.6, 0.5, 0.9, 0.5, 0.8};
-  auto y = poisoned<double>(6);
-  cpu::project_l2<double>(2, 3, 0.25, 0, 1, origin.data(), x.data(), y.data());
-  CHECK(y[1] == 0.6);
-  CHECK(y[3] == doctest::Approx(0.5 + 0.25 * 0.8));
-  CHECK(y[4] == 0.5);
-  CHECK(y[5] == doctest::Approx(0.5 + 0.25 * 0.6));
-}
-
 TEST_CASE_TEMPLATE("softmax rows sum to one, keep denormals and stand alone", T, float, double) {
   const int64_t rows = 17, columns = 33;
   auto x = random_values<T>(rows * columns, 1);

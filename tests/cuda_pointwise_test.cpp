@@ -142,35 +142,3 @@ TEST_CASE_TEMPLATE("cuda: axpy, scale, clamp and their kind", T, float, double) 
                   3 * n) == 0);
     }
 }
-
-TEST_CASE_TEMPLATE("cuda: a sign step and a projection are those of the CPU, also in place", T, float,
-                   double) {
-  const T eps = static_cast<T>(0.3), step = static_cast<T>(0.2), zero{0}, one{1};
-  for (const Device device : other_devices())
-    for (const int64_t columns : edges) {
-      CAPTURE(columns);
-      const int64_t rows = 3, n = rows * columns;
-      const Tensor origin = values<T>({rows, columns}, 1, 0, 1), x = values<T>({rows, columns}, 2, 0, 1);
-      const Tensor gradient = awkward_values<T>({rows, columns}, 3);
-      const auto sign = [&](Device d, T* y) {
-        const Tensor g = gradient.to(d), o = origin.to(d);
-        HASHGRAD_ON(d, scale(n, one, x.to(d).template data<T>(), y));
-        HASHGRAD_ON(d, sign_step(n, step, eps, zero, one, g.data<T>(), o.data<T>(), y, y));
-      };
-      CHECK(error_of<T>(device, n, sign) == 0);
-      const auto project = [&](T radius) {
-        return error_of<T>(device, n, [&](Device d, T* y) {
-          const Tensor o = origin.to(d);
-          HASHGRAD_ON(d, scale(n, one, x.to(d).template data<T>(), y));
-          HASHGRAD_ON(d, project_l2(rows, columns, radius, zero, one, o.data<T>(), y, y));
-        });
-      };
-      CHECK(project(eps) <= few_ulps<T>);
-      CHECK(project(T{100}) == 0);  // inside the ball a row is only clamped
-      if (columns > 0)
-        CHECK(rows_stand_alone<T>(device, x, columns, [&](Device d, int64_t some, const T* in, T* y) {
-          const Tensor o = Tensor::zeros({rows, columns}, dtype_of<T>, d);
-          HASHGRAD_ON(d, project_l2(some, columns, eps, zero, one, o.data<T>(), in, y));
-        }));
-    }
-}

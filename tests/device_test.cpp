@@ -4,16 +4,23 @@
 #include <cmath>
 #include <doctest/doctest.h>
 #include <map>
+#include <memory>
 #include <sstream>
 
+#include "attacks/fgm.h"
 #include "attacks/fgsm.h"
+#include "attacks/grow.h"
 #include "attacks/jsma.h"
 #include "attacks/pgd.h"
+#include "attacks/statistics.h"
+#include "attacks/target.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/loss.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/view.h"
+#include "core/archive.h"
+#include "core/file.h"
 #include "datasets/registry.h"
 #include "nn/evaluate.h"
 #include "nn/model_file.h"
@@ -59,6 +66,18 @@ TEST_CASE("tensors travel between devices, views and conversions included") {
     CHECK(Tensor::full({}, 2.5, DType::float64, device).item() == 2.5);
     CHECK(Tensor::full({3}, 7, DType::int64, device).to_vector<int64_t>() == std::vector<int64_t>{7, 7, 7});
     CHECK(Tensor::empty({0, 3}, DType::float32, device).to_vector<float>().empty());
+  }
+}
+
+TEST_CASE("tensors on a device are written to files like those on the CPU") {
+  const std::string path = "/tmp/hashgrad-device-test.safetensors";
+  for (const Device device : other_devices()) {
+    const Tensor x = testing::random_tensor({3, 17, 2}, 1);
+    write_archive(path, {{{"x", x.to(device)}, {"view", x.to(device).slice(1, 3, 9)}}, {}});
+    const Archive archive = read_archive(path);
+    CHECK(identical(archive.at("x", path), x));
+    CHECK(identical(archive.at("view", path), x.slice(1, 3, 9)));
+    std::remove(path.c_str());
   }
 }
 
@@ -262,26 +281,150 @@ TEST_CASE("training on a device follows training on the CPU, and repeats its own
   }
 }
 
-TEST_CASE("attacks on a device find what they find on the CPU") {
+/// The memory of a device as it is, with a count of the times that somebody waited for its content.
+class CountedMemory : public DeviceMemory {
+ public:
+  explicit CountedMemory(DeviceMemory& memory) : memory_(memory) {}
+  int64_t copies_to_host = 0;
+
+  std::string obstacle() override { return memory_.obstacle(); }
+  std::byte* allocate(size_t bytes) override { return memory_.allocate(bytes); }
+  void release(std::byte* block, size_t bytes) noexcept override { memory_.release(block, bytes); }
+  MemoryCount count() override { return memory_.count(); }
+  void reset_peak() override { memory_.reset_peak(); }
+  void from_host(std::byte* to, const std::byte* from, size_t bytes) override {
+    memory_.from_host(to, from, bytes);
+  }
+  void to_host(std::byte* to, const std::byte* from, size_t bytes) override {
+    ++copies_to_host;
+    memory_.to_host(to, from, bytes);
+  }
+  void copy(const Shape& shape, const Layout& to, const Layout& from) override {
+    memory_.copy(shape, to, from);
+  }
+  void fill(const Shape& shape, const Layout& to, double value) override { memory_.fill(shape, to, value); }
+  void synchronize() override { memory_.synchronize(); }
+
+ private:
+  DeviceMemory& memory_;
+};
+
+/// How often `work` waits for the device.
+template <class F>
+int64_t waits_of(Device device, const F& work) {
+  DeviceMemory& memory = memory_of(device);
+  CountedMemory& counted =
+      *new CountedMemory(memory);  // never destroyed: blocks may be released through it later
+  register_memory(device.kind, counted);
+  work();
+  register_memory(device.kind, memory);
+  return counted.copies_to_host;
+}
+
+/// Attacks of each kind, by name.
+std::vector<std::unique_ptr<Attack>> some_attacks() {
+  std::vector<std::unique_ptr<Attack>> attacks;
+  attacks.push_back(std::make_unique<Fgsm>(Fgsm::Options{.eps = 0.1}));
+  attacks.push_back(std::make_unique<Fgm>(Fgm::Options{.eps = 0.5, .loss = "dlr", .own_prediction = true}));
+  attacks.push_back(std::make_unique<Fgm>(Fgm::Options{.eps = 0.5, .normalise = false}));
+  attacks.push_back(std::make_unique<Pgd>(Pgd::Options{.eps = 0.1, .iters = 5, .restarts = 2}));
+  attacks.push_back(
+      std::make_unique<Pgd>(Pgd::Options{.norm = Norm::l2, .eps = 0.4, .iters = 5, .loss = "ce-exact"}));
+  attacks.push_back(
+      std::make_unique<Pgd>(Pgd::Options{.eps = 0.1, .iters = 3, .early_stop = false, .loss = "margin"}));
+  attacks.push_back(std::make_unique<Jsma>(Jsma::Options{}));
+  attacks.push_back(std::make_unique<Jsma>(Jsma::Options{.rule = Jsma::Rule::single, .on = Outputs::logits}));
+  return attacks;
+}
+
+TEST_CASE("attacks on a device find what they find on the CPU, wherever the images come from") {
   for (const DType type : {DType::float32, DType::float64}) {
     const Model here = testing::small_net(type);
     const Tensor x = testing::images(5, {1, 6, 6}, type), y = testing::own_labels(here, x);
-    Fgsm::Options fgsm;
-    fgsm.eps = 0.1;
-    Pgd::Options pgd;
-    pgd.eps = 0.1;
-    Jsma::Options jsma;
     for (const Device device : other_devices()) {
       const Model there = here.to(device);
-      const AttackInput input{x, y, {}, {}};
+      CHECK(input_gradient(there, x, y, "ce").device() == device);
       CHECK(testing::difference(input_gradient(there, x, y, "ce"), input_gradient(here, x, y, "ce")) < 1e-5);
       CHECK(testing::difference(jacobian(there, x, Outputs::probs), jacobian(here, x, Outputs::probs)) <
             1e-5);
-      CHECK(testing::difference(Fgsm(fgsm).run(there, input).x_adv, Fgsm(fgsm).run(here, input).x_adv) <
-            1e-6);
-      CHECK(identical(Pgd(pgd).run(there, input).success, Pgd(pgd).run(here, input).success));
-      CHECK(identical(Jsma(jsma).run(there, input).x_adv, Jsma(jsma).run(here, input).x_adv));
+      for (const auto& attack : some_attacks()) {
+        CAPTURE(attack->repr());
+        const AttackResult wanted = attack->run(here, {x, y, {}, {}});
+        const AttackResult got = attack->run(there, {x, y, {}, {}});
+        CHECK(got.x_adv.device() == Device{});
+        CHECK(testing::difference(got.x_adv, wanted.x_adv) < (type == DType::float32 ? 1e-5 : 1e-12));
+        CHECK(identical(got.success, wanted.success));
+        CHECK(identical(got.first_success, wanted.first_success));
+        CHECK(identical(got.status, wanted.status));
+        CHECK(identical(got.forwards, wanted.forwards));
+        CHECK(identical(attack->run(there, {x.to(device), y.to(device), {}, {}}).x_adv, got.x_adv));
+      }
+      const Tensor start = random_start(x, {Norm::l2, 0.5}, 9, {4, 5, 6, 7, 8}, 1);
+      CHECK(identical(random_start(x.to(device), {Norm::l2, 0.5}, 9, {4, 5, 6, 7, 8}, 1), start));
     }
+  }
+}
+
+TEST_CASE("a row attacked on a device does not depend on neighbours, order or batch size") {
+  const int64_t n = 5;
+  const Model here = testing::small_net();
+  const Tensor x = testing::images(n, here.input_shape());
+  AttackInput input{x, testing::own_labels(here, x), {}, {}};
+  input.y.data<int64_t>()[3] = (input.y.data<int64_t>()[3] + 1) % 5;  // one is wrong from the start
+  for (int64_t i = 0; i < n; ++i) input.samples.push_back(100 + i);
+  for (const Device device : other_devices()) {
+    const Model model = here.to(device);
+    for (const auto& attack : some_attacks()) {
+      CAPTURE(attack->repr());
+      const AttackResult whole = attack->run(model, input), parts = attack->run(model, input, 2);
+      const AttackResult backwards = attack->run(model, gather(input, {4, 3, 2, 1, 0}));
+      for (int64_t i = 0; i < n; ++i) {
+        CHECK(testing::same_row(whole, i, parts, i));
+        CHECK(testing::same_row(whole, i, backwards, n - 1 - i));
+      }
+      CHECK(testing::same_row(whole, 2, attack->run(model, gather(input, {2})), 0));
+    }
+  }
+}
+
+TEST_CASE("growing budgets and counting gradients work on a device as on the CPU") {
+  const Model here = testing::small_net(DType::float64);
+  const Tensor x = testing::images(5, here.input_shape(), DType::float64);
+  const GrowOptions eps{.budgets = {0.05, 0.2, 0.8}, .batch = 2}, features{.budgets = {1, 4, 16}, .batch = 2};
+  for (const Device device : other_devices()) {
+    const Model there = here.to(device);
+    CHECK(grow_fgsm(there, x, "ce", eps).predictions == grow_fgsm(here, x, "ce", eps).predictions);
+    CHECK(grow_jsma(there, x, Outputs::probs, features).predictions ==
+          grow_jsma(here, x, Outputs::probs, features).predictions);
+    CHECK(identical(fgsm_images(there, x, "ce", 0.1), fgsm_images(here, x, "ce", 0.1)));
+    CHECK(identical(jsma_images(there, x.to(device), Outputs::probs, 4),
+                    jsma_images(here, x, Outputs::probs, 4)));
+    CHECK(gradient_histogram(input_gradient(there, x, {}, "ce")).counts ==
+          gradient_histogram(input_gradient(here, x, {}, "ce")).counts);
+    const Tensor scores = Oracle(there).logits(x);
+    CHECK(
+        identical(choose_targets(TargetRule::runner_up, scores, testing::own_labels(here, x)),
+                  choose_targets(TargetRule::runner_up, scores.to(Device{}), testing::own_labels(here, x))));
+  }
+}
+
+TEST_CASE("pgd waits for its device once per step") {
+  const Model here = testing::small_net();
+  const Tensor x = testing::images(5, here.input_shape());
+  const AttackInput input{x, testing::own_labels(here, x), {}, {}};
+  for (const Device device : other_devices()) {
+    const Model model = here.to(device);
+    for (const Norm norm : {Norm::linf, Norm::l2})
+      for (const char* loss : {"ce", "dlr"}) {
+        const auto waits = [&](int64_t iters) {
+          return waits_of(device, [&] {
+            Pgd({.norm = norm, .eps = 1e-3, .iters = iters, .early_stop = false, .loss = loss})
+                .run(model, input);
+          });
+        };
+        const int64_t few = waits(2);
+        CHECK(waits(12) == few + 10);
+      }
   }
 }
 

@@ -16,4 +16,11 @@ inline std::vector<Device> other_devices() {
   return devices;
 }
 
+/// The CPU, and these.
+inline std::vector<Device> all_devices() {
+  std::vector<Device> devices = other_devices();
+  devices.insert(devices.begin(), Device{});
+  return devices;
+}
+
 }  // namespace hashgrad
