@@ -63,8 +63,8 @@ struct AttackInfo {
   std::string about;  // one line: what it does, and where it comes from
   std::vector<AttackSetting> settings;
   std::function<std::unique_ptr<Attack>(const AttackSettings&)> make;
-  /// Settings, "eps=0.1,iters=3", under which the tests hold the attack to what every attack promises: each short, some
-  /// successes on a small net, all its rules and norms.
+  /// Settings, "eps=0.1,iters=3", under which the tests hold the attack to what every attack promises: each
+  /// short, some successes on a small net, all its rules and norms.
   std::vector<std::string> samples;
 };
 

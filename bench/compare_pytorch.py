@@ -5,7 +5,8 @@ Each row runs both sides as separate processes with the same number of threads a
 busy moment of the machine meets both. A repetition calls the work as often as fills about a third of a second, after a
 pause in which the other side's waiting threads go to sleep; its time is that of one call. PyTorch is measured in NCHW and
 in channels_last, and its time is the faster of the two; on a GPU also compiled by torch.compile, as a column of its own.
-Both compute in float32 without TF32. Memory on the CPU is the peak resident size above what the process held before the
+Both compute in float32 without TF32. On a GPU our training step is one recorded graph, as in `hashgrad train`; so are
+torch.compile's forward pass and training step. Memory on the CPU is the peak resident size above what the process held before the
 work was set up, on a GPU the peak of what tensors held.
 
   bench/compare_pytorch.py [--device cpu|cuda] [--python /usr/bin/python3] [--rows a2/forward,hashed8/train]
@@ -232,7 +233,8 @@ def markdown(results, args):
         f"`{' '.join(['bench/compare_pytorch.py', *sys.argv[1:]])}`",
         "",
         f"{processor(args.device)}, {args.threads} threads, batch {args.batch}, median of {args.rounds} alternating repetitions, "
-        f"{results[0]['peer']}. Ratio above 1: Hashgrad is faster. Memory: peak above the idle process.",
+        f"{results[0]['peer']}. Ratio above 1: Hashgrad is faster. Memory: peak above the idle process."
+        + (" Hashgrad's training step is one CUDA graph." if gpu else ""),
         "",
         f"| net | work | Hashgrad img/s | PyTorch img/s | ratio |{' to torch.compile |' if gpu else ''} Hashgrad MiB | PyTorch MiB |",
         f"|---|---|---:|---:|---:|{'---:|' if gpu else ''}---:|---:|",

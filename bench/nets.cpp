@@ -20,6 +20,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "cpu/kernels.h"
+#include "cuda/pipeline.h"
 #include "nn/model.h"
 #include "nn/optim.h"
 
@@ -51,10 +52,10 @@ Tensor labels(int64_t n) {
 std::function<void()> hashed_work(int64_t divide, const std::string& task, int64_t batch, Device device) {
   const int64_t in = 6272, out = 512, buckets = in * out / divide;
   const auto v = std::make_shared<const cpu::HashedMatrix>(cpu::HashedMatrix::linear({1, buckets}, out, in));
-  const Tensor w = uniform({buckets}, 1, -0.01f, 0.01f).to(device);     // [K]
-  const Tensor bias = Tensor::zeros({out}).to(device);                  // [out]
-  const Tensor x = uniform({batch, in}, 2).to(device);                  // [B,in]
-  const Tensor dy = uniform({1, batch, out}, 3, -1, 1).to(device);      // [1,B,out]
+  const Tensor w = uniform({buckets}, 1, -0.01f, 0.01f).to(device);  // [K]
+  const Tensor bias = Tensor::zeros({out}).to(device);               // [out]
+  const Tensor x = uniform({batch, in}, 2).to(device);               // [B,in]
+  const Tensor dy = uniform({1, batch, out}, 3, -1, 1).to(device);   // [1,B,out]
   if (task == "forward") return [=] { hashed_linear(x, w, bias, v); };
   check(task == "train", "bench_nets: a hashed layer has no task '{}' (accepted: forward, train)", task);
   return [=] {
@@ -63,22 +64,32 @@ std::function<void()> hashed_work(int64_t divide, const std::string& task, int64
   };
 }
 
+/// A training step on one batch; on a GPU, as hashgrad train runs it, recorded as one graph.
+std::function<void()> training_step(const std::shared_ptr<Model>& model, const Tensor& x, const Tensor& y) {
+  const Device device = model->device();
+  const auto sgd = std::make_shared<Optimizer>(model->parameters(), OptimizerOptions{});
+  const Tensor pace = sgd->pace(1e-3).to(device);
+  const std::function<void()> step = [=] {
+    model->zero_grad();
+    const Variable logits = model->logits(Variable(x), {.training = true});
+    mean(cross_entropy_soft(logits, smoothed_one_hot_of_valid(y, logits.size(1), 0, logits.dtype())))
+        .backward();
+    sgd->update(pace);
+  };
+  step();  // makes what is made only once
+  std::unique_ptr<Pipeline> pipeline;
+  HASHGRAD_ON(device, make_pipeline(pipeline));
+  return [step, run = pipeline->record(step)] { run(); };  // step owns what the recording reads
+}
+
 std::function<void()> network_work(const std::string& net, const std::string& task, int64_t batch,
                                    Device device) {
   check(net == "a2" || net == "b2", "bench_nets: no net '{}' (accepted: a2, b2, hashed8, hashed64)", net);
-  const auto model = std::make_shared<Model>(Model(net == "a2" ? "liu2018-mnist" : "liu2021-mnist").to(device));
+  const auto model =
+      std::make_shared<Model>(Model(net == "a2" ? "liu2018-mnist" : "liu2021-mnist").to(device));
   const Tensor x = uniform({batch, 1, 28, 28}, 1).to(device), y = labels(batch).to(device);
   if (task == "forward") return [=] { model->logits(x); };
-  if (task == "train") {
-    const auto sgd = std::make_shared<Optimizer>(model->parameters(), OptimizerOptions{});
-    return [=] {
-      Pass pass;
-      pass.training = true;
-      model->zero_grad();
-      mean(cross_entropy(model->logits(Variable(x), pass), y)).backward();
-      sgd->step(1e-3);
-    };
-  }
+  if (task == "train") return training_step(model, x, y);
   const AttackInput input{x, y, {}, {}};
   if (task == "fgsm")
     return [=] { step(x, 0.1, steepest(input_gradient(*model, x, y, "ce", batch), Norm::linf)); };

@@ -77,7 +77,7 @@ void batch_norm_statistics(const BatchNormShape& s, const T* x, T* mean, T* vari
 
 template <class T>
 void batch_norm_move_running(const BatchNormShape& s, double momentum, const T* mean, const T* variance,
-                             T* running_mean, T* running_variance) {
+                             T* running_mean, T* running_variance, int64_t* batches) {
   const auto move = [&](const T* batch, double correction, T* running) {
     for (int64_t c = 0; c < s.channels; ++c)
       running[c] = static_cast<T>((1 - momentum) * static_cast<double>(running[c]) +
@@ -85,6 +85,7 @@ void batch_norm_move_running(const BatchNormShape& s, double momentum, const T* 
   };
   move(mean, 1, running_mean);
   move(variance, unbiased_variance(s), running_variance);
+  if (batches) ++*batches;
 }
 
 template <class T>
@@ -128,7 +129,8 @@ void batch_norm_inference_backward(const BatchNormShape& s, const T* x, const T*
 
 #define INSTANTIATE(T)                                                                                       \
   template void batch_norm_statistics(const BatchNormShape&, const T*, T*, T*);                              \
-  template void batch_norm_move_running(const BatchNormShape&, double, const T*, const T*, T*, T*);          \
+  template void batch_norm_move_running(const BatchNormShape&, double, const T*, const T*, T*, T*,           \
+                                        int64_t*);                                                           \
   template void batch_norm_forward(const BatchNormShape&, const T*, const T*, const T*, T, const T*,         \
                                    const T*, T*);                                                            \
   template void batch_norm_backward(const BatchNormShape&, const T*, const T*, const T*, const T*, T,        \

@@ -22,10 +22,10 @@ inline double unbiased_variance(const BatchNormShape& shape) {
 }
 
 /// Moves the running statistics [channels] towards those of a batch, the variance unbiased, as PyTorch does:
-/// running = (1 - momentum) * running + momentum * batch.
+/// running = (1 - momentum) * running + momentum * batch. *batches, unless null, counts one more.
 template <class T>
 void batch_norm_move_running(const BatchNormShape& shape, double momentum, const T* mean, const T* variance,
-                             T* running_mean, T* running_variance);
+                             T* running_mean, T* running_variance, int64_t* batches);
 
 /// y = gamma * (x - mean) / sqrt(variance + eps) + beta: training with the batch's statistics, inference with
 /// the running ones. gamma and beta [channels], either may be null (1 and 0). y may be x.

@@ -8,22 +8,23 @@
 namespace hashgrad::cpu {
 
 template <class T>
-void dropout(int64_t rows, int64_t width, double p, uint64_t key, uint32_t step, int64_t count,
+void dropout(int64_t rows, int64_t width, double p, uint64_t key, const int64_t* step, int64_t count,
              const int64_t* samples, const T* x, T* y) {
   const T scale = static_cast<T>(1 / (1 - p));
   const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width));
   parallel_ranges(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      Random random(key, Stream::dropout, static_cast<uint64_t>(samples[r % count]), step);
+      Random random(key, Stream::dropout, static_cast<uint64_t>(samples[r % count]),
+                    static_cast<uint32_t>(*step));
       for (int64_t i = r * width; i < (r + 1) * width; ++i)
         y[i] = static_cast<double>(random.uniform()) < p ? T{0} : x[i] * scale;
     }
   });
 }
 
-template void dropout(int64_t, int64_t, double, uint64_t, uint32_t, int64_t, const int64_t*, const float*,
-                      float*);
-template void dropout(int64_t, int64_t, double, uint64_t, uint32_t, int64_t, const int64_t*, const double*,
-                      double*);
+template void dropout(int64_t, int64_t, double, uint64_t, const int64_t*, int64_t, const int64_t*,
+                      const float*, float*);
+template void dropout(int64_t, int64_t, double, uint64_t, const int64_t*, int64_t, const int64_t*,
+                      const double*, double*);
 
 }  // namespace hashgrad::cpu

@@ -6,8 +6,16 @@
 
 namespace hashgrad::cpu {
 
-/// One parameter of an update over many. `first` and `second` [n] are the state of the method, in the order
-/// in which its function for one parameter takes them; `rate` multiplies the learning rate.
+/// What changes from one update to the next. Updates read it from the memory of their engine, so that an
+/// update which a GPU has recorded can be run again with other numbers.
+struct Pace {
+  double lr;
+  double correction1 = 1;  ///< adam: 1 - beta1^step, step 1 for the first update
+  double correction2 = 1;  ///< adam: 1 - beta2^step
+};
+
+/// One parameter of an update over many. `first` and `second` [n] are the state of the method; `rate`
+/// multiplies the learning rate.
 template <class T>
 struct Update {
   int64_t n;
@@ -18,35 +26,31 @@ struct Update {
 
 /// g += weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v).
 struct Sgd {
-  double lr, momentum = 0, weight_decay = 0;
+  double momentum = 0, weight_decay = 0;
   bool nesterov = false;
 };
-/// velocity [n] starts at zero; it may be null when momentum is 0.
+/// `first` is the velocity v, which starts at zero; it may be null when momentum is 0.
 template <class T>
-void sgd_step(const Sgd& options, int64_t n, const T* gradient, T* velocity, T* weight);
-template <class T>
-void sgd_step(const Sgd& options, const std::vector<Update<T>>& updates);
+void sgd_step(const Sgd& options, const Pace* pace, const std::vector<Update<T>>& updates);
 
-/// Adam (Kingma and Ba 2015): m, v moving averages of g and g^2, bias-corrected by step (1 for the first
-/// update); w -= lr * m^ / (sqrt(v^) + eps); weight_decay is added to the gradient.
+/// Adam (Kingma and Ba 2015): m, v moving averages of g and g^2, bias-corrected by step; w -= lr * m^ /
+/// (sqrt(v^) + eps); weight_decay is added to the gradient.
 struct Adam {
-  double lr, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 };
+/// The pace of update number `step`, from 1.
+Pace adam_pace(const Adam& options, double lr, int64_t step);
+/// `first` and `second` are m and v, which start at zero.
 template <class T>
-void adam_step(const Adam& options, int64_t step, int64_t n, const T* gradient, T* m, T* v, T* weight);
-template <class T>
-void adam_step(const Adam& options, int64_t step, const std::vector<Update<T>>& updates);
+void adam_step(const Adam& options, const Pace* pace, const std::vector<Update<T>>& updates);
 
 /// RMSProp: s = alpha * s + (1 - alpha) * g^2; d = g / (sqrt(s) + eps); with momentum b = momentum * b + d, w
 /// -= lr * b.
 struct RmsProp {
-  double lr, alpha = 0.99, eps = 1e-8, momentum = 0, weight_decay = 0;
+  double alpha = 0.99, eps = 1e-8, momentum = 0, weight_decay = 0;
 };
-/// momentum_buffer [n] starts at zero; it may be null when momentum is 0.
+/// `first` is s, `second` is b, which starts at zero; it may be null when momentum is 0.
 template <class T>
-void rmsprop_step(const RmsProp& options, int64_t n, const T* gradient, T* square_average, T* momentum_buffer,
-                  T* weight);
-template <class T>
-void rmsprop_step(const RmsProp& options, const std::vector<Update<T>>& updates);
+void rmsprop_step(const RmsProp& options, const Pace* pace, const std::vector<Update<T>>& updates);
 
 }  // namespace hashgrad::cpu

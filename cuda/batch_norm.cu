@@ -151,8 +151,10 @@ void parameter_gradients(const cpu::BatchNormShape& s, const T* x, const T* dy, 
 /// A thread per channel.
 template <class T>
 __global__ void move_running_kernel(int64_t channels, double momentum, double unbiased, const T* mean,
-                                    const T* variance, T* running_mean, T* running_variance) {
+                                    const T* variance, T* running_mean, T* running_variance,
+                                    int64_t* batches) {
   const int64_t c = grid_rank();
+  if (c == 0 && batches) ++*batches;
   if (c >= channels) return;
   const auto moved = [momentum](T running, double correction, T batch) {
     return static_cast<T>((1 - momentum) * static_cast<double>(running) +
@@ -190,9 +192,9 @@ void batch_norm_statistics(const cpu::BatchNormShape& s, const T* x, T* mean, T*
 
 template <class T>
 void batch_norm_move_running(const cpu::BatchNormShape& s, double momentum, const T* mean, const T* variance,
-                             T* running_mean, T* running_variance) {
+                             T* running_mean, T* running_variance, int64_t* batches) {
   launch(move_running_kernel<T>, blocks_for(s.channels, 128), 128, 0, s.channels, momentum,
-         cpu::unbiased_variance(s), mean, variance, running_mean, running_variance);
+         cpu::unbiased_variance(s), mean, variance, running_mean, running_variance, batches);
 }
 
 template <class T>
@@ -224,7 +226,8 @@ void batch_norm_inference_backward(const cpu::BatchNormShape& s, const T* x, con
 
 #define INSTANTIATE(T)                                                                                     \
   template void batch_norm_statistics(const cpu::BatchNormShape&, const T*, T*, T*);                       \
-  template void batch_norm_move_running(const cpu::BatchNormShape&, double, const T*, const T*, T*, T*);   \
+  template void batch_norm_move_running(const cpu::BatchNormShape&, double, const T*, const T*, T*, T*,    \
+                                        int64_t*);                                                         \
   template void batch_norm_forward(const cpu::BatchNormShape&, const T*, const T*, const T*, T, const T*,  \
                                    const T*, T*);                                                          \
   template void batch_norm_backward(const cpu::BatchNormShape&, const T*, const T*, const T*, const T*, T, \

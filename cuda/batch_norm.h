@@ -13,7 +13,7 @@ void batch_norm_statistics(const cpu::BatchNormShape& shape, const T* x, T* mean
 
 template <class T>
 void batch_norm_move_running(const cpu::BatchNormShape& shape, double momentum, const T* mean, const T* variance,
-                             T* running_mean, T* running_variance);
+                             T* running_mean, T* running_variance, int64_t* batches);
 
 template <class T>
 void batch_norm_forward(const cpu::BatchNormShape& shape, const T* x, const T* mean, const T* variance, T eps,

@@ -9,7 +9,7 @@ namespace hashgrad {
 HASHGRAD_ENGINES(
 
 template <class T>
-void dropout(int64_t rows, int64_t width, double p, uint64_t key, uint32_t step, int64_t count, const int64_t* samples,
+void dropout(int64_t rows, int64_t width, double p, uint64_t key, const int64_t* step, int64_t count, const int64_t* samples,
              const T* x, T* y);
 
 )  // HASHGRAD_ENGINES

@@ -10,17 +10,19 @@ namespace hashgrad::HASHGRAD_GPU {
 namespace {
 
 using cpu::Adam;
+using cpu::Pace;
 using cpu::RmsProp;
 using cpu::Sgd;
 using cpu::Update;
 
-// The rules: one element's update. lr is that of the parameter; a buffer that is not used is null.
+// The rules: one element's update. lr is that of the parameter, corrected; root2 is the root of the second
+// correction; a buffer that is not used is null.
 
 template <class T>
 struct SgdRule {
   T momentum, decay;
   bool nesterov;
-  __device__ void operator()(T lr, int64_t i, const Update<T>& u) const {
+  __device__ void operator()(T lr, T, int64_t i, const Update<T>& u) const {
     const T g = u.gradient[i] + decay * u.weight[i];
     T direction = g;
     if (u.first) {
@@ -33,8 +35,8 @@ struct SgdRule {
 
 template <class T>
 struct AdamRule {
-  T beta1, beta2, rest1, rest2, root2, eps, decay;
-  __device__ void operator()(T lr, int64_t i, const Update<T>& u) const {
+  T beta1, beta2, rest1, rest2, eps, decay;
+  __device__ void operator()(T lr, T root2, int64_t i, const Update<T>& u) const {
     const T g = u.gradient[i] + decay * u.weight[i];
     const T m = u.first[i] = beta1 * u.first[i] + rest1 * g;
     const T v = u.second[i] = beta2 * u.second[i] + rest2 * g * g;
@@ -45,7 +47,7 @@ struct AdamRule {
 template <class T>
 struct RmsPropRule {
   T alpha, rest, eps, momentum, decay;
-  __device__ void operator()(T lr, int64_t i, const Update<T>& u) const {
+  __device__ void operator()(T lr, T, int64_t i, const Update<T>& u) const {
     const T g = u.gradient[i] + decay * u.weight[i];
     const T s = u.first[i] = alpha * u.first[i] + rest * g * g;
     T direction = g / (std::sqrt(s) + eps);
@@ -62,32 +64,32 @@ struct Batch {
   int count = 0;
   int64_t blocks = 0;
   int64_t first_block[most_updates];
-  T lr[most_updates];
   Update<T> of[most_updates];
 };
 
 // A block updates `chunk` elements of one parameter, which it finds by the number of its first block.
 template <class T, class Rule>
-__global__ void update_kernel(Batch<T> batch, Rule rule) {
+__global__ void update_kernel(Batch<T> batch, const Pace* pace, Rule rule) {
   int k = 0;
   while (k + 1 < batch.count && batch.first_block[k + 1] <= blockIdx.x) ++k;
   const Update<T>& update = batch.of[k];
+  const T lr = static_cast<T>(pace->lr * update.rate / pace->correction1);
+  const T root2 = static_cast<T>(std::sqrt(pace->correction2));
   const int64_t begin = (blockIdx.x - batch.first_block[k]) * chunk;
   const int64_t end = begin + chunk < update.n ? begin + chunk : update.n;
-  for (int64_t i = begin + threadIdx.x; i < end; i += block_size) rule(batch.lr[k], i, update);
+  for (int64_t i = begin + threadIdx.x; i < end; i += block_size) rule(lr, root2, i, update);
 }
 
-/// Applies the rule to all parameters, each with lr times its own rate.
+/// Applies the rule to all parameters.
 template <class T, class Rule>
-void update_all(const std::vector<Update<T>>& updates, double lr, double correction, Rule rule) {
+void update_all(const std::vector<Update<T>>& updates, const Pace* pace, Rule rule) {
   Batch<T> batch{};
   const auto flush = [&] {
-    launch(update_kernel<T, Rule>, batch.blocks, block_size, 0, batch, rule);
+    launch(update_kernel<T, Rule>, batch.blocks, block_size, 0, batch, pace, rule);
     batch = {};
   };
   for (const Update<T>& u : updates) {
     batch.first_block[batch.count] = batch.blocks;
-    batch.lr[batch.count] = static_cast<T>(lr * u.rate / correction);
     batch.of[batch.count] = u;
     batch.blocks += blocks_for(u.n, chunk);
     if (++batch.count == most_updates) flush();
@@ -98,63 +100,37 @@ void update_all(const std::vector<Update<T>>& updates, double lr, double correct
 }  // namespace
 
 template <class T>
-void sgd_step(const Sgd& options, const std::vector<Update<T>>& updates) {
+void sgd_step(const Sgd& options, const Pace* pace, const std::vector<Update<T>>& updates) {
   for (const Update<T>& u : updates)
     check(u.first || options.momentum == 0, "sgd_step: momentum {} needs a velocity buffer",
           options.momentum);
   const SgdRule<T> rule{static_cast<T>(options.momentum), static_cast<T>(options.weight_decay),
                         options.nesterov};
-  update_all(updates, options.lr, 1, rule);
+  update_all(updates, pace, rule);
 }
 
 template <class T>
-void adam_step(const Adam& options, int64_t step, const std::vector<Update<T>>& updates) {
-  check(step >= 1, "adam_step: step {} (expected 1 for the first update)", step);
-  const double correction1 = 1 - std::pow(options.beta1, static_cast<double>(step));
-  const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(step));
-  const AdamRule<T> rule{static_cast<T>(options.beta1),          static_cast<T>(options.beta2),
-                         static_cast<T>(1 - options.beta1),      static_cast<T>(1 - options.beta2),
-                         static_cast<T>(std::sqrt(correction2)), static_cast<T>(options.eps),
-                         static_cast<T>(options.weight_decay)};
-  update_all(updates, options.lr, correction1, rule);
+void adam_step(const Adam& options, const Pace* pace, const std::vector<Update<T>>& updates) {
+  const AdamRule<T> rule{static_cast<T>(options.beta1),     static_cast<T>(options.beta2),
+                         static_cast<T>(1 - options.beta1), static_cast<T>(1 - options.beta2),
+                         static_cast<T>(options.eps),       static_cast<T>(options.weight_decay)};
+  update_all(updates, pace, rule);
 }
 
 template <class T>
-void rmsprop_step(const RmsProp& options, const std::vector<Update<T>>& updates) {
+void rmsprop_step(const RmsProp& options, const Pace* pace, const std::vector<Update<T>>& updates) {
   for (const Update<T>& u : updates)
     check(u.second || options.momentum == 0, "rmsprop_step: momentum {} needs a buffer", options.momentum);
   const RmsPropRule<T> rule{static_cast<T>(options.alpha), static_cast<T>(1 - options.alpha),
                             static_cast<T>(options.eps), static_cast<T>(options.momentum),
                             static_cast<T>(options.weight_decay)};
-  update_all(updates, options.lr, 1, rule);
+  update_all(updates, pace, rule);
 }
 
-// The forms for one parameter are lists of one. (Qualified: an argument of cpu:: would bring in
-// cpu::sgd_step.)
-
-template <class T>
-void sgd_step(const Sgd& options, int64_t n, const T* gradient, T* velocity, T* weight) {
-  HASHGRAD_GPU::sgd_step<T>(options, {{n, 1, gradient, velocity, nullptr, weight}});
-}
-
-template <class T>
-void adam_step(const Adam& options, int64_t step, int64_t n, const T* gradient, T* m, T* v, T* weight) {
-  HASHGRAD_GPU::adam_step<T>(options, step, {{n, 1, gradient, m, v, weight}});
-}
-
-template <class T>
-void rmsprop_step(const RmsProp& options, int64_t n, const T* gradient, T* square_average, T* momentum_buffer,
-                  T* weight) {
-  HASHGRAD_GPU::rmsprop_step<T>(options, {{n, 1, gradient, square_average, momentum_buffer, weight}});
-}
-
-#define INSTANTIATE(T)                                                          \
-  template void sgd_step(const Sgd&, int64_t, const T*, T*, T*);                \
-  template void adam_step(const Adam&, int64_t, int64_t, const T*, T*, T*, T*); \
-  template void rmsprop_step(const RmsProp&, int64_t, const T*, T*, T*, T*);    \
-  template void sgd_step(const Sgd&, const std::vector<Update<T>>&);            \
-  template void adam_step(const Adam&, int64_t, const std::vector<Update<T>>&); \
-  template void rmsprop_step(const RmsProp&, const std::vector<Update<T>>&);
+#define INSTANTIATE(T)                                                              \
+  template void sgd_step(const Sgd&, const Pace*, const std::vector<Update<T>>&);   \
+  template void adam_step(const Adam&, const Pace*, const std::vector<Update<T>>&); \
+  template void rmsprop_step(const RmsProp&, const Pace*, const std::vector<Update<T>>&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

@@ -1,4 +1,4 @@
-// The functions of cpu/optim.h on the GPU engines. Those over a list of parameters take one launch for 32 of them.
+// The functions of cpu/optim.h on the GPU engines: one launch for 32 parameters.
 #pragma once
 
 #include "cpu/optim.h"
@@ -9,18 +9,11 @@ namespace hashgrad {
 HASHGRAD_ENGINES(
 
 template <class T>
-void sgd_step(const cpu::Sgd& options, int64_t n, const T* gradient, T* velocity, T* weight);
+void sgd_step(const cpu::Sgd& options, const cpu::Pace* pace, const std::vector<cpu::Update<T>>& updates);
 template <class T>
-void sgd_step(const cpu::Sgd& options, const std::vector<cpu::Update<T>>& updates);
+void adam_step(const cpu::Adam& options, const cpu::Pace* pace, const std::vector<cpu::Update<T>>& updates);
 template <class T>
-void adam_step(const cpu::Adam& options, int64_t step, int64_t n, const T* gradient, T* m, T* v, T* weight);
-template <class T>
-void adam_step(const cpu::Adam& options, int64_t step, const std::vector<cpu::Update<T>>& updates);
-template <class T>
-void rmsprop_step(const cpu::RmsProp& options, int64_t n, const T* gradient, T* square_average, T* momentum_buffer,
-                  T* weight);
-template <class T>
-void rmsprop_step(const cpu::RmsProp& options, const std::vector<cpu::Update<T>>& updates);
+void rmsprop_step(const cpu::RmsProp& options, const cpu::Pace* pace, const std::vector<cpu::Update<T>>& updates);
 
 )  // HASHGRAD_ENGINES
 }  // namespace hashgrad

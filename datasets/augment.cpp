@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "core/error.h"
-#include "core/random.h"
 
 namespace hashgrad {
 namespace {
@@ -50,26 +49,25 @@ std::string to_string(const Augmentation& augmentation) {
 }
 
 template <class T>
-void augment(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t sample, int64_t channels,
-             int64_t height, int64_t width, const T* image, T* out) {
-  Random random(seed, Stream::augment, static_cast<uint64_t>(sample), static_cast<uint32_t>(epoch));
-  const uint32_t choices = static_cast<uint32_t>(2 * augmentation.shift + 1);
-  const int64_t dy = random.below(choices) - augmentation.shift;
-  const int64_t dx = random.below(choices) - augmentation.shift;
-  const bool mirror = augmentation.flip && random.below(2) == 1;
-  for (int64_t row = 0; row < channels * height; ++row) {
-    const int64_t y = row % height + dy;
-    for (int64_t column = 0; column < width; ++column) {
-      const int64_t x = (mirror ? width - 1 - column : column) + dx;
-      const bool inside = 0 <= y && y < height && 0 <= x && x < width;
-      out[row * width + column] = inside ? image[(row + dy) * width + x] : T{0};
+void cpu::augment(const Augmentation& augmentation, uint64_t seed, const int64_t* epoch, int64_t batch,
+                  const int64_t* samples, int64_t channels, int64_t height, int64_t width, const T* images,
+                  T* out) {
+  for (int64_t n = 0; n < batch; ++n) {
+    const Move move(augmentation, seed, *epoch, samples[n]);
+    for (int64_t c = 0; c < channels; ++c) {
+      const int64_t plane = (n * channels + c) * height * width;
+      for (int64_t row = 0; row < height; ++row)
+        for (int64_t column = 0; column < width; ++column) {
+          const int64_t source = move.source(height, width, row, column);
+          out[plane + row * width + column] = source < 0 ? T{0} : images[plane + source];
+        }
     }
   }
 }
 
-template void augment(const Augmentation&, uint64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                      const float*, float*);
-template void augment(const Augmentation&, uint64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                      const double*, double*);
+template void cpu::augment(const Augmentation&, uint64_t, const int64_t*, int64_t, const int64_t*, int64_t,
+                           int64_t, int64_t, const float*, float*);
+template void cpu::augment(const Augmentation&, uint64_t, const int64_t*, int64_t, const int64_t*, int64_t,
+                           int64_t, int64_t, const double*, double*);
 
 }  // namespace hashgrad

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "core/random.h"
+
 namespace hashgrad {
 
 /// Which changes to make. Draws are keyed by (seed, epoch, sample), so a sample's fate does not depend on its
@@ -21,9 +23,34 @@ Augmentation parse_augmentation(const std::string& text);
 /// The same in the words that parse_augmentation reads.
 std::string to_string(const Augmentation& augmentation);
 
-/// Writes the changed copy of one [channels,height,width] image to `out`; T is float or double.
+/// What happens to one image: what every device must compute alike.
+struct Move {
+  int64_t dy, dx;
+  bool mirror;
+
+  constexpr Move(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t sample)
+      : dy(0), dx(0), mirror(false) {
+    Random random(seed, Stream::augment, static_cast<uint64_t>(sample), static_cast<uint32_t>(epoch));
+    const uint32_t choices = static_cast<uint32_t>(2 * augmentation.shift + 1);
+    dy = random.below(choices) - augmentation.shift;
+    dx = random.below(choices) - augmentation.shift;
+    mirror = augmentation.flip && random.below(2) == 1;
+  }
+
+  /// Which element of a plane [height,width] moves to (row, column); -1 where none does.
+  constexpr int64_t source(int64_t height, int64_t width, int64_t row, int64_t column) const {
+    const int64_t y = row + dy, x = (mirror ? width - 1 - column : column) + dx;
+    return 0 <= y && y < height && 0 <= x && x < width ? y * width + x : -1;
+  }
+};
+
+namespace cpu {
+/// out [batch,channels,height,width] = the changed copies of `images`; row n is number samples[n] of its
+/// dataset.
 template <class T>
-void augment(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t sample, int64_t channels,
-             int64_t height, int64_t width, const T* image, T* out);
+void augment(const Augmentation& augmentation, uint64_t seed, const int64_t* epoch, int64_t batch,
+             const int64_t* samples, int64_t channels, int64_t height, int64_t width, const T* images,
+             T* out);
+}  // namespace cpu
 
 }  // namespace hashgrad

@@ -31,8 +31,8 @@ Batch make_batch(const Dataset& data, const LoaderOptions& options, int64_t epoc
       copy_pixels(data.images, sample * pixels, (sample + 1) * pixels,
                   original.empty() ? out : original.data());
       if (!original.empty())
-        augment(options.augmentation, options.seed, epoch, sample, shape[0], shape[1], shape[2],
-                original.data(), out);
+        cpu::augment(options.augmentation, options.seed, &epoch, 1, &sample, shape[0], shape[1], shape[2],
+                     original.data(), out);
     }
   });
   if (data.labelled()) {

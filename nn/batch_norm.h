@@ -17,9 +17,8 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
 
   template <TensorLike X>
   X run(const X& x, const Pass& pass, Fused) const {  // [N, C, ...]
-    if (pass.training) ++*num_batches_tracked_.data<int64_t>();
     return batch_norm(x, as<X>(weight_, pass), as<X>(bias_, pass), running_mean_, running_var_,
-                      {.training = pass.training});  // [N, C, ...]
+                      {.training = pass.training}, num_batches_tracked_);  // [N, C, ...]
   }
 
   std::vector<Parameter> parameters() override { return {{"weight", &weight_}, {"bias", &bias_}}; }

@@ -16,10 +16,11 @@ struct Pass {
   /// Dropout drops, batch norm uses the batch's statistics, and gradients of parameters are recorded. In
   /// inference parameters are constants, so the graph of an attack leads to the images alone.
   bool training = false;
-  /// Keys of the random draws in training: row n of the batch is sample samples[n] of the dataset.
+  /// Keys of the random draws in training, as in RowKey (autograd/ops/dropout.h): row n of the batch is
+  /// sample samples[n] of the dataset. Without dropout they are not needed.
   uint64_t seed = 0;
-  uint32_t step = 0;
-  std::vector<int64_t> samples{};
+  Tensor step{};     // [1] int64
+  Tensor samples{};  // [N] int64
 };
 
 /// Layers that follow a convolution or linear layer and are computed by its kernel; the bits are the same.
@@ -54,14 +55,13 @@ class Module {
   virtual std::vector<Buffer> buffers() { return {}; }
   /// Draws the values that training starts from (on the CPU).
   virtual void initialise(const Initialiser&) {}
-  /// Moves parameters and buffers to a device; integers, which are counters of the host, stay.
+  /// Moves parameters and buffers to a device.
   virtual void move(Device device);
 };
 
 inline void Module::move(Device device) {
   for (const Parameter& p : parameters()) *p.variable = Variable::leaf(p.variable->value().to(device));
-  for (const Buffer& b : buffers())
-    if (is_floating(b.tensor->dtype())) *b.tensor = b.tensor->to(device);
+  for (const Buffer& b : buffers()) *b.tensor = b.tensor->to(device);
 }
 
 /// Writes both forwards from the one `run` of a layer L:

@@ -46,6 +46,8 @@ std::string tensor_name(const std::string& slot, const std::string& parameter) {
   return "optimizer." + slot + "." + parameter;
 }
 
+cpu::Adam adam_of(const OptimizerOptions& o) { return {o.beta1, o.beta2, o.eps, o.weight_decay}; }
+
 constexpr const char* steps_name = "optimizer.steps";
 
 }  // namespace
@@ -119,21 +121,31 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, const OptimizerOptions& 
   }
 }
 
-void Optimizer::step(double lr, double hashed_lr) {
+Tensor Optimizer::pace(double lr) {
   ++steps_;
-  update<float>(lr, hashed_lr);
-  update<double>(lr, hashed_lr);
+  const cpu::Pace pace =
+      options_.kind == Kind::adam ? cpu::adam_pace(adam_of(options_), lr, steps_) : cpu::Pace{lr};
+  return Tensor::of(std::vector<double>{pace.lr, pace.correction1, pace.correction2}, {3});
+}
+
+void Optimizer::update(const Tensor& pace, double hashed_lr) {
+  static_assert(sizeof(cpu::Pace) == 3 * sizeof(double));
+  check(pace.device() == device_, "optimizer: the pace is on {}, the parameters on {}",
+        to_string(pace.device()), to_string(device_));
+  const auto* at = reinterpret_cast<const cpu::Pace*>(pace.data<double>());
+  update_all<float>(at, hashed_lr);
+  update_all<double>(at, hashed_lr);
 }
 
 template <class T>
-void Optimizer::update(double lr, double hashed_lr) {
+void Optimizer::update_all(const cpu::Pace* pace, double hashed_lr) {
   std::vector<cpu::Update<T>> updates;
   std::vector<Tensor> gradients;  // kept alive
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Variable& parameter = *parameters_[i].variable;
     if (!parameter.grad().defined() || parameter.dtype() != dtype_of<T>) continue;
-    check(parameter.device() == device_, "optimizer: parameter '{}' is on {}, the optimizer on {}", parameters_[i].name,
-          to_string(parameter.device()), to_string(device_));
+    check(parameter.device() == device_, "optimizer: parameter '{}' is on {}, the optimizer on {}",
+          parameters_[i].name, to_string(parameter.device()), to_string(device_));
     const auto state = [&](size_t slot) {
       return slot < slots_.size() ? slots_[slot].tensors[i].data<T>() : nullptr;
     };
@@ -143,18 +155,17 @@ void Optimizer::update(double lr, double hashed_lr) {
   }
   if (updates.empty()) return;
   const OptimizerOptions& o = options_;
-  const cpu::Sgd sgd{lr, o.momentum, o.weight_decay, o.nesterov};
-  const cpu::Adam adam{lr, o.beta1, o.beta2, o.eps, o.weight_decay};
-  const cpu::RmsProp rmsprop{lr, o.alpha, o.eps, o.momentum, o.weight_decay};
+  const cpu::Sgd sgd{o.momentum, o.weight_decay, o.nesterov};
+  const cpu::RmsProp rmsprop{o.alpha, o.eps, o.momentum, o.weight_decay};
   switch (o.kind) {
     case Kind::sgd:
-      HASHGRAD_ON(device_, sgd_step(sgd, updates));
+      HASHGRAD_ON(device_, sgd_step(sgd, pace, updates));
       break;
     case Kind::adam:
-      HASHGRAD_ON(device_, adam_step(adam, steps_, updates));
+      HASHGRAD_ON(device_, adam_step(adam_of(o), pace, updates));
       break;
     case Kind::rmsprop:
-      HASHGRAD_ON(device_, rmsprop_step(rmsprop, updates));
+      HASHGRAD_ON(device_, rmsprop_step(rmsprop, pace, updates));
       break;
   }
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/archive.h"
+#include "cpu/optim.h"
 #include "nn/module.h"
 
 namespace hashgrad {
@@ -36,7 +37,15 @@ class Optimizer {
 
   /// One update at this learning rate; `hashed_lr` multiplies it for bucket values. Parameters without a
   /// gradient stay as they are.
-  void step(double lr, double hashed_lr = 1);
+  void step(double lr, double hashed_lr = 1) { update(pace(lr).to(device_), hashed_lr); }
+
+  // Its two halves. The first one counts; the second one has nothing that changes from update to update but
+  // what it reads from memory, so that a device can record it once.
+  /// What makes the next update differ from others, cpu::Pace, as a tensor on the CPU; each call begins an
+  /// update.
+  Tensor pace(double lr);
+  /// The update, with its pace on the parameters' device.
+  void update(const Tensor& pace, double hashed_lr = 1);
 
   /// Writes and reads the state as tensors named "optimizer.<slot>.<parameter>"; `name` opens error messages.
   void save(Archive& archive) const;
@@ -49,7 +58,7 @@ class Optimizer {
   };
   /// All parameters of one element type at once: on a GPU a single launch.
   template <class T>
-  void update(double lr, double hashed_lr);
+  void update_all(const cpu::Pace* pace, double hashed_lr);
 
   std::vector<Parameter> parameters_;
   OptimizerOptions options_;

@@ -2,11 +2,16 @@
 
 #include <chrono>
 #include <cmath>
-#include <limits>
+#include <map>
+#include <optional>
 
 #include "autograd/ops/loss.h"
 #include "autograd/ops/reduce.h"
+#include "core/device_memory.h"
 #include "core/file.h"
+#include "cuda/augment.h"
+#include "cuda/pipeline.h"
+#include "cuda/tally.h"
 #include "datasets/loader.h"
 #include "nn/checkpoint.h"
 
@@ -28,6 +33,7 @@ void check_options(const TrainOptions& o) {
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
         "train: label smoothing is {}, at least 0 and below 1 is accepted", o.label_smoothing);
   positive(o.lr, "the learning rate");
+  check(o.report_seconds >= 0, "train: report_seconds is {}, 0 or more is accepted", o.report_seconds);
   positive(o.hashed_lr, "the factor on the learning rate of hashed layers");
 }
 
@@ -46,28 +52,68 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
           {"seed", std::to_string(o.seed)}};
 }
 
-int64_t count_correct(const Tensor& logits, const Tensor& labels) {
-  const std::vector<int64_t> given = argmax(logits, 1).to_vector<int64_t>();
-  int64_t correct = 0;
-  for (int64_t i = 0; i < labels.numel(); ++i)
-    correct += given[static_cast<size_t>(i)] == labels.data<int64_t>()[i];
-  return correct;
+void check_labels(const Dataset& data, int64_t classes) {
+  const Tensor labels = data.labels.contiguous();
+  int64_t bad = 0;
+  cpu::find_bad_label(data.size(), classes, labels.data<int64_t>(), &bad);
+  check(bad == data.size(), "{}: the label of sample {} is {}, not in [0,{})", data.name, bad,
+        bad == data.size() ? 0 : labels.data<int64_t>()[bad], classes);
 }
+
+/// All that differs from one step to the next, in the memory of the model's device.
+struct StepInputs {
+  Tensor images;   // [B,C,H,W]
+  Tensor numbers;  // [2 + 2 B] int64: the step, the epoch, B labels and B numbers of samples
+  Tensor pace;     // of the optimiser
+
+  StepInputs(const Batch& batch, int64_t step_number, int64_t epoch_number, const Tensor& pace_,
+             Device device)
+      : images(batch.images.to(device)), pace(pace_.to(device)) {
+    std::vector<int64_t> all{step_number, epoch_number};
+    const int64_t* labels_begin = batch.labels.data<int64_t>();
+    all.insert(all.end(), labels_begin, labels_begin + batch.labels.numel());
+    all.insert(all.end(), batch.indices.begin(), batch.indices.end());
+    numbers = Tensor::of(all, {std::ssize(all)}).to(device);
+  }
+
+  int64_t batch() const { return images.size(0); }
+  Tensor step() const { return numbers.slice(0, 0, 1); }
+  Tensor epoch() const { return numbers.slice(0, 1, 2); }
+  Tensor labels() const { return numbers.slice(0, 2, 2 + batch()); }
+  Tensor samples() const { return numbers.slice(0, 2 + batch(), 2 + 2 * batch()); }
+
+  void copy_from(const StepInputs& other) {
+    images.copy_from(other.images);
+    numbers.copy_from(other.numbers);
+    pace.copy_from(other.pace);
+  }
+};
+
+/// The steps on batches of one size: the first one as it comes, which makes whatever is made only once
+/// (tables of hashed layers), the second one recorded, and all from there on by running the recording.
+struct RepeatedStep {
+  std::optional<StepInputs> inputs;  // that the recording reads
+  std::function<void()> run;
+};
 
 class Trainer {
  public:
   Trainer(Model& model, const Dataset& data, const TrainOptions& options)
       : model_(model),
         options_(options),
+        device_(model.device()),
         optimizer_(model.parameters(), options.optimizer),
         loader_(data, {.batch = options.batch,
                        .dtype = model.dtype(),
                        .seed = options.seed,
-                       .augmentation = options.augmentation}) {
+                       .augmentation = on_cpu() ? options.augmentation : Augmentation{}}),
+        tally_(sizeof(cpu::Tally), device_) {
+    HASHGRAD_ON(device_, make_pipeline(pipeline_));
     const TrainSettings settings = settings_of(model, data, options);
     if (!options.resume.empty()) state_ = load_checkpoint(options.resume, settings, model, optimizer_);
     for (const auto& [name, value] : settings) model.metadata["train." + name] = value;
     earlier_seconds_ = state_.seconds;
+    write_tally();
   }
 
   TrainResult run() {
@@ -96,28 +142,85 @@ class Trainer {
   }
 
   void update(const Batch& batch) {
-    const Pass pass{.training = true,
-                    .seed = options_.seed,
-                    .step = static_cast<uint32_t>(state_.step),
-                    .samples = batch.indices};
-    model_.zero_grad();
-    const Variable logits = model_.logits(Variable(batch.images.to(model_.device())), pass);    // [B, K]
-    const Variable loss = mean(cross_entropy(logits, batch.labels, options_.label_smoothing));  // []
-    const double value = loss.value().item();
-    check(std::isfinite(value),
-          "train: the loss is {} at step {} of epoch {}; a smaller learning rate may help{}", value,
-          state_.step + 1, state_.epoch + 1,
-          options_.checkpoint.empty() ? "" : " (the checkpoint " + options_.checkpoint + " is kept)");
-    loss.backward();
-    optimizer_.step(learning_rate(state_.step), options_.hashed_lr);
-
-    const int64_t samples = batch.labels.numel();
-    state_.loss_sum += value * static_cast<double>(samples);
-    state_.correct += count_correct(logits.value(), batch.labels);
-    state_.seen += samples;
-    seen_in_this_run_ += samples;
+    std::optional<StepInputs> inputs;
+    const Tensor pace = optimizer_.pace(learning_rate(state_.step));
+    pipeline_->upload([&] { inputs.emplace(batch, state_.step, state_.epoch, pace, device_); });
+    run_step(std::move(inputs));
+    state_.seen += std::ssize(batch.indices);
+    seen_in_this_run_ += std::ssize(batch.indices);
     ++state_.step;
     ++state_.batch;
+  }
+
+  void run_step(std::optional<StepInputs> inputs) {
+    const auto [at, first] = repeated_.try_emplace(inputs->batch());
+    RepeatedStep& repeated = at->second;
+    if (first || !options_.graph) return issue_step(*inputs);
+    if (!repeated.run) {
+      repeated.inputs = std::move(inputs);
+      repeated.run = pipeline_->record([&] { issue_step(*repeated.inputs); });
+    } else {
+      repeated.inputs->copy_from(*inputs);
+      inputs.reset();  // before the step: the next upload waits for what was issued up to here
+    }
+    repeated.run();
+  }
+
+  /// One update. It issues work and neither waits for it nor brings anything from the host, so it can be
+  /// recorded; and it leaves no trace but in the memory of the device, or a recording would miss it.
+  void issue_step(const StepInputs& in) {
+    const Pass pass{.training = true, .seed = options_.seed, .step = in.step(), .samples = in.samples()};
+    const Tensor labels = in.labels();  // [B]
+    model_.zero_grad();
+    const Variable logits = model_.logits(Variable(augmented(in)), pass);  // [B, K]
+    const Tensor targets =
+        smoothed_one_hot_of_valid(labels, logits.size(1), options_.label_smoothing, logits.dtype());
+    const Variable loss = mean(cross_entropy_soft(logits, targets));  // []
+    count(loss.value(), argmax(logits.value(), 1), labels, in.step());
+    loss.backward();
+    optimizer_.update(in.pace, options_.hashed_lr);
+  }
+
+  /// The images [B,C,H,W] of a step; on the CPU the loader's thread has changed them already.
+  Tensor augmented(const StepInputs& in) const {
+    if (on_cpu() || !options_.augmentation.any()) return in.images;
+    const Tensor epoch = in.epoch(), samples = in.samples();
+    Tensor out = Tensor::empty(in.images.shape(), in.images.dtype(), device_);
+    for_float_type(out.dtype(), "train", [&]<class T>() {
+      HASHGRAD_ON(device_, augment(options_.augmentation, options_.seed, epoch.data<int64_t>(), in.batch(),
+                                   samples.data<int64_t>(), out.size(1), out.size(2), out.size(3),
+                                   in.images.data<T>(), out.data<T>()));
+    });
+    return out;
+  }
+
+  void count(const Tensor& loss, const Tensor& predicted, const Tensor& labels, const Tensor& step) {
+    for_float_type(loss.dtype(), "train", [&]<class T>() {
+      HASHGRAD_ON(device_,
+                  add_step(labels.numel(), loss.data<T>(), predicted.data<int64_t>(), labels.data<int64_t>(),
+                           step.data<int64_t>(), reinterpret_cast<cpu::Tally*>(tally_.data())));
+    });
+  }
+
+  /// Starts the device's counts from those of `state_`.
+  void write_tally() {
+    const cpu::Tally tally{.loss = state_.loss_sum, .correct = state_.correct};
+    memory_of(device_).from_host(tally_.data(), reinterpret_cast<const std::byte*>(&tally), sizeof(tally));
+  }
+
+  /// Waits for the steps issued so far and takes over what they counted. An Error if a loss among them was
+  /// not finite: whatever is written of a run comes after this.
+  void catch_up() {
+    cpu::Tally tally;
+    memory_of(device_).to_host(reinterpret_cast<std::byte*>(&tally), tally_.data(), sizeof(tally));
+    check(tally.bad_step < 0,
+          "train: the loss is {} at step {} of epoch {}; a smaller learning rate may help{}", tally.bad_loss,
+          tally.bad_step + 1, tally.bad_step / loader_.batches() + 1,
+          options_.checkpoint.empty() ? "" : " (the checkpoint " + options_.checkpoint + " is kept)");
+    state_.loss_sum = tally.loss;
+    state_.correct = tally.correct;
+    caught_up_ = seconds_in_this_run();
+    state_.seconds = earlier_seconds_ + caught_up_;
   }
 
   /// Of the update number `step`, from 0.
@@ -126,8 +229,8 @@ class Trainer {
   }
 
   void report() {
-    const double now = seconds_in_this_run();
-    state_.seconds = earlier_seconds_ + now;
+    if (!on_cpu() && seconds_in_this_run() - caught_up_ < options_.report_seconds) return;
+    catch_up();
     if (!options_.progress) return;
     const double seen = static_cast<double>(state_.seen);
     options_.progress({.epoch = state_.epoch + 1,
@@ -137,10 +240,11 @@ class Trainer {
                        .lr = learning_rate(state_.step - 1),
                        .loss = state_.loss_sum / seen,
                        .accuracy = static_cast<double>(state_.correct) / seen,
-                       .images_per_second = static_cast<double>(seen_in_this_run_) / now});
+                       .images_per_second = static_cast<double>(seen_in_this_run_) / caught_up_});
   }
 
   void finish_epoch() {
+    catch_up();
     const double seen = static_cast<double>(state_.seen);
     state_.loss = state_.loss_sum / seen;
     state_.accuracy = static_cast<double>(state_.correct) / seen;
@@ -155,10 +259,12 @@ class Trainer {
     ++state_.epoch;
     state_.batch = state_.seen = state_.correct = 0;
     state_.loss_sum = 0;
+    write_tally();
   }
 
   /// The checkpoint first: a log row exists only for an epoch that a resumed run will not repeat.
-  void save() const {
+  void save() {
+    catch_up();
     if (!options_.checkpoint.empty()) save_checkpoint(options_.checkpoint, model_, optimizer_, state_);
     if (!options_.log_csv.empty()) write_file(options_.log_csv, log_header + state_.log);
   }
@@ -167,12 +273,18 @@ class Trainer {
     return std::max(std::chrono::duration<double>(Clock::now() - began_).count(), 1e-9);
   }
 
+  bool on_cpu() const { return device_ == Device{}; }
+
   Model& model_;
   const TrainOptions& options_;
+  const Device device_;
   Optimizer optimizer_;
   Loader loader_;
   TrainState state_;
-  double earlier_seconds_ = 0;
+  Storage tally_;  // cpu::Tally of this epoch
+  std::unique_ptr<Pipeline> pipeline_;
+  std::map<int64_t, RepeatedStep> repeated_;    // by size of the batch
+  double earlier_seconds_ = 0, caught_up_ = 0;  // the latter in this run
   int64_t seen_in_this_run_ = 0;
   Clock::time_point began_ = Clock::now();
 };
@@ -182,6 +294,7 @@ class Trainer {
 TrainResult train(Model& model, const Dataset& data, const TrainOptions& options) {
   check_options(options);
   check_fits(model, data);
+  check_labels(data, model.classes());
   if (options.validation) check_fits(model, *options.validation);
   return Trainer(model, data, options).run();
 }

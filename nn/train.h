@@ -14,7 +14,8 @@
 
 namespace hashgrad {
 
-/// Where training stands; given to the progress callback after every step.
+/// Where training stands; given to the progress callback after every step on the CPU, and every
+/// `report_seconds` on a device.
 struct TrainProgress {
   int64_t epoch = 0, epochs = 0;  ///< epoch counts from 1
   int64_t step = 0, steps = 0;    ///< updates made, updates in all
@@ -41,6 +42,8 @@ struct TrainOptions {
   int64_t checkpoint_steps = 0;  ///< and every so many steps; 0: not
   std::string resume{};          ///< checkpoint to continue from; empty: start anew
 
+  bool graph = true;            ///< run a device's steps as recorded graphs; the bits are the same without
+  double report_seconds = 0.2;  ///< on a device: between two looks at its counts, which wait for it
   std::function<void(const TrainProgress&)> progress{};
   const std::atomic<bool>* stop = nullptr;  ///< set by another thread or a signal: stop after this step
 };
@@ -56,7 +59,11 @@ struct TrainResult {
 /// bits, whatever the number of threads, and also when the run was killed at any moment and resumed from its
 /// checkpoint. Settings are recorded in model.metadata under "train.*". Errors: options out of range, data
 /// that do not fit the model, a checkpoint made with other settings (naming the first that differs), a loss
-/// that is not finite (the last checkpoint is kept).
+/// that is not finite: the error names the first step with one, the last checkpoint is kept, and the model is
+/// of no use any more.
+///
+/// On a device nothing waits for a step, so several may be under way: docs/architecture.md, "A training step
+/// on a device".
 TrainResult train(Model& model, const Dataset& data, const TrainOptions& options);
 
 }  // namespace hashgrad

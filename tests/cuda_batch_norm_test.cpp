@@ -74,8 +74,14 @@ TEST_CASE_TEMPLATE("cuda: statistics of a batch agree with the CPU's, and move t
               const Data<T>& on = d == device ? there : here;
               HASHGRAD_ON(d, batch_norm_statistics(s, on.x.template data<T>(), to, to + c));
               HASHGRAD_ON(d, batch_norm_move_running(s, 0.1, on.mean.template data<T>(),
-                                                     on.variance.template data<T>(), to, to + c));
+                                                     on.variance.template data<T>(), to, to + c, nullptr));
             }) <= tolerance<T>);
+      Tensor batches = Tensor::full({}, 41, DType::int64, device),
+             running = Tensor::zeros({2 * c}, dtype_of<T>, device);
+      HASHGRAD_ON(device, batch_norm_move_running(s, 0.1, there.mean.template data<T>(),
+                                                  there.variance.template data<T>(), running.data<T>(),
+                                                  running.data<T>() + c, batches.data<int64_t>()));
+      CHECK(batches.item() == 42);
     }
 }
 

@@ -15,8 +15,7 @@ namespace {
 template <class T>
 constexpr double few_ulps = 16 * epsilon<T>;
 
-/// The error after three updates of a parameter and its two buffers, [3, n], by step(device, number,
-/// gradient, first, second, weight).
+/// The error after three updates of a parameter and its two buffers, [3, n], by step(device, number, update).
 template <class T, class Step>
 double error_of_steps(Device device, int64_t n, const Step& step) {
   const Tensor start = values<T>({3 * n}, 1, 0.1, 1);
@@ -25,10 +24,22 @@ double error_of_steps(Device device, int64_t n, const Step& step) {
     HASHGRAD_ON(d, scale(3 * n, T{1}, copy.data<T>(), state));
     for (int64_t k = 1; k <= 3; ++k) {
       const Tensor gradient = values<T>({n}, 10 + static_cast<uint64_t>(k)).to(d);
-      step(d, k, gradient.data<T>(), state, state + n, state + 2 * n);
+      step(d, k, cpu::Update<T>{n, 0.5, gradient.data<T>(), state, state + n, state + 2 * n});
     }
   });
 }
+
+/// A pace in the memory of a device.
+class OnDevice {
+ public:
+  OnDevice(Device device, const cpu::Pace& pace) : memory_(sizeof(pace), device) {
+    memory_of(device).from_host(memory_.data(), reinterpret_cast<const std::byte*>(&pace), sizeof(pace));
+  }
+  const cpu::Pace* data() const { return reinterpret_cast<const cpu::Pace*>(memory_.data()); }
+
+ private:
+  Storage memory_;
+};
 
 struct Net {
   std::vector<Variable> variables;
@@ -56,42 +67,43 @@ struct Net {
 }  // namespace
 
 TEST_CASE_TEMPLATE("cuda: three steps of every optimiser", T, float, double) {
-  const cpu::Sgd sgds[] = {{0.1}, {0.1, 0, 0.01}, {0.1, 0.9, 0.01}, {0.1, 0.9, 0.01, true}};
-  const cpu::RmsProp rmsprops[] = {{.lr = 0.01}, {.lr = 0.01, .momentum = 0.5, .weight_decay = 0.01}};
+  const cpu::Sgd sgds[] = {{}, {0, 0.01}, {0.9, 0.01}, {0.9, 0.01, true}};
+  const cpu::Adam adam{.weight_decay = 0.01};
+  const cpu::RmsProp rmsprops[] = {{}, {.momentum = 0.5, .weight_decay = 0.01}};
   for (const Device device : other_devices())
     for (const int64_t n : {0, 1, 3, 129, 1024, 1025, 3000}) {
       CAPTURE(n);
       for (const cpu::Sgd& sgd : sgds)
-        CHECK(error_of_steps<T>(device, n, [&](Device d, int64_t, const T* g, T* v, T*, T* w) {
-                HASHGRAD_ON(d, sgd_step(sgd, n, g, sgd.momentum > 0 ? v : nullptr, w));
+        CHECK(error_of_steps<T>(device, n, [&](Device d, int64_t, cpu::Update<T> u) {
+                const OnDevice pace(d, {0.2});
+                if (sgd.momentum == 0) u.first = nullptr;
+                HASHGRAD_ON(d, sgd_step<T>(sgd, pace.data(), {u}));
               }) <= few_ulps<T>);
-      CHECK(error_of_steps<T>(device, n, [&](Device d, int64_t k, const T* g, T* m, T* v, T* w) {
-              HASHGRAD_ON(d, adam_step({.lr = 0.01, .weight_decay = 0.01}, k, n, g, m, v, w));
+      CHECK(error_of_steps<T>(device, n, [&](Device d, int64_t k, const cpu::Update<T>& u) {
+              const OnDevice pace(d, cpu::adam_pace(adam, 0.02, k));
+              HASHGRAD_ON(d, adam_step<T>(adam, pace.data(), {u}));
             }) <= few_ulps<T>);
       for (const cpu::RmsProp& rmsprop : rmsprops)
-        CHECK(error_of_steps<T>(device, n, [&](Device d, int64_t, const T* g, T* s, T* b, T* w) {
-                HASHGRAD_ON(d, rmsprop_step(rmsprop, n, g, s, rmsprop.momentum > 0 ? b : nullptr, w));
+        CHECK(error_of_steps<T>(device, n, [&](Device d, int64_t, cpu::Update<T> u) {
+                const OnDevice pace(d, {0.02});
+                if (rmsprop.momentum == 0) u.second = nullptr;
+                HASHGRAD_ON(d, rmsprop_step<T>(rmsprop, pace.data(), {u}));
               }) <= few_ulps<T>);
     }
 }
 
-TEST_CASE("cuda: a missing buffer and a step before the first are refused") {
+TEST_CASE("cuda: a missing buffer, a step before the first and a pace elsewhere are refused") {
+  const std::vector<cpu::Update<float>> bare{{1, 1, nullptr, nullptr, nullptr, nullptr}};
   for (const Device device : other_devices()) {
-    CHECK_ERROR(
-        [&] {
-          HASHGRAD_ON(device, sgd_step<float>({0.1, 0.9}, 1, nullptr, nullptr, nullptr));
-        }(),
-        "momentum 0.9 needs a velocity buffer");
-    CHECK_ERROR(
-        [&] { HASHGRAD_ON(device, adam_step<float>({0.1}, 0, 1, nullptr, nullptr, nullptr, nullptr)); }(),
-        "step 0");
-    CHECK_ERROR(
-        [&] {
-          HASHGRAD_ON(device,
-                      rmsprop_step<float>({.lr = 1, .momentum = 0.5}, 1, nullptr, nullptr, nullptr, nullptr));
-        }(),
-        "momentum 0.5 needs a buffer");
+    CHECK_ERROR([&] { HASHGRAD_ON(device, sgd_step<float>({0.9}, nullptr, bare)); }(),
+                "momentum 0.9 needs a velocity buffer");
+    CHECK_ERROR([&] { HASHGRAD_ON(device, rmsprop_step<float>({.momentum = 0.5}, nullptr, bare)); }(),
+                "momentum 0.5 needs a buffer");
+    Net net(device);
+    Optimizer optimizer(net.parameters, {});
+    CHECK_ERROR(optimizer.update(optimizer.pace(0.1)), "the pace is on cpu, the parameters on");
   }
+  CHECK_ERROR(cpu::adam_pace({}, 0.1, 0), "step 0");
 }
 
 TEST_CASE(

@@ -63,7 +63,8 @@ std::vector<double> changed(const std::string& spec, int64_t sample, int64_t epo
                             const std::vector<double>& image, int64_t channels, int64_t height,
                             int64_t width) {
   std::vector<double> out(image.size(), std::numeric_limits<double>::quiet_NaN());
-  augment(parse_augmentation(spec), 5, epoch, sample, channels, height, width, image.data(), out.data());
+  cpu::augment(parse_augmentation(spec), 5, &epoch, 1, &sample, channels, height, width, image.data(),
+               out.data());
   return out;
 }
 

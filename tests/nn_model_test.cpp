@@ -130,7 +130,10 @@ TEST_CASE("in inference the graph leads to the images alone; in training to the 
   sum(model.logits(input)).backward();
   CHECK(input.grad().defined());
   for (const Parameter& p : model.parameters()) CHECK_FALSE(p.variable->grad().defined());
-  sum(model.logits(Variable(x), {.training = true, .samples = {0, 1}})).backward();
+  const Pass training{.training = true,
+                      .step = Tensor::zeros({1}, DType::int64),
+                      .samples = Tensor::of<int64_t>({0, 1}, {2})};
+  sum(model.logits(Variable(x), training)).backward();
   for (const Parameter& p : model.parameters()) CHECK(p.variable->grad().defined());
   model.zero_grad();
   for (const Parameter& p : model.parameters()) CHECK_FALSE(p.variable->grad().defined());
@@ -181,7 +184,10 @@ TEST_CASE("a model is the same after its file, metadata that nobody knows includ
   for (DType dtype : {DType::float32, DType::float64}) {
     Model model(everything, {.dtype = dtype, .seed = 5, .hash = {.seed = 99, .bias = true}});
     const Tensor x = random_images(model.input_shape(), 3, dtype);
-    model.logits(Variable(x), {.training = true, .samples = {0, 1, 2}});  // moves the running statistics
+    model.logits(Variable(x),
+                 {.training = true,
+                  .step = Tensor::zeros({1}, DType::int64),
+                  .samples = Tensor::of<int64_t>({0, 1, 2}, {3})});  // moves the running statistics
     model.metadata["weather"] = "rain";
     const std::string path =
         (std::filesystem::temp_directory_path() / "hashgrad_nn_model.safetensors").string();

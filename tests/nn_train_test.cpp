@@ -1,7 +1,6 @@
 #include <atomic>
 #include <cmath>
 #include <doctest/doctest.h>
-#include <filesystem>
 #include <functional>
 
 #include "autograd/ops/arithmetic.h"
@@ -13,21 +12,12 @@
 #include "nn/model_file.h"
 #include "nn/train.h"
 #include "tests/error_of.h"
+#include "tests/train_testing.h"
 
 using namespace hashgrad;
+using namespace hashgrad::testing;
 
 namespace {
-
-/// A folder that is gone at the end of the test.
-struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "hashgrad_nn_train_test";
-  Folder() {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directory(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-};
 
 const Dataset& digits() {
   static const Dataset data = synthetic_digits(Split::train, 100, 1);
@@ -45,31 +35,10 @@ TrainOptions small_options() {
   return options;
 }
 
-bool same_bits(const Model& a, const Model& b) {
-  const auto other = b.state();
-  for (const auto& [name, tensor] : a.state())
-    if (!identical(tensor, other.at(name))) return false;
-  return true;
-}
-
 Model trained(const TrainOptions& options) {
   Model model(small, {.seed = 4});
   train(model, digits(), options);
   return model;
-}
-
-/// Log without its last column, the wall-clock seconds.
-std::string timeless_log(const std::string& path) {
-  std::string out, line;
-  for (char c : read_file(path)) {
-    if (c != '\n') {
-      line += c;
-    } else {
-      out += line.substr(0, line.rfind(',')) + "\n";
-      line.clear();
-    }
-  }
-  return out;
 }
 
 /// Three updates of w = [1, -2] with gradients [0.5, -1], [0.25, 2], [-1, 0] at learning rate 0.1.

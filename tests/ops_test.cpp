@@ -236,12 +236,15 @@ TEST_CASE("a row of a linear layer does not depend on its batch") {
 
 TEST_CASE("a dropout mask depends on seed, layer, step and sample, not on the batch") {
   const Tensor x = Tensor::full({3, 1000}, 1);
-  const RowKey key{1, 2, 3, {10, 20, 30}};
+  const auto key_of = [](uint64_t seed, uint32_t layer, int64_t step, const std::vector<int64_t>& samples) {
+    return RowKey{seed, layer, Tensor::of<int64_t>({step}, {1}), Tensor::of(samples, {std::ssize(samples)})};
+  };
+  const RowKey key = key_of(1, 2, 3, {10, 20, 30});
   const Tensor y = dropout(x, 0.25, key);
-  const Tensor alone = dropout(x.slice(0, 0, 1), 0.25, RowKey{1, 2, 3, {20}});
+  const Tensor alone = dropout(x.slice(0, 0, 1), 0.25, key_of(1, 2, 3, {20}));
   CHECK(identical(y.slice(0, 1, 2), alone));
   for (const RowKey& other :
-       {RowKey{9, 2, 3, {20}}, RowKey{1, 9, 3, {20}}, RowKey{1, 2, 9, {20}}, RowKey{1, 2, 3, {9}}})
+       {key_of(9, 2, 3, {20}), key_of(1, 9, 3, {20}), key_of(1, 2, 9, {20}), key_of(1, 2, 3, {9})})
     CHECK_FALSE(identical(dropout(x.slice(0, 0, 1), 0.25, other), alone));
   int64_t dropped = 0;
   for (const float v : y.to_vector<float>()) {
@@ -252,8 +255,11 @@ TEST_CASE("a dropout mask depends on seed, layer, step and sample, not on the ba
   CHECK(dropped < 850);
   CHECK(identical(dropout(x, 0, key), x));
   CHECK_ERROR(dropout(x, 1, key), "probability 1, [0, 1) expected");
-  CHECK_ERROR(dropout(x, 0.5, RowKey{1, 2, 3, {10}}), "one per row expected");
-  CHECK_ERROR(dropout(x, 0.5, RowKey{1, 2, 3, {10, -1, 2}}), "sample number -1");
+  CHECK_ERROR(dropout(x, 0.5, key_of(1, 2, 3, {10})), "sample number is int64 [1], int64 [3] expected");
+  CHECK_ERROR(dropout(x, 0.5, key_of(1, 2, 3, {10, -1, 2})),
+              "sample number -1, 0 to 281474976710655 expected");
+  CHECK_ERROR(dropout(x, 0.5, key_of(1, 2, int64_t{1} << 32, {1, 2, 3})), "step 4294967296, 0 to 4294967295");
+  CHECK_ERROR(dropout(x, 0.5, RowKey{1, 2, {}, key.samples}), "step is ");
 }
 
 TEST_CASE("matmul reads transposed views, slices and vectors as they lie") {

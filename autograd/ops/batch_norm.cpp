@@ -33,8 +33,10 @@ Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in,
   check(!options.training || count >= 2, "batch_norm: training needs two values per channel, x is {}",
         in.shape());
 
-  const Tensor cx = in.contiguous();
   const Device device = in.device();
+  check(!batches.defined() || batches.device() == device,
+        "batch_norm: x is on {}, the count of batches on {}", to_string(device), to_string(batches.device()));
+  const Tensor cx = in.contiguous();
   Tensor y = Tensor::empty(in.shape(), in.dtype(), device);
   for_float_type(in.dtype(), name, [&]<class T>() {
     if (options.training) {
@@ -42,7 +44,8 @@ Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in,
       variance = Tensor::empty({shape.channels}, in.dtype(), device);
       HASHGRAD_ON(device, batch_norm_statistics(shape, cx.data<T>(), mean.data<T>(), variance.data<T>()));
       HASHGRAD_ON(device, batch_norm_move_running(shape, options.momentum, mean.data<T>(), variance.data<T>(),
-                                                  running_mean.data<T>(), running_var.data<T>()));
+                                                  running_mean.data<T>(), running_var.data<T>(),
+                                                  piece<int64_t>(batches)));
     } else {
       mean = running_mean.clone();
       variance = running_var.clone();

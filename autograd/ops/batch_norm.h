@@ -15,6 +15,7 @@ struct BatchNormOptions {
 struct BatchNorm {
   static constexpr const char* name = "batch_norm";
   Tensor running_mean, running_var;  // [C], shared with the caller
+  Tensor batches;                    // [] int64, the same
   BatchNormOptions options;
   cpu::BatchNormShape shape = {};
   Tensor x = {}, gamma = {}, mean = {}, variance = {};  // saved
@@ -25,12 +26,13 @@ struct BatchNorm {
 /// y = gamma * (x - mean) / sqrt(var + eps) + beta for each channel of x, [N,C,H,W] or [N,C]; gamma and beta
 /// [C] or undefined (1 and 0).
 /// Training: mean and (biased) variance of this batch, which also move the running ones:
-///   running = (1 - momentum) * running + momentum * batch, the batch's variance unbiased, as in PyTorch.
+///   running = (1 - momentum) * running + momentum * batch, the batch's variance unbiased, as in PyTorch;
+///   `batches` (int64 [], on x's device, or undefined) counts them.
 /// Inference: the running ones, as constants, so that a row does not depend on its batch.
 template <TensorLike X>
 X batch_norm(const X& x, const X& gamma, const X& beta, Tensor& running_mean, Tensor& running_var,
-             const BatchNormOptions& options) {
-  return apply(BatchNorm{running_mean, running_var, options}, x, gamma, beta);
+             const BatchNormOptions& options, const Tensor& batches = {}) {
+  return apply(BatchNorm{running_mean, running_var, batches, options}, x, gamma, beta);
 }
 
 }  // namespace hashgrad

@@ -11,9 +11,10 @@ void check_logits(const char* op, const Tensor& logits, int64_t least_classes) {
         "{}: logits of shape {}, [N,K] with K >= {} expected", op, logits.shape(), least_classes);
 }
 
-/// Labels on `device`; an Error unless they are int64 [rows] in [0, classes). Those that are on the CPU are looked at
-/// there, and copied without waiting. Those on a device cost a kernel and a wait for its answer at every call: a loop
-/// that must not wait keeps its labels on the CPU, or computes cross_entropy_soft() with targets made before it.
+/// Labels on `device`; an Error unless they are int64 [rows] in [0, classes). Those that are on the CPU are
+/// looked at there, and copied without waiting. Those on a device cost a kernel and a wait for its answer at
+/// every call: a loop that must not wait keeps its labels on the CPU, or computes cross_entropy_soft() with
+/// smoothed_one_hot_of_valid().
 Tensor checked_labels(const char* op, const Tensor& labels, int64_t rows, int64_t classes, Device device) {
   check(labels.defined() && labels.dtype() == DType::int64 && labels.shape() == Shape{rows},
         "{}: labels are {} {}, int64 [{}] expected", op, name_of(labels.dtype()), labels.shape(), rows);
@@ -31,13 +32,13 @@ Tensor scale_rows(const Tensor& dy, const Tensor& d, int64_t copies) {
   const Tensor g = dy.contiguous();
   Tensor dz = Tensor::empty(stacked(d.shape(), copies), d.dtype(), d.device());
   for_float_type(d.dtype(), "loss", [&]<class T>() {
-    HASHGRAD_ON(d.device(),
-                scale_rows(d.size(0), d.size(1), copies, g.data<T>(), d.data<T>(), dz.data<T>()));
+    HASHGRAD_ON(d.device(), scale_rows(d.size(0), d.size(1), copies, g.data<T>(), d.data<T>(), dz.data<T>()));
   });
   return dz;
 }
 
-/// Room for the gradient of each row's loss by its logits where it is wanted, and its address; else undefined and null.
+/// Room for the gradient of each row's loss by its logits where it is wanted, and its address; else undefined
+/// and null.
 Tensor room_for_gradient(Needs needs, const Tensor& z) {
   return needs[0] ? Tensor::empty(z.shape(), z.dtype(), z.device()) : Tensor();
 }
@@ -53,11 +54,16 @@ Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing,
         smoothing);
   check(labels.rank() == 1 && classes >= 1, "cross_entropy: labels of shape {} for {} classes, [N] expected",
         labels.shape(), classes);
+  const Tensor y = checked_labels("cross_entropy", labels, labels.size(0), classes, device);
+  return smoothed_one_hot_of_valid(y, classes, smoothing, dtype);
+}
+
+Tensor smoothed_one_hot_of_valid(const Tensor& labels, int64_t classes, double smoothing, DType dtype) {
   const int64_t n = labels.size(0);
-  const Tensor y = checked_labels("cross_entropy", labels, n, classes, device);
-  Tensor t = Tensor::empty({n, classes}, dtype, device);
+  const Tensor y = labels.contiguous();
+  Tensor t = Tensor::empty({n, classes}, dtype, y.device());
   for_float_type(dtype, "cross_entropy", [&]<class T>() {
-    HASHGRAD_ON(device, smoothed_one_hot(n, classes, smoothing, y.data<int64_t>(), t.data<T>()));
+    HASHGRAD_ON(y.device(), smoothed_one_hot(n, classes, smoothing, y.data<int64_t>(), t.data<T>()));
   });
   return t;
 }
@@ -120,7 +126,8 @@ Tensor LogitDifference::forward(Needs needs, const Tensor& z) {
   check_logits(op, z, kind == LogitLoss::margin ? 2 : kind == LogitLoss::dlr ? 3 : 4);
   const int64_t n = z.size(0), classes = z.size(1);
   const Tensor y = checked_labels(op, labels, n, classes, z.device()), c = z.contiguous();
-  const Tensor t = targeted ? checked_labels("dlr_targeted (targets)", targets, n, classes, z.device()) : Tensor();
+  const Tensor t =
+      targeted ? checked_labels("dlr_targeted (targets)", targets, n, classes, z.device()) : Tensor();
   Tensor loss = Tensor::empty({n}, z.dtype(), z.device());
   if (needs[0]) choices = Storage(static_cast<size_t>(n) * sizeof(LogitChoice), z.device());
   for_float_type(z.dtype(), op, [&]<class T>() {

@@ -1,7 +1,7 @@
 // Losses of a classifier, each PER ROW: logits z [N,K] -> [N], so that a row's value and gradient never
 // depend on its batch (take mean() to train, sum() to attack). Labels are int64 [N] in [0, K); one out of
-// range is an Error that names the row. They may be on the CPU whatever the device of the logits is, which on devices is
-// the faster way. A NaN logit makes the loss of its row NaN.
+// range is an Error that names the row. They may be on the CPU whatever the device of the logits is, which on
+// devices is the faster way. A NaN logit makes the loss of its row NaN.
 #pragma once
 
 #include "autograd/node.h"
@@ -38,7 +38,11 @@ struct LogitDifference {
 
 /// One-hot rows [N,K] mixed with the uniform distribution: (1 - smoothing) * onehot + smoothing / K.
 /// smoothing in [0, 1].
-Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype, Device device = {});
+Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype,
+                        Device device = {});
+/// The same, on the labels' device, for int64 [N] that are known to lie in [0, classes): nobody looks at them
+/// again.
+Tensor smoothed_one_hot_of_valid(const Tensor& labels, int64_t classes, double smoothing, DType dtype);
 
 /// -sum_j t_j log softmax(z)_j for target distributions t [N,K], which are constants.
 /// dz = softmax(z) * sum(t) - t, computed in the element type.
@@ -55,7 +59,8 @@ X cross_entropy_soft(const X& logits, const Tensor& targets) {
 template <TensorLike X>
 X cross_entropy(const X& logits, const Tensor& labels, double smoothing = 0) {
   check(logits.rank() == 2, "cross_entropy: logits of shape {}, [N,K] expected", logits.shape());
-  return cross_entropy_soft(logits, smoothed_one_hot(labels, logits.size(1), smoothing, logits.dtype(), logits.device()));
+  return cross_entropy_soft(
+      logits, smoothed_one_hot(labels, logits.size(1), smoothing, logits.dtype(), logits.device()));
 }
 
 /// log sum_{j != y} exp(z_j) - z_y, K >= 2: a strictly increasing function of cross-entropy, log(e^CE - 1),

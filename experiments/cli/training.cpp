@@ -57,6 +57,7 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
   options.checkpoint = flags.checkpoint.empty() ? output + ".checkpoint" : flags.checkpoint;
   options.checkpoint_steps = flags.checkpoint_steps;
   options.resume = flags.resume;
+  options.graph = !flags.no_graph;
   options.stop = &stop_wanted;
   return options;
 }
@@ -100,6 +101,9 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
          "checkpoint also every so many updates (0: every epoch only)", integer_in(0, int64_t{1} << 40));
   option("--log", flags.log, "CSV with a row per epoch (default: OUTPUT.csv)", output_file());
   verb.add_flag("--validate", flags.validate, "evaluate the test split after every epoch, for the log")
+      ->group(group);
+  verb.add_flag("--no-graph", flags.no_graph,
+                "on a GPU, issue each step's kernels one by one, to debug them; same bits, slower")
       ->group(group);
 }
 

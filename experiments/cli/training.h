@@ -14,7 +14,7 @@ struct TrainingFlags {
   double lr = 0.05, hashed_lr = 1, momentum = -1, weight_decay = -1, label_smoothing = 0;
   std::string resume, checkpoint, log;
   int64_t checkpoint_steps = 0;
-  bool validate = false;
+  bool validate = false, no_graph = false;
 };
 
 /// The run was stopped by a signal after its checkpoint was written; main() exits with 130.
