@@ -106,7 +106,7 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t b
     if (t->defined()) *t = t->contiguous();
   for (Tensor* t : {&rows.y, &rows.targets}) *t = t->to(Device{});
   validate(model, rows, name());
-  rows.x = rows.x.to(model.device());
+  rows.x = rows.x.to(on_device() ? model.device() : Device{});
   if (rows.samples.empty()) {
     rows.samples.resize(static_cast<size_t>(rows.x.size(0)));
     std::iota(rows.samples.begin(), rows.samples.end(), 0);

@@ -13,8 +13,9 @@
 namespace hashgrad {
 
 /// The images to attack. `samples` names each row for random numbers; empty means 0, 1, 2, ... What run() is
-/// given may lie on any device. It hands craft() the images on the model's device, the labels and targets on
-/// the CPU, where they decide which row goes on, and as many samples as rows.
+/// given may lie on any device. It hands craft() the images on the model's device or on the CPU
+/// (see on_device), the labels and targets on the CPU, where they decide which row goes on, and as many
+/// samples as rows.
 struct AttackInput {
   Tensor x;                      // [N,C,H,W] in [0,1], of the model's element type
   Tensor y;                      // [N] int64, labels
@@ -50,7 +51,7 @@ struct AttackResult {
 struct Crafted {
   explicit Crafted(const Tensor& x);
 
-  Tensor x_adv;  // where x is: on the model's device
+  Tensor x_adv;  // where x is
   std::vector<int64_t> first_success, forwards, backwards;
   std::vector<Status> status;
 };
@@ -65,6 +66,10 @@ class Attack {
   virtual std::string repr() const = 0;
   /// The ball that every x_adv must lie in; none for attacks that are bounded otherwise.
   virtual std::optional<Threat> threat() const { return std::nullopt; }
+  /// Whether craft() never looks at a pixel itself but through functions of every engine (attacks/threat.h),
+  /// so that its images stay on the model's device. The others work on the CPU and ask the model wherever it
+  /// is.
+  virtual bool on_device() const { return false; }
 
   /// Attacks every row and verifies what comes back with verify(). Errors: images outside [0,1] or not
   /// numbers, shapes or element types that are not the model's, labels or targets out of range, a target that

@@ -21,6 +21,7 @@ class Fgm : public Attack {
   std::string repr() const override;
   /// The unnormalised step is as long as the gradient makes it: no ball.
   std::optional<Threat> threat() const override;
+  bool on_device() const override { return true; }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

@@ -20,6 +20,7 @@ class Fgsm : public Attack {
   std::string name() const override { return "fgsm"; }
   std::string repr() const override;
   std::optional<Threat> threat() const override { return Threat{Norm::linf, options_.eps}; }
+  bool on_device() const override { return true; }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

@@ -86,9 +86,9 @@ void put(Tensor& whole, int64_t begin, const Tensor& values) {
 template <class F>
 LossGradient differentiate(const Oracle& oracle, const Tensor& x, const F& value_of) {
   const int64_t n = x.size(0);
-  const Device device = oracle.model().device();
-  LossGradient result{Tensor::empty({n, oracle.model().classes()}, x.dtype(), device),
-                      Tensor::empty({n}, x.dtype(), device), Tensor::empty(x.shape(), x.dtype(), device)};
+  const Device device = oracle.model().device(), home = x.device();
+  LossGradient result{Tensor::empty({n, oracle.model().classes()}, x.dtype(), home),
+                      Tensor::empty({n}, x.dtype(), home), Tensor::empty(x.shape(), x.dtype(), home)};
   for (int64_t begin = 0; begin < n; begin += oracle.batch()) {
     const int64_t end = std::min(n, begin + oracle.batch());
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(device));  // [B,C,H,W]
@@ -146,7 +146,7 @@ Oracle::Oracle(const Model& model, int64_t batch) : model_(model), batch_(batch)
 }
 
 Tensor Oracle::logits(const Tensor& x) const {
-  Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype(), model_.device());
+  Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype(), x.device());
   for (int64_t begin = 0; begin < x.size(0); begin += batch_)
     put(result, begin,
         model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch_)).to(model_.device())));
@@ -177,8 +177,8 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
   const int64_t n = x.size(0), copies = cotangents.size(0);
   check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
         "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
-  Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype(), model_.device());
-  Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype(), model_.device());
+  Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype(), x.device());
+  Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype(), x.device());
   const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch_);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
@@ -194,7 +194,7 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
 
 Tensor Oracle::jacobian(const Tensor& x, Outputs of) const {
   const int64_t n = x.size(0), k = model_.classes();
-  Tensor result = Tensor::empty(x.shape().with(1, k), x.dtype(), model_.device());  // [N,K,C,H,W]
+  Tensor result = Tensor::empty(x.shape().with(1, k), x.dtype(), x.device());  // [N,K,C,H,W]
   const int64_t rows = std::clamp<int64_t>(most_stacked_rows / k, 1, batch_);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);

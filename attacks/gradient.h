@@ -52,7 +52,7 @@ struct Goal {
   Goal rows(const std::vector<int64_t>& rows) const;
 };
 
-/// One forward and one backward pass, on the model's device.
+/// One forward and one backward pass, where the images are.
 struct LossGradient {
   Tensor logits;    // [N,K]
   Tensor value;     // [N], what was differentiated
@@ -61,9 +61,9 @@ struct LossGradient {
 
 /// A model as the attacker sees it, in inference: its weights are constants, so passes compute and save
 /// nothing for them. Rows are independent of each other: neither `batch`, the most rows in one pass, nor a
-/// row's neighbours change a bit of its result. Images may lie on any device; those on the model's are not
-/// moved, and tensors come back there. Labels and targets on the CPU cost no waiting (see checked_labels() in
-/// autograd/ops/loss.cpp). The model must outlive the oracle.
+/// row's neighbours change a bit of its result. Images may lie on the model's device, or on the CPU:
+/// answers come back to where they are. Labels and targets on the CPU cost no waiting (see checked_labels()
+/// in autograd/ops/loss.cpp). The model must outlive the oracle.
 class Oracle {
  public:
   explicit Oracle(const Model& model, int64_t batch = 128);

@@ -98,7 +98,7 @@ Order saliency_order(const Oracle& oracle, const Tensor& x, Outputs of, int64_t 
     for (int64_t& k : labels) k = std::max<int64_t>(k, 0);
     const Tensor targets = choose_targets(TargetRule::runner_up, logits,
                                           Tensor::of(labels, {static_cast<int64_t>(labels.size())}));
-    const Saliency map = saliency(oracle, part, targets, of).to(Device{});
+    const Saliency map = saliency(oracle, part, targets, of);
     const std::vector<bool> zero = zero_rows(map.rise);
     order.clean.insert(order.clean.end(), clean.begin(), clean.end());
     order.zero.insert(order.zero.end(), zero.begin(), zero.end());

@@ -50,11 +50,7 @@ std::optional<Status> move(const Jsma::Options& options, Tensor& x, const Salien
 class Search {
  public:
   Search(const Oracle& oracle, const Jsma::Options& options, const AttackInput& input)
-      : oracle_(oracle),
-        options_(options),
-        goal_(input.goal()),
-        targets_(input.targets),
-        out_(input.x.to(Device{})) {
+      : oracle_(oracle), options_(options), goal_(input.goal()), targets_(input.targets), out_(input.x) {
     if (targets_.defined())
       return;  // else what to aim at costs one more pass; what counts is still the label
     targets_ = choose_targets(TargetRule::runner_up, oracle.logits(input.x), input.y);
@@ -73,7 +69,6 @@ class Search {
       }
       live = std::move(going_on);
     }
-    out_.x_adv = out_.x_adv.to(oracle_.model().device());
     return std::move(out_);
   }
 
@@ -82,7 +77,7 @@ class Search {
     Tensor x = gather(out_.x_adv, rows);
     const Goal goal = goal_.rows(rows);
     const Saliency map = last ? Saliency{oracle_.logits(x), {}, {}, 0}
-                              : saliency(oracle_, x, gather(targets_, rows), options_.on).to(Device{});
+                              : saliency(oracle_, x, gather(targets_, rows), options_.on);
     const std::vector<int64_t> predictions = predictions_of(map.logits);
     std::vector<std::optional<Status>> end(rows.size());  // none: the row goes on
     parallel_for(static_cast<int64_t>(rows.size()), [&](int64_t i) {

@@ -31,6 +31,7 @@ class Pgd : public Attack {
   std::string name() const override { return options_.random_start ? "pgd" : "bim"; }
   std::string repr() const override;
   std::optional<Threat> threat() const override { return Threat{options_.norm, options_.eps}; }
+  bool on_device() const override { return true; }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

@@ -47,11 +47,6 @@ std::vector<Point> front(std::vector<Point> points) {
 
 }  // namespace
 
-Saliency Saliency::to(Device device) const {
-  const Tensor there = rise.to(device);
-  return {logits.to(device), there, backwards == 1 ? there : drop.to(device), backwards};
-}
-
 Saliency saliency(const Oracle& oracle, const Tensor& x, const Tensor& targets, Outputs of) {
   const int64_t n = x.size(0), k = oracle.model().classes(), copies = of == Outputs::probs ? 1 : 2;
   Tensor cotangents = Tensor::zeros({copies, n, k}, x.dtype());

@@ -15,13 +15,9 @@ struct Saliency {
   Tensor logits;      // [N,K]
   Tensor rise, drop;  // drop is rise itself for probabilities, whose sum does not change
   int64_t backwards;  // cotangents spent per row
-
-  /// The same on another device. The searches below sort and scan the map of one image, which the CPU does
-  /// best: that is where an attack takes the map, once per step.
-  Saliency to(Device device) const;
 };
-/// Two cotangents are enough for logits, one for probabilities; no Jacobian is built. On the model's device;
-/// targets [N] int64 on the CPU.
+/// Two cotangents are enough for logits, one for probabilities; no Jacobian is built. Where x is: the
+/// searches below sort and scan the map of one image, which the CPU does best. targets [N] int64 on the CPU.
 Saliency saliency(const Oracle& oracle, const Tensor& x, const Tensor& targets, Outputs of);
 
 /// The feature with the largest rise * drop among those with rise > 0 and drop > 0 (A-E7); the lowest index

@@ -340,13 +340,28 @@ std::vector<std::unique_ptr<Attack>> some_attacks() {
   return attacks;
 }
 
+TEST_CASE("every attack runs against a model on every device") {
+  const Model here = testing::small_net();
+  const Tensor x = testing::images(4, {1, 6, 6}), y = testing::own_labels(here, x);
+  for (const Device device : other_devices())
+    for (const AttackInfo& info : all_attacks()) {
+      CAPTURE(info.name);
+      const auto attack = make_attack(info.name + ":" + info.samples[0]);
+      const AttackResult there = attack->run(here.to(device), {x, y, {}, {}}),
+                         own = attack->run(here, {x, y, {}, {}});
+      CHECK(there.x_adv.device() == Device{});
+      CHECK(there.success.to_vector<uint8_t>() == own.success.to_vector<uint8_t>());
+    }
+}
+
 TEST_CASE("attacks on a device find what they find on the CPU, wherever the images come from") {
   for (const DType type : {DType::float32, DType::float64}) {
     const Model here = testing::small_net(type);
     const Tensor x = testing::images(5, {1, 6, 6}, type), y = testing::own_labels(here, x);
     for (const Device device : other_devices()) {
       const Model there = here.to(device);
-      CHECK(input_gradient(there, x, y, "ce").device() == device);
+      CHECK(input_gradient(there, x, y, "ce").device() == Device{});  // where x is
+      CHECK(input_gradient(there, x.to(device), y, "ce").device() == device);
       CHECK(testing::difference(input_gradient(there, x, y, "ce"), input_gradient(here, x, y, "ce")) < 1e-5);
       CHECK(testing::difference(jacobian(there, x, Outputs::probs), jacobian(here, x, Outputs::probs)) <
             1e-5);
