@@ -38,6 +38,14 @@ class LiveRows {
     input_ = gather(input_, which);
     ((state = shortened(state, which)), ...);
   }
+  /// The same with those whose flag is not 0.
+  template <class... State>
+  void keep_if(const std::vector<uint8_t>& flags, State&... state) {
+    std::vector<int64_t> which;
+    for (size_t i = 0; i < flags.size(); ++i)
+      if (flags[i]) which.push_back(static_cast<int64_t>(i));
+    keep(which, state...);
+  }
 
  private:
   static std::vector<int64_t> first_numbers(size_t n) {

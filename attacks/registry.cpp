@@ -4,6 +4,10 @@
 #include <cmath>
 #include <fmt/ranges.h>
 
+#include "attacks/cw_l0.h"
+#include "attacks/cw_l2.h"
+#include "attacks/cw_linf.h"
+#include "attacks/ead.h"
 #include "attacks/fgm.h"
 #include "attacks/fgsm.h"
 #include "attacks/jsma.h"
@@ -74,6 +78,23 @@ AttackSetting iters_setting(int64_t fallback) {
   return AttackSetting::integer("iters", fallback, 1, 1'000'000, "steps");
 }
 
+AttackSetting kappa_setting(double fallback) {
+  return AttackSetting::number("kappa", fallback, 0, 1e30, "lead of the wanted class, in logits");
+}
+
+AttackSetting c0_setting(double fallback) {
+  return AttackSetting::number("c0", fallback, 1e-30, 1e10,
+                               "first weight of the logits against the distance");
+}
+
+AttackSetting c_steps_setting(int64_t fallback, const std::string& help) {
+  return AttackSetting::integer("c-steps", fallback, 1, 1'000'000, help);
+}
+
+AttackSetting lr_setting(double fallback) {
+  return AttackSetting::number("lr", fallback, 1e-30, 1e30, "learning rate");
+}
+
 AttackSettings::AttackSettings(const std::string& attack, const std::vector<AttackSetting>& list,
                                const std::map<std::string, std::string>& given, uint64_t seed)
     : attack_(attack), seed_(seed) {
@@ -88,6 +109,7 @@ AttackSettings::AttackSettings(const std::string& attack, const std::vector<Atta
           fmt::join(known, ", "));
     check_value(attack, *found, text);
     values_[found->name] = text;
+    given_.insert(found->name);
   }
 }
 
@@ -96,6 +118,18 @@ double AttackSettings::number(const std::string& name) const {
 }
 
 int64_t AttackSettings::integer(const std::string& name) const { return static_cast<int64_t>(number(name)); }
+
+double AttackSettings::number(const std::string& name, double otherwise) const {
+  return given_.contains(name) ? number(name) : otherwise;
+}
+
+int64_t AttackSettings::integer(const std::string& name, int64_t otherwise) const {
+  return given_.contains(name) ? integer(name) : otherwise;
+}
+
+const std::string& AttackSettings::word(const std::string& name, const std::string& otherwise) const {
+  return given_.contains(name) ? word(name) : otherwise;
+}
 
 bool AttackSettings::flag(const std::string& name) const { return values_.contains(name); }
 
@@ -106,8 +140,9 @@ const std::string& AttackSettings::word(const std::string& name) const {
 }
 
 const std::vector<AttackInfo>& all_attacks() {
-  static const std::vector<AttackInfo> rows = {Fgsm::info(), Fgm::info(), Pgd::bim_info(), Pgd::info(),
-                                               Jsma::info()};
+  static const std::vector<AttackInfo> rows = {Fgsm::info(),   Fgm::info(),  Pgd::bim_info(),
+                                               Pgd::info(),    Jsma::info(), CwL2::info(),
+                                               CwLinf::info(), CwL0::info(), Ead::info()};
   return rows;
 }
 

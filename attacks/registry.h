@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,10 @@ AttackSetting eps_setting(double fallback);
 AttackSetting norm_setting();
 AttackSetting loss_setting(const std::string& fallback = "ce");
 AttackSetting iters_setting(int64_t fallback);
+AttackSetting kappa_setting(double fallback = 0);
+AttackSetting c0_setting(double fallback);
+AttackSetting c_steps_setting(int64_t fallback, const std::string& help);
+AttackSetting lr_setting(double fallback);
 
 /// What was chosen for one attack: every setting of its list has a value, within its range.
 class AttackSettings {
@@ -49,12 +54,17 @@ class AttackSettings {
   double number(const std::string& name) const;
   int64_t integer(const std::string& name) const;
   bool flag(const std::string& name) const;
+  /// The same for settings whose default depends on another one: what was given, else `otherwise`.
+  double number(const std::string& name, double otherwise) const;
+  int64_t integer(const std::string& name, int64_t otherwise) const;
+  const std::string& word(const std::string& name, const std::string& otherwise) const;
   const std::string& word(const std::string& name) const;
   uint64_t seed() const { return seed_; }
 
  private:
   std::string attack_;
   std::map<std::string, std::string> values_;
+  std::set<std::string> given_;
   uint64_t seed_;
 };
 

@@ -175,12 +175,22 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   write_json(v.common.json, numbers, verb);
 }
 
-/// "fgsm 0.3, fgm 1": the attacks that have a setting of this name, with their defaults.
-std::string owners_of(const std::string& setting) {
+std::string words_of(const AttackSetting& setting) {
+  return setting.words.empty() ? "" : fmt::format("{}", fmt::join(setting.words, "|"));
+}
+
+/// What a setting of this name is to each attack that has it: "fgsm 0.3, fgm 1", with the accepted words where they
+/// are not the same for all.
+std::string owners_of(const AttackSetting& first) {
   std::vector<std::string> owners;
   for (const AttackInfo& info : all_attacks())
-    for (const AttackSetting& s : info.settings)
-      if (s.name == setting) owners.push_back(s.fallback.empty() ? info.name : info.name + " " + s.fallback);
+    for (const AttackSetting& s : info.settings) {
+      if (s.name != first.name) continue;
+      std::string text = info.name;
+      if (!s.fallback.empty()) text += " " + s.fallback;
+      if (s.words != first.words) text += " of " + words_of(s);
+      owners.push_back(text);
+    }
   return fmt::format("{}", fmt::join(owners, ", "));
 }
 
@@ -189,8 +199,8 @@ void add_setting(CLI::App& verb, const AttackSetting& setting, AttackVerb& v) {
   const bool is_flag = setting.kind == AttackSetting::Kind::flag;
   if (v.settings.contains(setting.name) || v.flags.contains(setting.name)) return;
   std::string help = setting.help;
-  if (!setting.words.empty()) help += fmt::format(": {}", fmt::join(setting.words, ", "));
-  help += " (" + owners_of(setting.name) + ")";
+  if (!setting.words.empty()) help += ": " + words_of(setting);
+  help += " (" + owners_of(setting) + ")";
   CLI::Option* option = is_flag ? verb.add_flag("--" + setting.name, v.flags[setting.name], help)
                                 : verb.add_option("--" + setting.name, v.settings[setting.name], help);
   option->default_str("")->group("Of single attacks");
