@@ -192,6 +192,22 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
   return {logits, products};
 }
 
+std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Choose& choose) const {
+  const int64_t n = x.size(0);
+  Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype());
+  Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype());
+  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch_);
+  for (int64_t begin = 0; begin < n; begin += rows) {
+    const int64_t end = std::min(n, begin + rows);
+    const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
+    const Variable z = model_.logits(image);                                            // [B,K]
+    put(logits, begin, z.value());
+    const Tensor part = choose(logits.slice(0, begin, end).contiguous(), begin);  // [M,B,K]
+    products.slice(1, begin, end).copy_from(hashgrad::vjp(z, {image}, part)[0]);
+  }
+  return {logits, products};
+}
+
 Tensor Oracle::jacobian(const Tensor& x, Outputs of) const {
   const int64_t n = x.size(0), k = model_.classes();
   Tensor result = Tensor::empty(x.shape().with(1, k), x.dtype(), x.device());  // [N,K,C,H,W]

@@ -2,6 +2,7 @@
 // logits, input gradients and Jacobians in batches of bounded size.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,6 +86,10 @@ class Oracle {
 
   /// Products of `cotangents` [M,N,K] with d outputs / d x: the logits [N,K] and [M,N,C,H,W].
   std::pair<Tensor, Tensor> vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const;
+  /// The same, of logits, where the cotangents depend on them: `choose` makes those [M,B,K] of rows [begin,
+  /// begin + B) from their logits [B,K] on the CPU. One forward pass serves both; `copies` is M.
+  using Choose = std::function<Tensor(const Tensor& logits, int64_t begin)>;
+  std::pair<Tensor, Tensor> vjp(const Tensor& x, int64_t copies, const Choose& choose) const;
   /// [N,K,C,H,W]: d outputs[n,k] / d x[n], all K classes in one backward pass.
   Tensor jacobian(const Tensor& x, Outputs of) const;
 

@@ -4,14 +4,21 @@
 #include <cmath>
 #include <fmt/ranges.h>
 
+#include "attacks/apgd.h"
+#include "attacks/autoattack.h"
 #include "attacks/cw_l0.h"
 #include "attacks/cw_l2.h"
 #include "attacks/cw_linf.h"
+#include "attacks/deepfool.h"
 #include "attacks/ead.h"
+#include "attacks/fab.h"
 #include "attacks/fgm.h"
 #include "attacks/fgsm.h"
+#include "attacks/ifgm.h"
 #include "attacks/jsma.h"
+#include "attacks/mim.h"
 #include "attacks/pgd.h"
+#include "attacks/square.h"
 #include "nn/settings.h"
 
 namespace hashgrad {
@@ -68,7 +75,9 @@ AttackSetting eps_setting(double fallback) {
   return AttackSetting::number("eps", fallback, 0, 1e30, "size of the perturbation, in pixels of [0,1]");
 }
 
-AttackSetting norm_setting() { return AttackSetting::word("norm", "linf", {"linf", "l2"}, "ball"); }
+AttackSetting norm_setting(const std::string& fallback) {
+  return AttackSetting::word("norm", fallback, {"linf", "l2"}, "ball, or distance");
+}
 
 AttackSetting loss_setting(const std::string& fallback) {
   return AttackSetting::word("loss", fallback, {"ce", "ce-exact", "margin", "dlr"}, "what is differentiated");
@@ -140,9 +149,11 @@ const std::string& AttackSettings::word(const std::string& name) const {
 }
 
 const std::vector<AttackInfo>& all_attacks() {
-  static const std::vector<AttackInfo> rows = {Fgsm::info(),   Fgm::info(),  Pgd::bim_info(),
-                                               Pgd::info(),    Jsma::info(), CwL2::info(),
-                                               CwLinf::info(), CwL0::info(), Ead::info()};
+  static const std::vector<AttackInfo> rows = {
+      Fgsm::info(),      Fgm::info(),  Pgd::bim_info(),     Pgd::info(),        Mim::info(),
+      Ifgm::sign_info(), Ifgm::info(), Apgd::ce_info(),     Apgd::dlr_info(),   Apgd::targets_info(),
+      Jsma::info(),      CwL0::info(), CwL2::info(),        CwLinf::info(),     Ead::info(),
+      DeepFool::info(),  Fab::info(),  Fab::targets_info(), AutoAttack::info(), Square::info()};
   return rows;
 }
 

@@ -34,7 +34,7 @@ struct AttackSetting {
 
 // Settings that many attacks share, so that they read the same everywhere.
 AttackSetting eps_setting(double fallback);
-AttackSetting norm_setting();
+AttackSetting norm_setting(const std::string& fallback = "linf");
 AttackSetting loss_setting(const std::string& fallback = "ce");
 AttackSetting iters_setting(int64_t fallback);
 AttackSetting kappa_setting(double fallback = 0);

@@ -1,6 +1,8 @@
 #include "attacks/target.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "core/random.h"
 
@@ -59,6 +61,29 @@ Tensor choose_targets(TargetRule rule, const Tensor& scores, const Tensor& label
     }
   });
   return targets;
+}
+
+std::vector<int64_t> by_logit(const std::vector<double>& logits, int64_t label) {
+  std::vector<int64_t> classes;
+  for (int64_t c = 0; c < static_cast<int64_t>(logits.size()); ++c)
+    if (c != label) classes.push_back(c);
+  const auto rank = [&](int64_t c) {  // what is not a number comes last
+    const double z = logits[static_cast<size_t>(c)];
+    return std::isnan(z) ? -std::numeric_limits<double>::infinity() : z;
+  };
+  std::stable_sort(classes.begin(), classes.end(), [&](int64_t a, int64_t b) { return rank(a) > rank(b); });
+  return classes;
+}
+
+Tensor rivals(const Tensor& logits, const Tensor& labels, int64_t rank) {
+  const int64_t n = logits.size(0), k = logits.size(1);
+  check(0 <= rank && rank < k - 1, "target: no rival of rank {} among {} classes", rank, k);
+  const std::vector<double> z = logits.to(DType::float64).to_vector<double>();
+  Tensor result = Tensor::empty({n}, DType::int64);
+  for (int64_t i = 0; i < n; ++i)
+    result.data<int64_t>()[i] = by_logit({z.begin() + i * k, z.begin() + (i + 1) * k},
+                                         labels.data<int64_t>()[i])[static_cast<size_t>(rank)];
+  return result;
 }
 
 AttackInput with_all_targets(const AttackInput& input, int64_t classes) {

@@ -52,10 +52,11 @@ TEST_CASE("attack registry: specs are read as on the command line") {
 
 TEST_CASE("attack registry: one clear error for what is not an attack or a setting") {
   const auto error = [](const char* spec) { return error_of([&] { make_attack(spec); }); };
-  CHECK(error("pgf") ==
-        "attack 'pgf' is not known; accepted: fgsm, fgm, bim, pgd, jsma, cw-l2, cw-linf, cw-l0, ead");
-  CHECK(error("") ==
-        "attack '' is not known; accepted: fgsm, fgm, bim, pgd, jsma, cw-l2, cw-linf, cw-l0, ead");
+  std::string names;
+  for (const AttackInfo& info : all_attacks()) names += (names.empty() ? "" : ", ") + info.name;
+  CHECK(names.find("fgsm, fgm, bim, pgd") == 0);
+  CHECK(error("pgf") == "attack 'pgf' is not known; accepted: " + names);
+  CHECK(error("") == "attack '' is not known; accepted: " + names);
   CHECK(error("fgsm:theta=1") == "fgsm: 'theta' is not one of its settings (eps, loss, own-prediction)");
   CHECK(error("fgsm:eps=x") == "fgsm: eps is 'x', a number is expected");
   CHECK(error("fgsm:eps=nan").find("fgsm: eps is nan") == 0);

@@ -1,0 +1,50 @@
+// Auto-PGD (Croce and Hein, ICML 2020): projected gradient ascent with momentum that finds its own step size.
+#pragma once
+
+#include "attacks/registry.h"
+
+namespace hashgrad {
+
+/// z = project(x_k + step * steepest(gradient)), x_{k+1} = project(x_k + 0.75 (z - x_k) + 0.25 (x_k -
+/// x_{k-1})), from a random point of the ball, the first step without momentum. The step starts at 2 eps. At
+/// checkpoints, ever more frequent, a row whose loss rose in no more than rho of the steps since the last
+/// one, or which has found nothing better since although its step was not halved there, goes back to its best
+/// point with half the step.
+class Apgd : public Attack {
+ public:
+  struct Options {
+    Norm norm = Norm::linf;
+    double eps = 0.3;  // pixels
+    int64_t iters = 100;
+    int64_t restarts = 1;
+    double rho = 0.75;
+    Loss loss = "ce";  // ignored when targets > 0
+    int64_t targets =
+        0;  // > 0: the targeted dlr loss of that many likeliest other classes, one after the other
+    /// As the authors' program does: rows go on after a success and return the last one; the first checkpoint
+    /// compares the first loss with 0 instead of the loss of the start.
+    bool autoattack = false;
+    uint64_t seed = 0;
+  };
+  explicit Apgd(Options options);
+  /// "apgd-ce" (ce, ce-exact), "apgd-dlr" (dlr, margin), and by target classes "apgd-t".
+  static AttackInfo ce_info();
+  static AttackInfo dlr_info();
+  static AttackInfo targets_info();
+
+  std::string name() const override;
+  std::string repr() const override;
+  std::optional<Threat> threat() const override { return Threat{options_.norm, options_.eps}; }
+
+ protected:
+  Crafted craft(const Oracle& oracle, const AttackInput& input) const override;
+
+ private:
+  Options options_;
+};
+
+/// The checkpoints of `iters` steps, in steps: after 22 % of them, then 19, 16, 13, 10, 7 % and 6 % ever
+/// after.
+std::vector<int64_t> apgd_checkpoints(int64_t iters);
+
+}  // namespace hashgrad

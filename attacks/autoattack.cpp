@@ -1,0 +1,119 @@
+#include "attacks/autoattack.h"
+
+#include <numeric>
+
+#include "attacks/apgd.h"
+#include "attacks/fab.h"
+#include "attacks/square.h"
+
+namespace hashgrad {
+namespace {
+
+const char* name_of(AutoAttack::Version version) {
+  return version == AutoAttack::Version::standard ? "standard" : "plus";
+}
+
+std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
+  constexpr int64_t targets = 9;
+  const bool plus = o.version == AutoAttack::Version::plus;
+  const int64_t restarts = plus ? 5 : 1;
+  const auto apgd = [&](const char* loss, int64_t classes) {
+    return std::make_unique<Apgd>(Apgd::Options{.norm = o.norm,
+                                                .eps = o.eps,
+                                                .iters = o.iters,
+                                                .restarts = classes > 0 ? 1 : restarts,
+                                                .loss = loss,
+                                                .targets = classes,
+                                                .seed = o.seed});
+  };
+  const auto fab = [&](int64_t classes) {
+    return std::make_unique<Fab>(Fab::Options{.norm = o.norm,
+                                              .eps = o.eps,
+                                              .iters = o.iters,
+                                              .restarts = classes > 0 ? 1 : restarts,
+                                              .targets = classes,
+                                              .seed = o.seed});
+  };
+  auto square = std::make_unique<Square>(
+      Square::Options{.norm = o.norm, .eps = o.eps, .iters = o.queries, .seed = o.seed});
+  std::vector<std::unique_ptr<Attack>> members;
+  members.push_back(apgd("ce", 0));
+  if (plus) {
+    members.push_back(apgd("dlr", 0));
+    members.push_back(fab(0));
+    members.push_back(std::move(square));
+  }
+  members.push_back(apgd("dlr", targets));
+  members.push_back(fab(targets));
+  if (!plus) members.push_back(std::move(square));
+  return members;
+}
+
+}  // namespace
+
+AutoAttack::AutoAttack(Options options) : options_(options) {
+  validate(Threat{options_.norm, options_.eps}, "autoattack");
+  check(options_.eps > 0, "autoattack: eps = 0 leaves nothing to change");
+  check(options_.iters >= 1 && options_.iters <= 1'000'000, "autoattack: iters = {}, 1 to 1000000 expected",
+        options_.iters);
+  check(options_.queries >= 1 && options_.queries <= 100'000'000,
+        "autoattack: queries = {}, 1 to 100000000 expected", options_.queries);
+  members_ = members_of(options_);
+}
+
+std::string AutoAttack::repr() const {
+  return fmt::format(
+      "AutoAttack({{.norm = Norm::{}, .eps = {}, .version = AutoAttack::Version::{}, .iters = {}, .queries = "
+      "{}, "
+      ".seed = {}}})",
+      hashgrad::name_of(options_.norm), options_.eps, name_of(options_.version), options_.iters,
+      options_.queries, options_.seed);
+}
+
+Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const {
+  check(oracle.model().classes() >= 4, "autoattack: apgd-t needs 4 classes, the model has {}",
+        oracle.model().classes());
+  Crafted out(input.x);
+  std::vector<int64_t> open(out.status.size());  // rows not broken yet
+  std::iota(open.begin(), open.end(), 0);
+  for (const auto& member : members_) {
+    const AttackResult r = member->run(oracle.model(), gather(input, open), oracle.batch());
+    std::vector<int64_t> resisting;
+    for (size_t i = 0; i < open.size(); ++i) {
+      const int64_t at = static_cast<int64_t>(i);
+      const size_t row = static_cast<size_t>(open[i]);
+      const bool broken = r.success.data<uint8_t>()[i] == 1;
+      if (broken || member == members_.front()) scatter(out.x_adv, {open[i]}, gather(r.x_adv, {at}));
+      if (broken)
+        out.first_success[row] = out.forwards[row] + r.first_success.data<int64_t>()[i];
+      else
+        resisting.push_back(open[i]);
+      out.status[row] = static_cast<Status>(r.status.data<int64_t>()[i]);
+      out.forwards[row] += r.forwards.data<int64_t>()[i];
+      out.backwards[row] += r.backwards.data<int64_t>()[i];
+    }
+    open = std::move(resisting);
+  }
+  return out;
+}
+
+AttackInfo AutoAttack::info() {
+  return {
+      "autoattack",
+      "apgd-ce, apgd-t, fab-t, square, each on what resisted those before (Croce and Hein, ICML 2020)",
+      {eps_setting(0.3), norm_setting(),
+       AttackSetting::word("version", "standard", {"standard", "plus"}, "which attacks, how many restarts"),
+       iters_setting(100), AttackSetting::integer("queries", 5000, 1, 100'000'000, "steps of square")},
+      [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+        return std::make_unique<AutoAttack>(
+            Options{.norm = parse_norm(s.word("norm")),
+                    .eps = s.number("eps"),
+                    .version = s.word("version") == "plus" ? Version::plus : Version::standard,
+                    .iters = s.integer("iters"),
+                    .queries = s.integer("queries"),
+                    .seed = s.seed()});
+      },
+      {"eps=0.05,iters=3,queries=10", "norm=l2,eps=0.3,version=plus,iters=2,queries=5"}};
+}
+
+}  // namespace hashgrad
