@@ -100,7 +100,8 @@ Crafted::Crafted(const Tensor& x)
       backwards(static_cast<size_t>(x.size(0)), 0),
       status(static_cast<size_t>(x.size(0)), Status::max_iter) {}
 
-AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t batch) const {
+AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t batch,
+                         const Model* surrogate) const {
   AttackInput rows = input;
   for (Tensor* t : {&rows.x, &rows.y, &rows.targets})
     if (t->defined()) *t = t->contiguous();
@@ -112,7 +113,14 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t b
     std::iota(rows.samples.begin(), rows.samples.end(), 0);
   }
   const std::optional<Model> dense = dense_twin(model);
-  const Crafted crafted = craft(Oracle(dense ? *dense : model, batch), rows);
+  std::optional<Model> behind;
+  if (surrogate) {
+    check(uses_gradients(), "{}: asks for no gradients, a surrogate would change nothing", name());
+    check_weights(*surrogate, name() + ": surrogate");
+    behind = dense_twin(*surrogate);
+    if (behind) surrogate = &*behind;
+  }
+  const Crafted crafted = craft(Oracle(dense ? *dense : model, batch, surrogate), rows);
   return verify(Oracle(model, batch), rows, crafted, threat(), name());
 }
 

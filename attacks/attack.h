@@ -71,10 +71,15 @@ class Attack {
   /// is.
   virtual bool on_device() const { return false; }
 
-  /// Attacks every row and verifies what comes back with verify(). Errors: images outside [0,1] or not
+  /// Whether it differentiates the model; if not, a surrogate is an Error.
+  virtual bool uses_gradients() const { return true; }
+
+  /// Attacks every row and verifies what comes back with verify(). With a surrogate the gradients are the
+  /// surrogate's, everything else is the model's (see Oracle). Errors: images outside [0,1] or not
   /// numbers, shapes or element types that are not the model's, labels or targets out of range, a target that
   /// equals its label, weights that are not finite, a model with fewer than two classes.
-  AttackResult run(const Model& model, const AttackInput& input, int64_t batch = 128) const;
+  AttackResult run(const Model& model, const AttackInput& input, int64_t batch = 128,
+                   const Model* surrogate = nullptr) const;
 
  protected:
   virtual Crafted craft(const Oracle& oracle, const AttackInput& input) const = 0;

@@ -4,8 +4,10 @@
 #include <charconv>
 
 #include "attacks/attack.h"
+#include "autograd/ops/arithmetic.h"
 #include "autograd/ops/loss.h"
 #include "autograd/ops/pointwise.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/ops/softmax.h"
 #include "autograd/ops/view.h"
 #include "cuda/attack_step.h"
@@ -17,8 +19,9 @@ namespace {
 constexpr int64_t most_stacked_rows = 640;
 
 constexpr std::pair<Loss::Kind, const char*> loss_names[] = {
-    {Loss::Kind::ce, "ce"},   {Loss::Kind::ce_exact, "ce-exact"}, {Loss::Kind::margin, "margin"},
-    {Loss::Kind::dlr, "dlr"}, {Loss::Kind::logit, "logit"},       {Loss::Kind::prob, "prob"}};
+    {Loss::Kind::ce, "ce"},    {Loss::Kind::ce_exact, "ce-exact"},     {Loss::Kind::margin, "margin"},
+    {Loss::Kind::dlr, "dlr"},  {Loss::Kind::ce_sigmoid, "ce-sigmoid"}, {Loss::Kind::logit, "logit"},
+    {Loss::Kind::prob, "prob"}};
 
 bool has_output(Loss::Kind kind) { return kind == Loss::Kind::logit || kind == Loss::Kind::prob; }
 
@@ -39,6 +42,10 @@ X loss_of(const X& logits, const Tensor& labels, const Loss& loss) {
       return margin_loss(logits, labels);
     case Loss::Kind::dlr:
       return dlr_loss(logits, labels);
+    case Loss::Kind::ce_sigmoid:
+      return sum(X(smoothed_one_hot(labels, logits.size(1), 0, logits.dtype(), logits.device())) *
+                     softplus(neg(logits)),
+                 1);
     case Loss::Kind::logit:
       return column(logits, loss.output());
     case Loss::Kind::prob:
@@ -49,8 +56,8 @@ X loss_of(const X& logits, const Tensor& labels, const Loss& loss) {
 
 template <TensorLike X>
 X objective_of(const X& logits, const Goal& goal, const Loss& loss) {
-  check(!has_output(loss.kind()), "loss: {} is not a goal of an attack, ce, ce-exact, margin or dlr is",
-        loss.name());
+  check(!has_output(loss.kind()),
+        "loss: {} is not a goal of an attack, ce, ce-exact, margin, dlr or ce-sigmoid is", loss.name());
   const bool margin = loss.kind() == Loss::Kind::margin;
   if (!goal.targeted())
     return margin ? neg(loss_of(logits, goal.labels, loss)) : loss_of(logits, goal.labels, loss);
@@ -114,7 +121,9 @@ Loss::Loss(const std::string& text) {
     const auto [stop, error] = std::from_chars(begin, end, output_);
     ok = begin != end && error == std::errc() && stop == end && output_ >= 0;
   }
-  check(ok, "loss: '{}' is none of ce, ce-exact, margin, dlr, logit:K, prob:K (K a class, from 0)", text);
+  check(ok,
+        "loss: '{}' is none of ce, ce-exact, margin, dlr, ce-sigmoid, logit:K, prob:K (K a class, from 0)",
+        text);
   kind_ = found->first;
 }
 
@@ -141,8 +150,15 @@ Goal Goal::rows(const std::vector<int64_t>& rows) const {
           targets.defined() ? gather(targets, rows) : Tensor()};
 }
 
-Oracle::Oracle(const Model& model, int64_t batch) : model_(model), batch_(batch) {
+Oracle::Oracle(const Model& model, int64_t batch, const Model* surrogate)
+    : model_(model), batch_(batch), surrogate_(surrogate) {
   check(batch >= 1, "attack: a batch of {} rows, at least 1 expected", batch);
+  check(!surrogate ||
+            (surrogate->input_shape() == model.input_shape() && surrogate->classes() == model.classes() &&
+             surrogate->dtype() == model.dtype() && surrogate->device() == model.device()),
+        "attack: the surrogate {} cannot stand in for {}: images, classes, element types and devices must "
+        "agree",
+        surrogate ? to_string(surrogate->spec()) : "", to_string(model.spec()));
 }
 
 Tensor Oracle::logits(const Tensor& x) const {
@@ -156,12 +172,21 @@ Tensor Oracle::logits(const Tensor& x) const {
 std::vector<int64_t> Oracle::predict(const Tensor& x) const { return predictions_of(logits(x)); }
 
 LossGradient Oracle::gradient(const Tensor& x, const Tensor& labels, const Loss& loss) const {
+  if (surrogate_) {
+    const Tensor seen = logits(x), known = labels_or_predictions(labels, seen);
+    return {seen, loss_of(seen, known, loss), behind().gradient(x, known, loss).gradient};
+  }
   return differentiate(*this, x, [&](const Variable& logits, int64_t begin, int64_t end) {
     return loss_of(logits, labels_or_predictions(rows_of(labels, begin, end), logits.value()), loss);
   });
 }
 
 LossGradient Oracle::ascent(const Tensor& x, const Goal& goal, const Loss& loss) const {
+  if (surrogate_) {
+    const Tensor seen = logits(x);
+    const Goal known{labels_or_predictions(goal.labels, seen), goal.targets};
+    return {seen, objective_of(seen, known, loss), behind().ascent(x, known, loss).gradient};
+  }
   return differentiate(*this, x, [&](const Variable& logits, int64_t begin, int64_t end) {
     const Goal part{labels_or_predictions(rows_of(goal.labels, begin, end), logits.value()),
                     rows_of(goal.targets, begin, end)};
@@ -173,7 +198,12 @@ Tensor Oracle::objective(const Tensor& logits, const Goal& goal, const Loss& los
   return objective_of(logits, {labels_or_predictions(goal.labels, logits), goal.targets}, loss);
 }
 
+Tensor Oracle::shown(const Tensor& logits, Outputs of) {
+  return of == Outputs::probs ? softmax(logits) : logits;
+}
+
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const {
+  if (surrogate_) return {logits(x), behind().vjp(x, cotangents, of).second};
   const int64_t n = x.size(0), copies = cotangents.size(0);
   check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
         "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
@@ -193,6 +223,10 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Choose& choose) const {
+  if (surrogate_) {
+    const Tensor seen = logits(x);
+    return {seen, behind().vjp(x, choose(seen, 0), Outputs::logits).second};
+  }
   const int64_t n = x.size(0);
   Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype());
   Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype());

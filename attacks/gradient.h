@@ -18,10 +18,13 @@ namespace hashgrad {
 ///   ce-exact  log sum_{j != y} exp z_j - z_y, a rising function of ce whose gradient never underflows
 ///   margin    z_y - max_{j != y} z_j
 ///   dlr       -(z_y - max_{j != y} z_j) / (z_(1) - z_(3)) (Croce and Hein, ICML 2020); 3 classes at least
+///   ce-sigmoid
+///             -log sigmoid(z_y): ce with a sigmoid in the place of softmax, as a stand-in for its derivative
+///             (BPDA in paper B); in float32 exactly zero once z_y exceeds about 104
 ///   logit:K   z_K        prob:K    softmax(z)_K
 class Loss {
  public:
-  enum class Kind { ce, ce_exact, margin, dlr, logit, prob };
+  enum class Kind { ce, ce_exact, margin, dlr, ce_sigmoid, logit, prob };
 
   Loss() = default;
   /// Any other name is an Error that lists these.
@@ -65,9 +68,14 @@ struct LossGradient {
 /// row's neighbours change a bit of its result. Images may lie on the model's device, or on the CPU:
 /// answers come back to where they are. Labels and targets on the CPU cost no waiting (see checked_labels()
 /// in autograd/ops/loss.cpp). The model must outlive the oracle.
+///
+/// With a surrogate, which must outlive it too, the model answers with logits and losses, and everything
+/// differentiated is the surrogate's: backward pass differentiable approximation (Athalye, Carlini and
+/// Wagner, ICML 2018) of a whole model that has no gradient worth following. An Error if the two do not take
+/// the same images to the same classes in the same element type on the same device.
 class Oracle {
  public:
-  explicit Oracle(const Model& model, int64_t batch = 128);
+  explicit Oracle(const Model& model, int64_t batch = 128, const Model* surrogate = nullptr);
 
   const Model& model() const { return model_; }
   int64_t batch() const { return batch_; }
@@ -83,6 +91,8 @@ class Oracle {
   LossGradient ascent(const Tensor& x, const Goal& goal, const Loss& loss) const;
   /// The value that ascent() differentiates, from logits at hand.
   static Tensor objective(const Tensor& logits, const Goal& goal, const Loss& loss);
+  /// The outputs that go with logits at hand.
+  static Tensor shown(const Tensor& logits, Outputs of);
 
   /// Products of `cotangents` [M,N,K] with d outputs / d x: the logits [N,K] and [M,N,C,H,W].
   std::pair<Tensor, Tensor> vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const;
@@ -94,8 +104,12 @@ class Oracle {
   Tensor jacobian(const Tensor& x, Outputs of) const;
 
  private:
+  /// The oracle that differentiates the surrogate.
+  Oracle behind() const { return Oracle(*surrogate_, batch_); }
+
   const Model& model_;
   int64_t batch_;
+  const Model* surrogate_;
 };
 
 /// d loss[n] / d x[n], [N,C,H,W].

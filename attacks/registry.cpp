@@ -14,11 +14,14 @@
 #include "attacks/fab.h"
 #include "attacks/fgm.h"
 #include "attacks/fgsm.h"
+#include "attacks/hop_skip_jump.h"
 #include "attacks/ifgm.h"
 #include "attacks/jsma.h"
 #include "attacks/mim.h"
 #include "attacks/pgd.h"
+#include "attacks/random_noise.h"
 #include "attacks/square.h"
+#include "attacks/zoo.h"
 #include "nn/settings.h"
 
 namespace hashgrad {
@@ -80,7 +83,8 @@ AttackSetting norm_setting(const std::string& fallback) {
 }
 
 AttackSetting loss_setting(const std::string& fallback) {
-  return AttackSetting::word("loss", fallback, {"ce", "ce-exact", "margin", "dlr"}, "what is differentiated");
+  return AttackSetting::word("loss", fallback, {"ce", "ce-exact", "margin", "dlr", "ce-sigmoid"},
+                             "what is differentiated");
 }
 
 AttackSetting iters_setting(int64_t fallback) {
@@ -102,6 +106,10 @@ AttackSetting c_steps_setting(int64_t fallback, const std::string& help) {
 
 AttackSetting lr_setting(double fallback) {
   return AttackSetting::number("lr", fallback, 1e-30, 1e30, "learning rate");
+}
+
+AttackSetting draws_setting(int64_t fallback) {
+  return AttackSetting::integer("draws", fallback, 1, 10'000'000, "random images tried for each row");
 }
 
 AttackSettings::AttackSettings(const std::string& attack, const std::vector<AttackSetting>& list,
@@ -150,10 +158,11 @@ const std::string& AttackSettings::word(const std::string& name) const {
 
 const std::vector<AttackInfo>& all_attacks() {
   static const std::vector<AttackInfo> rows = {
-      Fgsm::info(),      Fgm::info(),  Pgd::bim_info(),     Pgd::info(),        Mim::info(),
-      Ifgm::sign_info(), Ifgm::info(), Apgd::ce_info(),     Apgd::dlr_info(),   Apgd::targets_info(),
-      Jsma::info(),      CwL0::info(), CwL2::info(),        CwLinf::info(),     Ead::info(),
-      DeepFool::info(),  Fab::info(),  Fab::targets_info(), AutoAttack::info(), Square::info()};
+      Fgsm::info(),      Fgm::info(),         Pgd::bim_info(),     Pgd::info(),        Mim::info(),
+      Ifgm::sign_info(), Ifgm::info(),        Apgd::ce_info(),     Apgd::dlr_info(),   Apgd::targets_info(),
+      Jsma::info(),      CwL0::info(),        CwL2::info(),        CwLinf::info(),     Ead::info(),
+      DeepFool::info(),  Fab::info(),         Fab::targets_info(), AutoAttack::info(), Square::info(),
+      Zoo::info(),       HopSkipJump::info(), RandomNoise::info()};
   return rows;
 }
 

@@ -41,6 +41,7 @@ AttackSetting kappa_setting(double fallback = 0);
 AttackSetting c0_setting(double fallback);
 AttackSetting c_steps_setting(int64_t fallback, const std::string& help);
 AttackSetting lr_setting(double fallback);
+AttackSetting draws_setting(int64_t fallback);
 
 /// What was chosen for one attack: every setting of its list has a value, within its range.
 class AttackSettings {

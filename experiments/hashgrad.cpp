@@ -13,6 +13,8 @@ void add_verbs(CLI::App& app) {
   add_predict(app);
   add_gradient(app);
   add_attack(app);
+  add_substitute(app);
+  add_transfer(app);
   add_compress(app);
   add_defend(app);
   add_report(app);

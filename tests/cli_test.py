@@ -66,7 +66,8 @@ class Command(unittest.TestCase):
         return read_safetensors(self.path(name))[0]
 
     def test_help_names_every_verb_and_flag(self):
-        verbs = ["demo", "train", "evaluate", "predict", "gradient", "attack", "compress", "defend", "materialise",
+        verbs = ["demo", "train", "evaluate", "predict", "gradient", "attack", "substitute", "transfer",
+                 "compress", "defend", "materialise",
                  "info", "models", "report"]
         text = self.run_ok("--help")
         for verb in verbs:
@@ -125,7 +126,9 @@ class Command(unittest.TestCase):
         per_row = {"success": "U8", "first_success": "I64", "l0": "F64", "l1": "F64", "l2": "F64", "linf": "F64",
                    "status": "I64", "forwards": "I64", "backwards": "I64", "y": "I64"}
         for attack in (["fgsm", "--eps", "0.2"], ["fgm"], ["bim", "--iters", "3"], ["pgd", "--iters", "3"],
-                       ["jsma", "--rule", "single", "--on", "logits", "--gamma", "0.02"]):
+                       ["jsma", "--rule", "single", "--on", "logits", "--gamma", "0.02"],
+                       ["zoo", "--iters", "2", "--coordinates", "3"], ["random-noise", "--draws", "2"],
+                       ["hop-skip-jump", "--iters", "1", "--probes", "2", "--draws", "2"]):
             out = self.path(attack[0])
             self.run_ok("attack", attack[0], self.model, *attack[1:], *DATA, "--first", "17", "--batch", "5", "--quiet",
                         "--output", out, "--json", out + ".json")
@@ -145,6 +148,28 @@ class Command(unittest.TestCase):
         self.assertEqual(self.tensors("again")["x_adv"], first["x_adv"])
         self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"))
         self.assertEqual(self.tensors("all")["x_adv"][1], [18, 1, 28, 28])
+
+    def test_one_model_is_attacked_by_way_of_another(self):
+        self.run_ok("substitute", self.model, "--spec", "1x28x28 flatten fc16 relu fc10", *DATA, "--first", "40", "--seeds", "8",
+                    "--rounds", "3", "--epochs", "2", "--output", self.path("substitute"), "--json", self.path("s.json"))
+        self.assertEqual(self.json_of("s.json")["queries"], 32)
+        self.assertEqual(self.json_of("s.json")["agreement"]["n"], 32)
+        images = [*DATA, "--skip", "8", "--first", "12", "--quiet"]
+        table = self.run_ok("transfer", self.path("substitute"), self.model, "--attack", "fgsm:eps=0.3", "--attack",
+                            "random-noise:draws=2", *images, "--json", self.path("t.json"))
+        self.assertIn("random-noise:draws=2", table)
+        lines = {(t["attack"], t["crafted_on"], t["applied_to"]): t for t in self.json_of("t.json")["transfers"]}
+        self.assertEqual(len(lines), 8)
+        self.run_ok("attack", "fgsm", self.path("substitute"), *images, "--eps", "0.3", "--output", self.path("crafted"),
+                    "--json", self.path("a.json"))
+        self.assertEqual(lines["fgsm:eps=0.3", "source", "source"]["wrong"], self.json_of("a.json")["wrong"])
+        self.run_ok("attack", "fgsm", self.model, "--surrogate", self.path("substitute"), *images, "--eps", "0.3", "--output",
+                    self.path("bpda"), "--json", self.path("b.json"))
+        self.assertEqual(self.tensors("bpda")["x_adv"], self.tensors("crafted")["x_adv"])
+        self.assertEqual(lines["fgsm:eps=0.3", "source", "target"]["wrong"], self.json_of("b.json")["wrong"])
+        self.run_ok("attack", "hop-skip-jump", self.model, *images, "--iters", "1", "--probes", "2", "--start",
+                    self.path("crafted"), "--output", self.path("hsj"))
+        self.assertLessEqual(max(numbers(self.tensors("hsj")["first_success"])), 12)
 
     def test_compress_materialise_and_defend_keep_the_function_they_promise(self):
         self.run_ok("compress", "hash", self.model, "--rate", "1/2", "--layers", "last:1", "--output", self.path("hashed"))

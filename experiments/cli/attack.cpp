@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fmt/ranges.h>
 #include <map>
+#include <optional>
 
 #include "attacks/registry.h"
 #include "attacks/statistics.h"
@@ -11,6 +12,7 @@
 #include "core/archive.h"
 #include "datasets/tensor_file.h"
 #include "experiments/cli/options.h"
+#include "experiments/cli/rates.h"
 #include "experiments/progress.h"
 #include "nn/model_file.h"
 
@@ -20,7 +22,7 @@ namespace {
 struct AttackVerb {
   CommonFlags common;
   DataFlags data;
-  std::string name, model, input, output;
+  std::string name, model, surrogate, input, output;
   bool targeted = false;
   std::string target;
   std::map<std::string, std::string> settings;  // of any attack, as given
@@ -66,8 +68,8 @@ AttackInput input_of(const AttackVerb& v, Model& model, const Dataset& data) {
 }
 
 /// Runs the attack in pieces so that progress shows; rows do not depend on each other.
-std::map<std::string, Tensor> run_pieces(const Attack& attack, Model& model, const AttackInput& input,
-                                         const CommonFlags& common) {
+std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& model, const Model* surrogate,
+                                         const AttackInput& input, const CommonFlags& common) {
   const int64_t n = input.x.size(0), piece = common.batch;
   Progress progress(attack.repr(), n, common.quiet);
   std::map<std::string, Tensor> all;
@@ -75,7 +77,7 @@ std::map<std::string, Tensor> run_pieces(const Attack& attack, Model& model, con
     const int64_t end = std::min(begin + piece, n);
     std::vector<int64_t> rows;
     for (int64_t row = begin; row < end; ++row) rows.push_back(row);
-    const AttackResult part = attack.run(model, gather(input, rows), common.batch);
+    const AttackResult part = attack.run(model, gather(input, rows), common.batch, surrogate);
     const std::map<std::string, const Tensor*> named = {{"x_adv", &part.x_adv},
                                                         {"success", &part.success},
                                                         {"first_success", &part.first_success},
@@ -104,13 +106,6 @@ double median_of_successes(const Tensor& values, const Tensor& success) {
   if (kept.empty()) return 0;
   std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(kept.size() / 2), kept.end());
   return kept[kept.size() / 2];
-}
-
-nlohmann::ordered_json json_of(const Rate& rate) {
-  return {{"rate", rate.value()},
-          {"hits", rate.hits},
-          {"n", rate.trials},
-          {"interval", {rate.interval().low, rate.interval().high}}};
 }
 
 void print_rate(const char* what, const Rate& rate) {
@@ -164,49 +159,58 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   const AttackInput input = input_of(v, model, data);
   validate(model, input, v.name);
 
+  std::optional<Model> surrogate;
+  if (!v.surrogate.empty()) surrogate = load_model(v.surrogate).to(v.common.type()).to(v.common.where());
+
   Archive archive;
-  archive.tensors = run_pieces(*attack, model, input, v.common);
+  archive.tensors = run_pieces(*attack, model, surrogate ? &*surrogate : nullptr, input, v.common);
   const auto numbers = report(*attack, model, input, archive.tensors, v.common.batch);
   archive.tensors["x"] = input.x;
   archive.tensors["y"] = input.y;
   if (input.targets.defined()) archive.tensors["target"] = input.targets;
   archive.metadata = {{"attack", attack->repr()}, {"model", v.model}, {"command", command_line}};
+  if (surrogate) archive.metadata["surrogate"] = v.surrogate;
   write_archive(v.output, archive);
   write_json(v.common.json, numbers, verb);
 }
 
-std::string words_of(const AttackSetting& setting) {
-  return setting.words.empty() ? "" : fmt::format("{}", fmt::join(setting.words, "|"));
-}
-
-/// What a setting of this name is to each attack that has it: "fgsm 0.3, fgm 1", with the accepted words where they
-/// are not the same for all.
-std::string owners_of(const AttackSetting& first) {
-  std::vector<std::string> owners;
+/// "steps (bim 10, pgd 40)": what a setting of this name means, and its default, in the attacks that have it;
+/// one after the other where it does not mean the same.
+std::string help_of(const std::string& setting) {
+  std::vector<std::pair<std::string, std::string>> meanings;  // each with its owners
   for (const AttackInfo& info : all_attacks())
     for (const AttackSetting& s : info.settings) {
-      if (s.name != first.name) continue;
-      std::string text = info.name;
-      if (!s.fallback.empty()) text += " " + s.fallback;
-      if (s.words != first.words) text += " of " + words_of(s);
-      owners.push_back(text);
+      if (s.name != setting) continue;
+      const std::string meaning =
+          s.words.empty() ? s.help : fmt::format("{}: {}", s.help, fmt::join(s.words, ", "));
+      const std::string owner = s.fallback.empty() ? info.name : info.name + " " + s.fallback;
+      const auto same =
+          std::find_if(meanings.begin(), meanings.end(), [&](const auto& m) { return m.first == meaning; });
+      if (same == meanings.end())
+        meanings.emplace_back(meaning, owner);
+      else
+        same->second += ", " + owner;
     }
-  return fmt::format("{}", fmt::join(owners, ", "));
+  std::string help;
+  for (const auto& [meaning, owners] : meanings)
+    help += fmt::format("{}{} ({})", help.empty() ? "" : "; ", meaning, owners);
+  return help;
 }
 
 /// A flag of the command for a setting; those of the same name share it.
 void add_setting(CLI::App& verb, const AttackSetting& setting, AttackVerb& v) {
   const bool is_flag = setting.kind == AttackSetting::Kind::flag;
   if (v.settings.contains(setting.name) || v.flags.contains(setting.name)) return;
-  std::string help = setting.help;
-  if (!setting.words.empty()) help += ": " + words_of(setting);
-  help += " (" + owners_of(setting) + ")";
+  const std::string help = help_of(setting.name);
   CLI::Option* option = is_flag ? verb.add_flag("--" + setting.name, v.flags[setting.name], help)
                                 : verb.add_option("--" + setting.name, v.settings[setting.name], help);
   option->default_str("")->group("Of single attacks");
 }
 
 void add_flags(CLI::App& verb, AttackVerb& v) {
+  verb.add_option(
+      "--surrogate", v.surrogate,
+      "model file: differentiate this one, and judge by MODEL, for parts without a useful gradient (BPDA)");
   verb.add_flag("--targeted", v.targeted, "reach the class in 'target' of the input");
   verb.add_option("--target", v.target, "targeted, at: next, all, random, least-likely, runner-up")
       ->check(one_of({"next", "all", "random", "least-likely", "runner-up"}));

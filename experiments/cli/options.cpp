@@ -58,8 +58,16 @@ std::vector<int64_t> read_indices(const std::string& path) {
   return indices;
 }
 
+Dataset without_first(Dataset data, int64_t n) {
+  check(n < data.size(), "--skip: {} of {} images leaves none", n, data.size());
+  if (data.labelled()) data.labels = data.labels.slice(0, n, data.size()).contiguous();
+  data.images = data.images.slice(0, n, data.size()).contiguous();
+  return data;
+}
+
 Dataset cut(Dataset data, const DataFlags& flags) {
   if (!flags.indices.empty()) data = data.select(read_indices(flags.indices));
+  if (flags.skip > 0) data = without_first(data, flags.skip);
   return flags.first > 0 ? data.first(flags.first) : data;
 }
 
@@ -167,6 +175,9 @@ void add_data(CLI::App& verb, DataFlags& flags) {
   verb.add_option("--first", flags.first, "use only the first N images (0: all)")
       ->check(integer_in(0, int64_t{1} << 40))
       ->group(group);
+  verb.add_option("--skip", flags.skip, "leave out the first N images")
+      ->check(integer_in(0, int64_t{1} << 40))
+      ->group(group);
   verb.add_option("--indices", flags.indices, "use only the images whose indices this text file lists")
       ->group(group);
 }
@@ -175,7 +186,8 @@ Dataset load(const DataFlags& flags) {
   if (!flags.given()) usage("--data: is missing (accepted: {})", accepted_datasets);
   DataOptions options;
   options.data_dir = flags.data_dir;
-  if (flags.indices.empty()) options.first = flags.first;  // a generated set then draws no more than that
+  if (flags.indices.empty() && flags.first > 0)
+    options.first = flags.skip + flags.first;  // a generated set then draws no more than that
   return cut(load_dataset(flags.data, parse_split(flags.split), options), flags);
 }
 

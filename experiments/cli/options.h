@@ -57,13 +57,13 @@ void add_common(CLI::App& verb, CommonFlags& flags);
 
 struct DataFlags {
   std::string data{}, data_dir{}, split = "test", indices{};
-  int64_t first = 0;
+  int64_t first = 0, skip = 0;
 
   bool given() const { return !data.empty(); }
 };
 
 void add_data(CLI::App& verb, DataFlags& flags);
-/// Loads what the flags say, cut down by --indices and --first.
+/// Loads what the flags say, cut down by --indices, --skip and --first.
 Dataset load(const DataFlags& flags);
 /// `--input FILE` where there is one, else `--data`; neither or both is bad usage.
 Dataset load_input(const std::string& input, const DataFlags& flags);
@@ -86,6 +86,8 @@ void add_attack(CLI::App& app);
 void add_compress(CLI::App& app);
 void add_defend(CLI::App& app);
 void add_report(CLI::App& app);
+void add_substitute(CLI::App& app);
+void add_transfer(CLI::App& app);
 void add_materialise(CLI::App& app);
 void add_info(CLI::App& app);
 void add_models(CLI::App& app);

@@ -1,0 +1,22 @@
+// Do images that were crafted on one model also fool another?
+#pragma once
+
+#include <vector>
+
+#include "attacks/attack.h"
+#include "attacks/statistics.h"
+
+namespace hashgrad {
+
+/// What the adversarial images of one model do to another, or to itself.
+struct Transfer {
+  SuccessRates rates;  ///< of the model that they are applied to
+  Rate reached;        ///< its prediction is the goal: not the label, or the target; of all images
+  Rate transferred;    ///< the same, of the images that are a success on the model they were crafted on
+};
+
+/// Applies `crafted`, made from `input` on whatever model, to `target`. Errors as of validate().
+Transfer apply_to(const Model& target, const AttackInput& input, const AttackResult& crafted,
+                  int64_t batch = 128);
+
+}  // namespace hashgrad

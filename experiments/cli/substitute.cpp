@@ -1,0 +1,89 @@
+// hashgrad substitute VICTIM: a model of one's own, trained on the victim's answers; `transfer` attacks with
+// it.
+#include "attacks/substitute.h"
+
+#include "experiments/cli/options.h"
+#include "experiments/cli/rates.h"
+#include "nn/model_file.h"
+#include "nn/models/zoo.h"
+
+namespace hashgrad::cli {
+namespace {
+
+struct SubstituteVerb {
+  CommonFlags common;
+  DataFlags data;
+  std::string victim, spec, output;
+  int64_t seeds = 150;
+  SubstituteOptions options;
+};
+
+/// How often two models say the same.
+Rate agreement(const Oracle& a, const Oracle& b, const Tensor& x) {
+  const std::vector<int64_t> ours = a.predict(x), theirs = b.predict(x);
+  Rate rate{0, x.size(0)};
+  for (size_t i = 0; i < ours.size(); ++i) rate.hits += ours[i] == theirs[i];
+  return rate;
+}
+
+void run(SubstituteVerb& v, const CLI::App& verb) {
+  const Model victim = load_model(v.victim).to(v.common.type()).to(v.common.where());
+  Model substitute = Model(v.spec, {.dtype = v.common.type(), .seed = v.common.seed}).to(v.common.where());
+  const Dataset data = load(v.data);
+  check(v.seeds < data.size(), "--seeds: {} of {} images leaves none to measure agreement on", v.seeds,
+        data.size());
+  const Tensor x = data.images_float(0, data.size(), victim.dtype());
+  const Tensor seeds = x.slice(0, 0, v.seeds).contiguous(),
+               others = x.slice(0, v.seeds, data.size()).contiguous();
+
+  v.options.training.batch = v.common.batch;
+  v.options.training.seed = v.common.seed;
+  if (!v.common.quiet)
+    v.options.progress = [](int64_t round, int64_t images, int64_t agreed) {
+      fmt::print(stderr, "round {}: {} images, {} labelled as the victim does\n", round, images, agreed);
+    };
+  const int64_t queries = train_substitute(Oracle(victim, v.common.batch), substitute, seeds, v.options);
+  const Rate agreed = agreement(Oracle(victim, v.common.batch), Oracle(substitute, v.common.batch), others);
+  substitute.metadata["substitute.victim"] = v.victim;
+  substitute.metadata["substitute.queries"] = std::to_string(queries);
+  save_model(v.output, substitute.to(Device{}));
+  fmt::print("{}: {} queries; agrees with the victim on {:.2f} % [{:.2f}, {:.2f}] of {} other images\n",
+             v.output, queries, 100 * agreed.value(), 100 * agreed.interval().low,
+             100 * agreed.interval().high, agreed.trials);
+  write_json(v.common.json, {{"model", v.output}, {"queries", queries}, {"agreement", json_of(agreed)}},
+             verb);
+}
+
+}  // namespace
+
+void add_substitute(CLI::App& app) {
+  auto* verb =
+      app.add_subcommand("substitute", "Train a model on the answers of another (Papernot et al., 2017)");
+  auto v = std::make_shared<SubstituteVerb>();
+  verb->add_option("VICTIM", v->victim, "model file, asked for labels only")->required();
+  verb->add_option("--spec", v->spec, "network of the substitute: spec or name")
+      ->required()
+      ->check(parsed_by(
+          [](const std::string& text) {
+            if (find_in_zoo(text) == nullptr) parse_spec(text);
+          },
+          "SPEC"));
+  verb->add_option("--output", v->output, "file of the substitute")->required()->check(output_file());
+  verb->add_option("--seeds", v->seeds,
+                   "images to begin with, the first of the data; the others measure agreement")
+      ->check(integer_in(1, 1'000'000));
+  verb->add_option("--rounds", v->options.rounds, "trainings; the images double before each but the first")
+      ->check(integer_in(1, 20));
+  verb->add_option("--lambda", v->options.lambda, "step from an image to a new one, pixels")
+      ->check(positive());
+  verb->add_option("--flip", v->options.flip, "rounds until the step changes its direction (0: never)")
+      ->check(integer_in(0, 100));
+  verb->add_option("--epochs", v->options.training.epochs, "of each training")
+      ->check(integer_in(1, 1'000'000));
+  verb->add_option("--lr", v->options.training.lr, "of Adam")->check(positive());
+  add_data(*verb, v->data);
+  add_common(*verb, v->common);
+  verb->callback([v, verb] { run(*v, *verb); });
+}
+
+}  // namespace hashgrad::cli
