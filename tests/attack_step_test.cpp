@@ -286,6 +286,18 @@ TEST_CASE("attacks succeed where they should and their books agree with the imag
   }
 }
 
+TEST_CASE("a model is its own surrogate: no attack with gradients can tell") {
+  const Model model = small_net(DType::float64);
+  const Tensor x = images(5, model.input_shape(), DType::float64);
+  const AttackInput input{x, own_labels(model, x), {}, {}};
+  for (const auto& attack : sample_attacks()) {
+    if (!attack->uses_gradients()) continue;
+    CAPTURE(attack->repr());
+    const AttackResult own = attack->run(model, input), behind = attack->run(model, input, 128, &model);
+    for (int64_t i = 0; i < 5; ++i) CHECK(same_row(own, i, behind, i));
+  }
+}
+
 TEST_CASE("an attack that leaves ball or box, or claims what is not so, is caught") {
   const Model model = two_classes();
   const AttackInput input = one_image({0.5, 0.25, 0.5}, 0);

@@ -30,6 +30,8 @@ const std::vector<Check>& all_checks() {
       {"D7", "Do many small steps find all that one large step finds?", check_iterations},
       {"D8", "Does success rise with the budget, up to every image?", check_budgets},
       {"D9", "Does an attack without a budget always succeed?", check_unbounded},
+      {"D10", "Do attacks without gradients find nothing more?", check_black_box},
+      {"D11", "Does random search find nothing more?", check_random},
       {"D12", "Do twice the steps and a restart change nothing?", check_convergence},
       {"D13", "Is the best iterate the one returned?", check_returned},
       {"D16", "Do other losses and step sizes find nothing more?", check_losses},

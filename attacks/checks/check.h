@@ -42,6 +42,8 @@ Finding check_randomness(Evidence& evidence);      // D5   attacks/checks/protoc
 Finding check_iterations(Evidence& evidence);      // D7   attacks/checks/search.cpp
 Finding check_budgets(Evidence& evidence);         // D8
 Finding check_unbounded(Evidence& evidence);       // D9
+Finding check_black_box(Evidence& evidence);       // D10
+Finding check_random(Evidence& evidence);          // D11
 Finding check_convergence(Evidence& evidence);     // D12
 Finding check_returned(Evidence& evidence);        // D13
 Finding check_losses(Evidence& evidence);          // D16
@@ -52,5 +54,7 @@ Finding check_rounding(Evidence& evidence);        // D21
 std::vector<double> curve_factors(const Evidence& evidence);
 /// The attack of the curve at one of them.
 std::string curve_spec(const Evidence& evidence, double factor);
+/// The attack without gradients.
+std::string black_box_spec(const Evidence& evidence);
 
 }  // namespace hashgrad

@@ -77,6 +77,9 @@ std::vector<std::string> ensemble_specs(const Evidence& evidence) {
                                     "pgd:iters=40,loss=ce-exact," + ball,
                                     "pgd:iters=80,restarts=2,loss=margin," + ball};
   if (evidence.model().classes() >= 3) specs.push_back("pgd:iters=40,loss=dlr," + ball);
+  specs.push_back("apgd-ce:iters=50," + ball);
+  if (evidence.model().classes() >= 4) specs.push_back("apgd-t:iters=50," + ball);
+  specs.push_back(black_box_spec(evidence));
   return specs;
 }
 

@@ -140,7 +140,8 @@ Finding check_differences(Evidence& evidence) {
   const Oracle oracle(precise, evidence.options().batch);
   AttackInput input = gather(evidence.input(), first);
   // Somewhere in the ball: at a clean image, pixels that are all black sit on kinks of max-pooling.
-  input.x = random_start(input.x.to(DType::float64), evidence.threat(), evidence.options().seed, input.samples, 0);
+  input.x =
+      random_start(input.x.to(DType::float64), evidence.threat(), evidence.options().seed, input.samples, 0);
   const Tensor gradient = oracle.ascent(input.x, input.goal(), "margin").gradient.to(Device{});
   std::vector<int> misses(static_cast<size_t>(rows));
   for (uint32_t t = 0; t < tries; ++t) {

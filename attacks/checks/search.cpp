@@ -12,6 +12,8 @@ std::string one_step_spec(const Evidence& evidence) {
   return (evidence.threat().norm == Norm::linf ? "fgsm:" : "fgm:") + eps;
 }
 
+constexpr int black_box_queries = 500;
+
 std::string shares(int64_t rows, int64_t n) { return fmt::format("{} of {} images", rows, n); }
 
 }  // namespace
@@ -22,6 +24,10 @@ std::vector<double> curve_factors(const Evidence& evidence) {
     if (f < evidence.whole_box()) factors.push_back(f);
   factors.push_back(evidence.whole_box());
   return factors;
+}
+
+std::string black_box_spec(const Evidence& evidence) {
+  return fmt::format("square:iters={},{}", black_box_queries, evidence.ball());
 }
 
 std::string curve_spec(const Evidence& evidence, double factor) {
@@ -75,6 +81,26 @@ Finding check_unbounded(Evidence& evidence) {
               "pgd in the whole box breaks only {}, and {} along the exact direction of the cross-entropy",
               shares(count(standard), evidence.rows()), exact),
           evidence.samples(standing)};
+}
+
+Finding check_black_box(Evidence& evidence) {
+  const std::vector<bool> white = evidence.broken("pgd:iters=40," + evidence.ball());
+  const std::vector<bool> black = evidence.broken(black_box_spec(evidence));
+  const std::vector<bool> gained = without(black, white);
+  return {notable(count(gained), evidence.rows()) ? Verdict::masked : Verdict::passed,
+          fmt::format("{} questions per image, without gradients, break {}; {} of them withstand pgd",
+                      black_box_queries, shares(count(black), evidence.rows()), count(gained)),
+          evidence.samples(gained)};
+}
+
+Finding check_random(Evidence& evidence) {
+  const std::vector<bool> white = evidence.broken("pgd:iters=40," + evidence.ball());
+  const std::vector<bool> noise = evidence.broken("random-noise:draws=1000," + evidence.ball());
+  const std::vector<bool> gained = without(noise, white);
+  return {notable(count(gained), evidence.rows()) ? Verdict::masked : Verdict::passed,
+          fmt::format("a thousand random points of the ball break {}; {} of them withstand pgd",
+                      shares(count(noise), evidence.rows()), count(gained)),
+          evidence.samples(gained)};
 }
 
 Finding check_convergence(Evidence& evidence) {
