@@ -58,7 +58,8 @@ function(hashgrad_add_kernels target)
       target_compile_options(${target}_cuda PRIVATE -Werror=all-warnings)
     endif()
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_cuda>)
-    set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)  # no need of nvcc to link
+    set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX  # no need of nvcc to link
+                                               CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
   endif()
 endfunction()
 
