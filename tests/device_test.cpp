@@ -2,6 +2,7 @@
 // emulator (and on a GPU, where there is one) what it computes on the CPU.
 #include <array>
 #include <cmath>
+#include <deque>
 #include <doctest/doctest.h>
 #include <map>
 #include <memory>
@@ -316,8 +317,8 @@ class CountedMemory : public DeviceMemory {
 template <class F>
 int64_t waits_of(Device device, const F& work) {
   DeviceMemory& memory = memory_of(device);
-  CountedMemory& counted =
-      *new CountedMemory(memory);  // never destroyed: blocks may be released through it later
+  static std::deque<CountedMemory> kept;  // to the end: blocks may be released through it later
+  CountedMemory& counted = kept.emplace_back(memory);
   register_memory(device.kind, counted);
   work();
   register_memory(device.kind, memory);
