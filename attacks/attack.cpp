@@ -4,13 +4,12 @@
 #include <cmath>
 #include <numeric>
 
+#include "attacks/row_loops.h"
 #include "cuda/attack_step.h"
 #include "nn/materialise.h"
 
 namespace hashgrad {
 namespace {
-
-int64_t row_size(const Tensor& t) { return t.size(0) == 0 ? 0 : t.numel() / t.size(0); }
 
 void check_classes(const Tensor& classes, const Shape& rows, int64_t k, const char* what,
                    const std::string& attack) {

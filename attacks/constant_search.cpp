@@ -25,7 +25,8 @@ AttackSetting abort_early_setting(bool fallback) {
 
 bool BisectedConstant::stalled(const ConstantOptions& options, double loss) {
   if (!options.abort_early || iter % std::max<int64_t>(1, options.iters / 10) != 0) return false;
-  const bool no_progress = loss > 0.9999 * previous_loss;
+  const bool first = previous_loss == std::numeric_limits<double>::infinity();
+  const bool no_progress = !first && loss >= 0.9999 * previous_loss;
   previous_loss = loss;
   return no_progress;
 }

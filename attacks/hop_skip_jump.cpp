@@ -5,8 +5,8 @@
 #include <limits>
 #include <numeric>
 
-#include "attacks/live_rows.h"
 #include "attacks/probes.h"
+#include "attacks/rows.h"
 #include "core/random.h"
 #include "datasets/tensor_file.h"
 
@@ -34,7 +34,7 @@ class Walk {
         size_(image_.numel()),
         theta_(std::pow(static_cast<double>(size_), linf_ ? -2 : -1.5)),
         out_(input.x),
-        live_(input, rows_to_attack(oracle, input, out_)),
+        live_(input, judge_clean(oracle, input, out_).open),
         x_(live_.input().x.clone()) {}
 
   Crafted run() {

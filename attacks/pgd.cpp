@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "attacks/rows.h"
+
 namespace hashgrad {
 namespace {
 
@@ -18,7 +20,7 @@ class Climb {
         best_(out_.status.size(), -std::numeric_limits<double>::infinity()) {}
 
   Crafted run() {
-    std::vector<int64_t> open = judge_clean();
+    std::vector<int64_t> open = participants();
     for (int64_t restart = 0; restart < options_.restarts && !open.empty(); ++restart) {
       rows_ = std::exchange(open, {});
       live_ = gather(input_, rows_);
@@ -32,17 +34,10 @@ class Climb {
   }
 
  private:
-  /// Rows to work on: all, or all that are not wrong already.
-  std::vector<int64_t> judge_clean() {
-    const std::vector<int64_t> clean = oracle_.predict(input_.x);
-    std::vector<int64_t> open;
-    for (size_t row = 0; row < clean.size(); ++row) {
-      const bool already = input_.goal().reached(static_cast<int64_t>(row), clean[row]);
-      out_.forwards[row] = 1;
-      if (already) out_.status[row] = Status::already_wrong, out_.first_success[row] = 0;
-      if (!already || !options_.early_stop) open.push_back(static_cast<int64_t>(row));
-    }
-    return open;
+  /// Rows to work on: those that are not wrong already, or all.
+  std::vector<int64_t> participants() {
+    const CleanPass clean = judge_clean(oracle_, input_, out_);
+    return options_.early_stop ? clean.open : LiveRows(input_).rows();
   }
 
   /// Judges the iterates after `taken` steps and, unless these are the last, moves those that go on.

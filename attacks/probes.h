@@ -1,5 +1,4 @@
-// What attacks share that only ask a model for answers: which rows there are to attack, and many questions in
-// few passes.
+// What attacks share that only ask a model for answers: many questions in few passes.
 #pragma once
 
 #include <algorithm>
@@ -9,10 +8,6 @@
 #include "core/parallel.h"
 
 namespace hashgrad {
-
-/// Judges the clean images, a pass each: a row that is wrong already, or whose logits are not numbers, ends
-/// here with that status; the numbers of the others are returned.
-std::vector<int64_t> rows_to_attack(const Oracle& oracle, const AttackInput& input, Crafted& out);
 
 /// Calls body(i) for i in [0, n), in parallel if that many images of `pixels` pixels are worth it.
 template <class F>

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "attacks/live_rows.h"
 #include "attacks/probes.h"
+#include "attacks/rows.h"
 #include "core/random.h"
 
 namespace hashgrad {
@@ -54,7 +54,7 @@ Tensor RandomNoise::draw(const AttackInput& rows, uint32_t number) const {
 
 Crafted RandomNoise::craft(const Oracle& oracle, const AttackInput& input) const {
   Crafted out(input.x);
-  LiveRows live(input, rows_to_attack(oracle, input, out));
+  LiveRows live(input, judge_clean(oracle, input, out).open);
   std::vector<double> best(live.size(), -std::numeric_limits<double>::infinity());
   for (int64_t tried = 1; tried <= options_.draws && !live.empty(); ++tried) {
     const Tensor noisy = draw(live.input(), static_cast<uint32_t>(tried - 1));

@@ -20,6 +20,9 @@ void for_rows(size_t rows, const F& body) {
   });
 }
 
+/// Elements per row of a tensor whose axis 0 is the rows.
+inline int64_t row_size(const Tensor& t) { return t.size(0) == 0 ? 0 : t.numel() / t.size(0); }
+
 /// Address of row `row` of a contiguous tensor whose axis 0 is the rows.
 template <class T>
 T* row_data(Tensor& t, size_t row) {

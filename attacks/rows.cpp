@@ -10,6 +10,8 @@ CleanPass judge_clean(const Oracle& oracle, const AttackInput& input, Crafted& o
     ++out.forwards[row];
     if (goal.reached(static_cast<int64_t>(row), predictions[row]))
       out.status[row] = Status::already_wrong, out.first_success[row] = 0;
+    else if (predictions[row] < 0)
+      out.status[row] = Status::nan;
     else
       clean.open.push_back(static_cast<int64_t>(row));
   }

@@ -2,18 +2,17 @@
 #pragma once
 
 #include "attacks/live_rows.h"
+#include "attacks/row_loops.h"
 
 namespace hashgrad {
-
-/// Elements per row of a batch.
-inline int64_t row_size(const Tensor& t) { return t.size(0) == 0 ? 0 : t.numel() / t.size(0); }
 
 /// One forward pass over the clean images.
 struct CleanPass {
   Tensor logits;              // [N,K]
   std::vector<int64_t> open;  // the rows whose goal is not reached yet, ascending
 };
-/// Counts the pass in `out` and books the other rows there as already wrong.
+/// Counts the pass in `out` and ends the other rows there: already wrong, or nan where a logit is not a
+/// number.
 CleanPass judge_clean(const Oracle& oracle, const AttackInput& input, Crafted& out);
 
 /// Per row: ok, nan where the gradient is not finite, zero_grad where the direction it leads to is exactly

@@ -25,6 +25,15 @@ Interval wilson(int64_t hits, int64_t trials, double z) {
   return {hits == 0 ? 0 : std::max(0.0, centre - half), hits == trials ? 1 : std::min(1.0, centre + half)};
 }
 
+double median_of_successes(const Tensor& values, const Tensor& success) {
+  std::vector<double> kept;
+  for (int64_t n = 0; n < values.size(0); ++n)
+    if (success.data<uint8_t>()[n]) kept.push_back(values.data<double>()[n]);
+  if (kept.empty()) return 0;
+  std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(kept.size() / 2), kept.end());
+  return kept[kept.size() / 2];
+}
+
 SuccessRates success_rates(const std::vector<int64_t>& labels, const std::vector<int64_t>& clean,
                            const std::vector<int64_t>& attacked) {
   check(labels.size() == clean.size() && labels.size() == attacked.size(),

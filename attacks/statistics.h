@@ -21,6 +21,10 @@ struct Rate {
   Interval interval() const { return wilson(hits, trials); }
 };
 
+/// Median of the values of the rows that succeeded, [N] float64 and [N] uint8; of an even number the larger
+/// middle one, 0 for none.
+double median_of_successes(const Tensor& values, const Tensor& success);
+
 /// The same predictions counted the ways that papers count them.
 struct SuccessRates {
   Rate wrong;        ///< prediction under attack != label, of all images

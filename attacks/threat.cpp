@@ -2,14 +2,13 @@
 
 #include <cmath>
 
+#include "attacks/row_loops.h"
 #include "core/random.h"
 #include "cuda/attack_step.h"
 #include "cuda/pointwise.h"
 
 namespace hashgrad {
 namespace {
-
-int64_t row_size(const Tensor& t) { return t.size(0) == 0 ? 0 : t.numel() / t.size(0); }
 
 void check_plain(const Tensor& t, const char* op) {
   check(t.is_contiguous(), "{}: views are not accepted, use contiguous()", op);

@@ -4,25 +4,15 @@
 #include <cmath>
 #include <limits>
 
-#include "attacks/live_rows.h"
+#include "attacks/constant_search.h"
 #include "attacks/probes.h"
+#include "attacks/rows.h"
 #include "core/random.h"
 
 namespace hashgrad {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-/// The search for the smallest c that succeeds (Carlini and Wagner, 2017): times 10 until one does, then
-/// halves.
-struct TradeOff {
-  double c, low = 0, high = infinity;
-
-  void next(bool success) {
-    (success ? high : low) = c;
-    c = high < infinity ? (low + high) / 2 : 10 * c;
-  }
-};
 
 /// Adam's memory of one coordinate.
 struct Moments {
@@ -55,13 +45,9 @@ struct Slope {
 
 /// How far a row is along.
 struct Progress {
-  TradeOff trade_off;
-  int64_t searched = 0;            // values of c that are done with
-  int64_t iteration = 0;           // steps under this c
+  BisectedConstant search;
   int64_t taken = 0;               // steps in all
-  bool reached = false;            // the goal, under this c
   bool moved = false;              // ever
-  double plateau = infinity;       // loss when last compared
   double best = infinity;          // squared distance of the nearest success
   std::vector<Moments> moments{};  // of every coordinate
   std::vector<int64_t> chosen{};   // coordinates to be probed now
@@ -120,6 +106,7 @@ class Search {
   Search(const Oracle& oracle, const Zoo::Options& options, const AttackInput& input)
       : oracle_(oracle),
         options_(options),
+        constants_{options.c0, options.c_steps, options.iters, true},
         image_(input.x.shape().without(0)),
         size_(image_.numel()),
         coordinates_(std::min(options.coordinates, size_)),
@@ -127,9 +114,9 @@ class Search {
            : options.rule == Zoo::Rule::adam || dtype_of<T> == DType::float64 ? 1e-4
                                                                               : 1e-2),
         out_(input.x),
-        live_(input, rows_to_attack(oracle, input, out_)),
+        live_(input, judge_clean(oracle, input, out_).open),
         x_(live_.input().x.clone()) {
-    Progress start{.trade_off = {options.c0}};
+    Progress start{.search = {.c = options.c0}};
     start.moments.resize(static_cast<size_t>(size_));
     rows_.assign(live_.size(), start);
   }
@@ -158,7 +145,7 @@ class Search {
   void choose(int64_t i) {
     Progress& row = rows_[static_cast<size_t>(i)];
     row.chosen.clear();
-    if (row.iteration == options_.iters) return;
+    if (row.search.iter == options_.iters) return;
     const uint64_t sample = static_cast<uint64_t>(live_.input().samples[static_cast<size_t>(i)]);
     row.chosen =
         draw_coordinates(Random(options_.seed, Stream::attack, sample, static_cast<uint32_t>(row.taken)),
@@ -222,11 +209,10 @@ class Search {
     const double f = hinge(i, 0), distance = squared_distance(i);
     if (!std::isfinite(f)) return end(i, Status::nan);
     if (f == 0 && live_.goal().reached(i, predictions_[static_cast<size_t>(i)])) book(i, distance);
-    const double loss = distance + row.trade_off.c * f;
-    const bool flat = row.iteration % std::max<int64_t>(1, options_.iters / 10) == 0 && !improved(row, loss);
-    if (row.iteration == options_.iters || flat) return next_c(i);
+    if (row.search.stalled(constants_, distance + row.search.c * f) || row.search.iter == options_.iters)
+      return next_c(i);
     if (!step(i, f)) return end(i, Status::nan);
-    ++row.iteration, ++row.taken;
+    ++row.search.iter, ++row.taken;
     return true;
   }
 
@@ -243,18 +229,11 @@ class Search {
   void book(int64_t i, double distance) {
     Progress& row = rows_[static_cast<size_t>(i)];
     const size_t number = live_.row(static_cast<size_t>(i));
-    row.reached = true;
+    row.search.found = true;
     if (out_.first_success[number] < 0) out_.first_success[number] = row.taken;
     if (!(distance < row.best)) return;
     row.best = distance;
     std::copy_n(pixels(i), size_, out_.x_adv.template data<T>() + static_cast<int64_t>(number) * size_);
-  }
-
-  /// Whether the loss fell by a ten-thousandth since it was last compared.
-  static bool improved(Progress& row, double loss) {
-    const bool fell = loss < 0.9999 * row.plateau;
-    row.plateau = loss;
-    return fell;
   }
 
   /// Descends along the coordinates that were probed; false where an answer is not a number.
@@ -270,7 +249,7 @@ class Search {
     for (size_t n = 0; n < row.chosen.size(); ++n) {
       const int64_t j = row.chosen[n];
       T& v = pixels(i)[j];
-      const Slope slope = slope_of(v, clean(i)[j], f, answers[n].first, answers[n].second, row.trade_off.c);
+      const Slope slope = slope_of(v, clean(i)[j], f, answers[n].first, answers[n].second, row.search.c);
       const double by = slope.step(options_.rule, options_.lr, row.moments[static_cast<size_t>(j)]);
       const T moved = std::clamp(static_cast<T>(static_cast<double>(v) - by), T{0}, T{1});
       row.moved |= moved != v;
@@ -293,9 +272,7 @@ class Search {
   bool next_c(int64_t i) {
     Progress& row = rows_[static_cast<size_t>(i)];
     if (!row.moved) return end(i, Status::zero_grad);
-    if (++row.searched == options_.c_steps) return end(i, Status::max_iter);
-    row.trade_off.next(row.reached);
-    row.iteration = 0, row.reached = false, row.plateau = infinity;
+    if (!row.search.next_step(constants_)) return end(i, Status::max_iter);
     row.moments.assign(row.moments.size(), {});
     std::copy_n(clean(i), size_, pixels(i));
     return true;
@@ -309,6 +286,7 @@ class Search {
 
   const Oracle& oracle_;
   const Zoo::Options& options_;
+  const ConstantOptions constants_;
   const Shape image_;
   const int64_t size_, coordinates_;
   const double h_;

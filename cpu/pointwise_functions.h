@@ -1,5 +1,5 @@
-// The elementwise functions: f(x), and df(x, y, dy) = dy * f'(x) given y = f(x). cpu/pointwise.h lists their names.
-// The definition for every engine: constexpr is what lets kernels call them.
+// The elementwise functions: f(x), and df(x, y, dy) = dy * f'(x) given y = f(x). cpu/pointwise.h lists their
+// names. The definition for every engine: constexpr is what lets kernels call them.
 #pragma once
 
 #include <cmath>

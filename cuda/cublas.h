@@ -1,9 +1,9 @@
-// The choice between our matrix product and NVIDIA's cuBLAS, which is looked for when it is first asked for: neither
-// building nor running needs it.
+// The choice between our matrix product and NVIDIA's cuBLAS, which is looked for when it is first asked for:
+// neither building nor running needs it.
 //
-// Ours is the default, because its results are a function of the operands alone: a row has the same bits in any batch,
-// on any device. cuBLAS picks its order of summation by shape and device, so that with it neither holds, and the same
-// product is faster by some ten to thirty percent. TF32 and other short cuts stay off.
+// Ours is the default, because its results are a function of the operands alone: a row has the same bits in
+// any batch, on any device. cuBLAS picks its order of summation by shape and device, so that with it neither
+// holds, and the same product is faster by some ten to thirty percent. TF32 and other short cuts stay off.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 // Exit codes and errors are those of the hashgrad command.
 #include "experiments/cli/program.h"
 #include "experiments/liu2018/report.h"
+#include "experiments/report/html.h"
 #include "nn/model_file.h"
 
 namespace hashgrad {
@@ -17,7 +18,7 @@ struct Options {
 };
 
 void run(Options& options) {
-  liu2018::prepare_folder(options.output);
+  report::prepare_folder(options.output);
   if (!options.data.given()) options.data.data = "mnist";
   const Dataset test = cli::load(options.data);
   options.study.batch = options.common.batch;
@@ -25,7 +26,8 @@ void run(Options& options) {
   options.study.attacked = std::min(options.study.attacked, test.size());
   options.study.inhibited = std::min(options.study.inhibited, test.size());
   std::vector<Model> models;
-  for (const std::string& file : options.models) models.push_back(load_model(file).to(options.common.type()).to(options.common.where()));
+  for (const std::string& file : options.models)
+    models.push_back(load_model(file).to(options.common.type()).to(options.common.where()));
 
   liu2018::Results results;
   std::vector<liu2018::Gallery> galleries;

@@ -13,6 +13,8 @@
 #include "cuda/hash_gemm.h"
 #include "tests/engines_testing.h"
 
+#if HASHGRAD_WITH_CUDA || HASHGRAD_WITH_EMULATOR
+
 using namespace hashgrad;
 using cpu::HashedMatrix;
 
@@ -506,3 +508,5 @@ TEST_CASE("the plan of a hashed product names its kernel and why") {
   CHECK(many.why.find("batch 1024: small_batch would take ") == 0);
   CHECK(plan_hashed_linear(10, 512, 80, HashMode::xxhash, 1).kernel == HashKernel::tile);
 }
+
+#endif

@@ -7,15 +7,6 @@
 namespace hashgrad {
 namespace {
 
-double median_of(const Tensor& values, const std::vector<bool>& mask) {
-  std::vector<double> kept;
-  for (size_t i = 0; i < mask.size(); ++i)
-    if (mask[i]) kept.push_back(values.data<double>()[i]);
-  if (kept.empty()) return 0;
-  std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(kept.size() / 2), kept.end());
-  return kept[kept.size() / 2];
-}
-
 double mean_of(const Tensor& values) {
   const std::vector<int64_t> v = values.to_vector<int64_t>();
   return std::accumulate(v.begin(), v.end(), 0.0) / static_cast<double>(std::max<size_t>(1, v.size()));
@@ -26,7 +17,7 @@ EnsembleRow row_of(Evidence& evidence, const std::string& spec) {
   const std::vector<bool> broken = succeeded(r);
   return {spec,
           {count(broken), evidence.rows()},
-          median_of(evidence.threat().norm == Norm::linf ? r.linf : r.l2, broken),
+          median_of_successes(evidence.threat().norm == Norm::linf ? r.linf : r.l2, r.success),
           mean_of(r.forwards),
           mean_of(r.backwards)};
 }

@@ -12,8 +12,8 @@ namespace {
 
 using cpu::Binary;
 
-/// The axes of `shape` that both operands walk through. Axes of size 1 are left out, and neighbours are joined where
-/// both sides step through them as through one.
+/// The axes of `shape` that both operands walk through. Axes of size 1 are left out, and neighbours are
+/// joined where both sides step through them as through one.
 cpu::Axes joined_axes(const Shape& shape, const Shape& a_strides, const Shape& b_strides) {
   cpu::Axes axes;
   for (int i = 0; i < shape.rank(); ++i) {

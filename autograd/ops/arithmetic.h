@@ -54,17 +54,17 @@ template <TensorLike X>
 Tensor number_beside(const X& x, double number) {
   return Tensor::full({}, number, x.dtype(), x.device());
 }
-#define HASHGRAD_OPERATOR(symbol, function)              \
-  template <TensorLike X>                                \
-  X operator symbol(const X& a, const X& b) {            \
-    return function(a, b);                               \
-  }                                                      \
-  template <TensorLike X>                                \
-  X operator symbol(const X& a, double b) {              \
+#define HASHGRAD_OPERATOR(symbol, function)     \
+  template <TensorLike X>                       \
+  X operator symbol(const X& a, const X& b) {   \
+    return function(a, b);                      \
+  }                                             \
+  template <TensorLike X>                       \
+  X operator symbol(const X& a, double b) {     \
     return function(a, X(number_beside(a, b))); \
-  }                                                      \
-  template <TensorLike X>                                \
-  X operator symbol(double a, const X& b) {              \
+  }                                             \
+  template <TensorLike X>                       \
+  X operator symbol(double a, const X& b) {     \
     return function(X(number_beside(b, a)), b); \
   }
 HASHGRAD_OPERATOR(+, add)

@@ -11,9 +11,8 @@ using cpu::Unary;
 Tensor pointwise(Unary op, const char* name, const Tensor& in) {
   const Tensor x = in.contiguous();
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  for_float_type(x.dtype(), name, [&]<class T>() {
-    HASHGRAD_ON(x.device(), unary(op, x.numel(), x.data<T>(), y.data<T>()));
-  });
+  for_float_type(x.dtype(), name,
+                 [&]<class T>() { HASHGRAD_ON(x.device(), unary(op, x.numel(), x.data<T>(), y.data<T>())); });
   return y;
 }
 
@@ -42,7 +41,8 @@ Gradients<1> Pointwise<op>::backward(Needs, const Tensor& dy_in, int64_t copies)
   const Tensor dy = dy_in.contiguous();
   Tensor dx = Tensor::empty(stacked(x.shape(), copies), x.dtype(), x.device());
   for_float_type(x.dtype(), name, [&]<class T>() {
-    HASHGRAD_ON(x.device(), unary_backward(op, x.numel(), x.data<T>(), y.data<T>(), dy.data<T>(), dx.data<T>(), copies));
+    HASHGRAD_ON(x.device(),
+                unary_backward(op, x.numel(), x.data<T>(), y.data<T>(), dy.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }

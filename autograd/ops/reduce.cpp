@@ -52,8 +52,8 @@ Extremes find_maximum(const Tensor& in, int axis_in, const char* name) {
   const Shape shape = in.shape().without(axis);
   Extremes e{Tensor::empty(shape, in.dtype(), in.device()), Tensor::empty(shape, DType::int64, in.device())};
   for_float_type(in.dtype(), name, [&]<class T>() {
-    HASHGRAD_ON(in.device(), max_rows(shape.numel(), columns, x.data<T>(), e.maximum.data<T>(),
-                                      e.argmax.data<int64_t>()));
+    HASHGRAD_ON(in.device(),
+                max_rows(shape.numel(), columns, x.data<T>(), e.maximum.data<T>(), e.argmax.data<int64_t>()));
   });
   return e;
 }
@@ -98,10 +98,11 @@ Gradients<1> Max::backward(Needs, const Tensor& dy_in) const {
   const Tensor dy = dy_in.contiguous();
   const int place = static_cast<int>(in_shape.axis(axis));
   const Shape rows = in_shape.without(place);
-  Tensor dx = Tensor::empty(rows.with(rows.rank(), in_shape[place]), dy.dtype(), dy.device());  // [..., columns]
+  Tensor dx =
+      Tensor::empty(rows.with(rows.rank(), in_shape[place]), dy.dtype(), dy.device());  // [..., columns]
   for_float_type(dy.dtype(), name, [&]<class T>() {
-    HASHGRAD_ON(dy.device(), place_in_rows(rows.numel(), in_shape[place], argmax.data<int64_t>(), dy.data<T>(),
-                                           dx.data<T>()));
+    HASHGRAD_ON(dy.device(), place_in_rows(rows.numel(), in_shape[place], argmax.data<int64_t>(),
+                                           dy.data<T>(), dx.data<T>()));
   });
   return {dx.permute(axis_back(in_shape.rank(), place))};
 }

@@ -23,8 +23,9 @@ Tensor Softmax::forward(Needs needs, const Tensor& x) {
   const Rows r = rows_of(name, x.shape());
   const Tensor c = x.contiguous();
   Tensor result = Tensor::empty(x.shape(), x.dtype(), x.device());
-  for_float_type(x.dtype(), name,
-                 [&]<class T>() { HASHGRAD_ON(x.device(), softmax(r.count, r.length, c.data<T>(), result.data<T>())); });
+  for_float_type(x.dtype(), name, [&]<class T>() {
+    HASHGRAD_ON(x.device(), softmax(r.count, r.length, c.data<T>(), result.data<T>()));
+  });
   if (needs[0]) y = result;
   return result;
 }
@@ -34,7 +35,8 @@ Gradients<1> Softmax::backward(Needs, const Tensor& dy, int64_t copies) const {
   const Tensor g = dy.contiguous();
   Tensor dx = Tensor::empty(g.shape(), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    HASHGRAD_ON(g.device(), softmax_backward(r.count, r.length, y.data<T>(), g.data<T>(), dx.data<T>(), copies));
+    HASHGRAD_ON(g.device(),
+                softmax_backward(r.count, r.length, y.data<T>(), g.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }
@@ -44,8 +46,9 @@ Tensor LogSoftmax::forward(Needs needs, const Tensor& x) {
   const Rows r = rows_of(name, x.shape());
   const Tensor c = x.contiguous();
   Tensor result = Tensor::empty(x.shape(), x.dtype(), x.device());
-  for_float_type(x.dtype(), name,
-                 [&]<class T>() { HASHGRAD_ON(x.device(), log_softmax(r.count, r.length, c.data<T>(), result.data<T>())); });
+  for_float_type(x.dtype(), name, [&]<class T>() {
+    HASHGRAD_ON(x.device(), log_softmax(r.count, r.length, c.data<T>(), result.data<T>()));
+  });
   if (needs[0]) y = result;
   return result;
 }
@@ -55,7 +58,8 @@ Gradients<1> LogSoftmax::backward(Needs, const Tensor& dy, int64_t copies) const
   const Tensor g = dy.contiguous();
   Tensor dx = Tensor::empty(g.shape(), g.dtype(), g.device());
   for_float_type(g.dtype(), name, [&]<class T>() {
-    HASHGRAD_ON(g.device(), log_softmax_backward(r.count, r.length, y.data<T>(), g.data<T>(), dx.data<T>(), copies));
+    HASHGRAD_ON(g.device(),
+                log_softmax_backward(r.count, r.length, y.data<T>(), g.data<T>(), dx.data<T>(), copies));
   });
   return {dx};
 }

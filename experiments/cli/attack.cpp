@@ -98,16 +98,6 @@ std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& mode
   return all;
 }
 
-/// Median over the rows that succeeded; 0 when none did.
-double median_of_successes(const Tensor& values, const Tensor& success) {
-  std::vector<double> kept;
-  for (int64_t n = 0; n < values.size(0); ++n)
-    if (success.data<uint8_t>()[n]) kept.push_back(values.data<double>()[n]);
-  if (kept.empty()) return 0;
-  std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(kept.size() / 2), kept.end());
-  return kept[kept.size() / 2];
-}
-
 void print_rate(const char* what, const Rate& rate) {
   const Interval interval = rate.interval();
   fmt::print("  {:<46} {:6.2f} % [{:.2f}, {:.2f}]  {} of {}\n", what, 100 * rate.value(), 100 * interval.low,

@@ -6,6 +6,7 @@
 #include "experiments/cli/options.h"
 #include "experiments/liu2018/report.h"
 #include "experiments/progress.h"
+#include "experiments/report/html.h"
 #include "nn/model_file.h"
 #include "nn/train.h"
 
@@ -57,7 +58,7 @@ std::string file_of(const DemoVerb& v, const std::string& rate) {
 void run(DemoVerb v, const CLI::App& verb) {
   if (v.full) take_full_size(v);
   const auto start = std::chrono::steady_clock::now();
-  liu2018::prepare_folder(v.output);
+  report::prepare_folder(v.output);
   DataOptions where;
   where.data_dir = v.data_dir;
   if (v.data.empty()) v.data = dataset_available("mnist", where) ? "mnist" : "synthetic-digits";

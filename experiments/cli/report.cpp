@@ -152,19 +152,11 @@ void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluatio
   write_file(v.output + "/report.html", page.html());
 }
 
-void make_folder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  check(!error && std::filesystem::is_directory(folder), "{}: cannot be made a folder: {}", folder,
-        error ? error.message() : "a file of this name exists");
-  AtomicFile probe(folder + "/report.html");
-}
-
 void run(const ReportVerb& v, const CLI::App& verb) {
   const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an evaluation needs", data.name);
-  make_folder(v.output);
+  report::prepare_folder(v.output);
   AttackInput input{data.images_float(0, data.size(), model.dtype()), data.labels, {}, {}};
   EvidenceOptions options{v.common.batch, v.common.seed, {}};
   Progress progress("report", 100, v.common.quiet);

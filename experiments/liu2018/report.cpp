@@ -1,6 +1,5 @@
 #include "experiments/liu2018/report.h"
 
-#include <filesystem>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -61,14 +60,6 @@ std::string markdown(const Results& results, const StudyOptions& options, const 
 }
 
 }  // namespace
-
-void prepare_folder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  check(!error && std::filesystem::is_directory(folder), "{}: cannot be made a folder: {}", folder,
-        error ? error.message() : "a file of this name exists");
-  AtomicFile probe(folder + "/report.html");
-}
 
 std::string write_report(const std::string& folder, const Results& results,
                          const std::vector<Gallery>& galleries, const StudyOptions& options,

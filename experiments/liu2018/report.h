@@ -18,9 +18,6 @@ struct Origin {
   std::vector<std::string> models;  ///< files, in the order of the results
 };
 
-/// Creates `folder` and checks that it can be written to; call it before the long work.
-void prepare_folder(const std::string& folder);
-
 /// Writes NAME.csv per table, results.json, results.md, the plots (NAME.dat, .gp and, with gnuplot, .svg),
 /// NAME.png per gallery, and report.html. Returns one line that says where the report is, and what could not
 /// be drawn.

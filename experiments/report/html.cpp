@@ -1,6 +1,10 @@
 #include "experiments/report/html.h"
 
+#include <filesystem>
 #include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/file.h"
 
 namespace hashgrad::report {
 namespace {
@@ -105,6 +109,14 @@ std::string HtmlPage::html() const {
       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
       "<title>{0}</title>\n<style>{1}</style></head>\n<body>\n<h1>{0}</h1>\n{2}</body></html>\n",
       escape_html(title_), style, body_);
+}
+
+void prepare_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  check(!error && std::filesystem::is_directory(folder), "{}: cannot be made a folder: {}", folder,
+        error ? error.message() : "a file of this name exists");
+  AtomicFile probe(folder + "/report.html");
 }
 
 }  // namespace hashgrad::report

@@ -29,6 +29,9 @@ class HtmlPage {
   std::string title_, body_;
 };
 
+/// Creates `folder` and checks that report.html can be written to it; call it before the long work.
+void prepare_folder(const std::string& folder);
+
 std::string escape_html(const std::string& text);
 std::string base64(const std::string& bytes);
 
