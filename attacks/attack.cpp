@@ -99,8 +99,7 @@ Crafted::Crafted(const Tensor& x)
       backwards(static_cast<size_t>(x.size(0)), 0),
       status(static_cast<size_t>(x.size(0)), Status::max_iter) {}
 
-AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t batch,
-                         const Model* surrogate) const {
+AttackResult Attack::run(const Model& model, const AttackInput& input, const OracleOptions& options) const {
   AttackInput rows = input;
   for (Tensor* t : {&rows.x, &rows.y, &rows.targets})
     if (t->defined()) *t = t->contiguous();
@@ -112,15 +111,16 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, int64_t b
     std::iota(rows.samples.begin(), rows.samples.end(), 0);
   }
   const std::optional<Model> dense = dense_twin(model);
+  OracleOptions asked = options;
   std::optional<Model> behind;
-  if (surrogate) {
+  if (options.surrogate) {
     check(uses_gradients(), "{}: asks for no gradients, a surrogate would change nothing", name());
-    check_weights(*surrogate, name() + ": surrogate");
-    behind = dense_twin(*surrogate);
-    if (behind) surrogate = &*behind;
+    check_weights(*options.surrogate, name() + ": surrogate");
+    behind = dense_twin(*options.surrogate);
+    if (behind) asked.surrogate = &*behind;
   }
-  const Crafted crafted = craft(Oracle(dense ? *dense : model, batch, surrogate), rows);
-  return verify(Oracle(model, batch), rows, crafted, threat(), name());
+  const Crafted crafted = craft(Oracle(dense ? *dense : model, asked), rows);
+  return verify(Oracle(model, {.batch = options.batch}), rows, crafted, threat(), name());
 }
 
 AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,

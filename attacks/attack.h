@@ -74,12 +74,11 @@ class Attack {
   /// Whether it differentiates the model; if not, a surrogate is an Error.
   virtual bool uses_gradients() const { return true; }
 
-  /// Attacks every row and verifies what comes back with verify(). With a surrogate the gradients are the
-  /// surrogate's, everything else is the model's (see Oracle). Errors: images outside [0,1] or not
+  /// Attacks every row and verifies what comes back with verify(). What the attack may ask of the model is up
+  /// to `options` (see Oracle); success is judged on the model alone. Errors: images outside [0,1] or not
   /// numbers, shapes or element types that are not the model's, labels or targets out of range, a target that
   /// equals its label, weights that are not finite, a model with fewer than two classes.
-  AttackResult run(const Model& model, const AttackInput& input, int64_t batch = 128,
-                   const Model* surrogate = nullptr) const;
+  AttackResult run(const Model& model, const AttackInput& input, const OracleOptions& options = {}) const;
 
  protected:
   virtual Crafted craft(const Oracle& oracle, const AttackInput& input) const = 0;

@@ -77,7 +77,7 @@ Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const 
   std::vector<int64_t> open(out.status.size());  // rows not broken yet
   std::iota(open.begin(), open.end(), 0);
   for (const auto& member : members_) {
-    const AttackResult r = member->run(oracle.model(), gather(input, open), oracle.batch());
+    const AttackResult r = member->run(oracle.model(), gather(input, open), oracle.options());
     std::vector<int64_t> resisting;
     for (size_t i = 0; i < open.size(); ++i) {
       const int64_t at = static_cast<int64_t>(i);

@@ -150,9 +150,9 @@ Goal Goal::rows(const std::vector<int64_t>& rows) const {
           targets.defined() ? gather(targets, rows) : Tensor()};
 }
 
-Oracle::Oracle(const Model& model, int64_t batch, const Model* surrogate)
-    : model_(model), batch_(batch), surrogate_(surrogate) {
-  check(batch >= 1, "attack: a batch of {} rows, at least 1 expected", batch);
+Oracle::Oracle(const Model& model, const OracleOptions& options) : model_(model), options_(options) {
+  check(options.batch >= 1, "attack: a batch of {} rows, at least 1 expected", options.batch);
+  const Model* surrogate = options.surrogate;
   check(!surrogate ||
             (surrogate->input_shape() == model.input_shape() && surrogate->classes() == model.classes() &&
              surrogate->dtype() == model.dtype() && surrogate->device() == model.device()),
@@ -163,16 +163,16 @@ Oracle::Oracle(const Model& model, int64_t batch, const Model* surrogate)
 
 Tensor Oracle::logits(const Tensor& x) const {
   Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype(), x.device());
-  for (int64_t begin = 0; begin < x.size(0); begin += batch_)
+  for (int64_t begin = 0; begin < x.size(0); begin += batch())
     put(result, begin,
-        model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch_)).to(model_.device())));
+        model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch())).to(model_.device())));
   return result;
 }
 
 std::vector<int64_t> Oracle::predict(const Tensor& x) const { return predictions_of(logits(x)); }
 
 LossGradient Oracle::gradient(const Tensor& x, const Tensor& labels, const Loss& loss) const {
-  if (surrogate_) {
+  if (options_.surrogate) {
     const Tensor seen = logits(x), known = labels_or_predictions(labels, seen);
     return {seen, loss_of(seen, known, loss), behind().gradient(x, known, loss).gradient};
   }
@@ -182,7 +182,7 @@ LossGradient Oracle::gradient(const Tensor& x, const Tensor& labels, const Loss&
 }
 
 LossGradient Oracle::ascent(const Tensor& x, const Goal& goal, const Loss& loss) const {
-  if (surrogate_) {
+  if (options_.surrogate) {
     const Tensor seen = logits(x);
     const Goal known{labels_or_predictions(goal.labels, seen), goal.targets};
     return {seen, objective_of(seen, known, loss), behind().ascent(x, known, loss).gradient};
@@ -203,13 +203,13 @@ Tensor Oracle::shown(const Tensor& logits, Outputs of) {
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const {
-  if (surrogate_) return {logits(x), behind().vjp(x, cotangents, of).second};
+  if (options_.surrogate) return {logits(x), behind().vjp(x, cotangents, of).second};
   const int64_t n = x.size(0), copies = cotangents.size(0);
   check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
         "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
   Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype(), x.device());
   Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype(), x.device());
-  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch_);
+  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch());
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
@@ -223,14 +223,14 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Choose& choose) const {
-  if (surrogate_) {
+  if (options_.surrogate) {
     const Tensor seen = logits(x);
     return {seen, behind().vjp(x, choose(seen, 0), Outputs::logits).second};
   }
   const int64_t n = x.size(0);
   Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype());
   Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype());
-  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch_);
+  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch());
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
@@ -245,7 +245,7 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Cho
 Tensor Oracle::jacobian(const Tensor& x, Outputs of) const {
   const int64_t n = x.size(0), k = model_.classes();
   Tensor result = Tensor::empty(x.shape().with(1, k), x.dtype(), x.device());  // [N,K,C,H,W]
-  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / k, 1, batch_);
+  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / k, 1, batch());
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
     Tensor one_hot = Tensor::zeros({k, end - begin, k}, x.dtype());
@@ -258,11 +258,11 @@ Tensor Oracle::jacobian(const Tensor& x, Outputs of) const {
 
 Tensor input_gradient(const Model& model, const Tensor& x, const Tensor& labels, const Loss& loss,
                       int64_t batch) {
-  return Oracle(model, batch).gradient(x, labels, loss).gradient;
+  return Oracle(model, {.batch = batch}).gradient(x, labels, loss).gradient;
 }
 
 Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch) {
-  return Oracle(model, batch).jacobian(x, of);
+  return Oracle(model, {.batch = batch}).jacobian(x, of);
 }
 
 std::vector<int64_t> predictions_of(const Tensor& logits) {

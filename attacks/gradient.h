@@ -63,22 +63,29 @@ struct LossGradient {
   Tensor gradient;  // [N,C,H,W], d value[n] / d x[n]
 };
 
+/// How a model is asked.
+struct OracleOptions {
+  int64_t batch = 128;               // most rows in one pass; bounds memory, changes no result
+  const Model* surrogate = nullptr;  // what is differentiated in the model's place; must outlive the oracle
+};
+
 /// A model as the attacker sees it, in inference: its weights are constants, so passes compute and save
-/// nothing for them. Rows are independent of each other: neither `batch`, the most rows in one pass, nor a
-/// row's neighbours change a bit of its result. Images may lie on the model's device, or on the CPU:
-/// answers come back to where they are. Labels and targets on the CPU cost no waiting (see checked_labels()
-/// in autograd/ops/loss.cpp). The model must outlive the oracle.
+/// nothing for them. Rows are independent of each other: neither the batch nor a row's neighbours change a
+/// bit of its result. Images may lie on the model's device, or on the CPU: answers come back to where they
+/// are. Labels and targets on the CPU cost no waiting (see checked_labels() in autograd/ops/loss.cpp). The
+/// model must outlive the oracle.
 ///
-/// With a surrogate, which must outlive it too, the model answers with logits and losses, and everything
+/// With a surrogate the model answers with logits and losses, and everything
 /// differentiated is the surrogate's: backward pass differentiable approximation (Athalye, Carlini and
 /// Wagner, ICML 2018) of a whole model that has no gradient worth following. An Error if the two do not take
 /// the same images to the same classes in the same element type on the same device.
 class Oracle {
  public:
-  explicit Oracle(const Model& model, int64_t batch = 128, const Model* surrogate = nullptr);
+  explicit Oracle(const Model& model, const OracleOptions& options = {});
 
   const Model& model() const { return model_; }
-  int64_t batch() const { return batch_; }
+  const OracleOptions& options() const { return options_; }
+  int64_t batch() const { return options_.batch; }
 
   Tensor logits(const Tensor& x) const;
   /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number.
@@ -105,11 +112,10 @@ class Oracle {
 
  private:
   /// The oracle that differentiates the surrogate.
-  Oracle behind() const { return Oracle(*surrogate_, batch_); }
+  Oracle behind() const { return Oracle(*options_.surrogate, {.batch = options_.batch}); }
 
   const Model& model_;
-  int64_t batch_;
-  const Model* surrogate_;
+  OracleOptions options_;
 };
 
 /// d loss[n] / d x[n], [N,C,H,W].

@@ -162,7 +162,7 @@ int64_t Growth::fixed(size_t budget) const {
 Growth grow_fgsm(const Model& model, const Tensor& images, const Loss& loss, const GrowOptions& options) {
   validate(model, images, "grow_fgsm");
   check_budgets(options, 0, 1, "pixels");
-  const Oracle oracle(model, options.batch);
+  const Oracle oracle(model, {.batch = options.batch});
   const Tensor x = images.to(model.device()).contiguous();
   const LossGradient pass = oracle.ascent(x, {}, loss);
   const Readings clean = readings_of(pass);
@@ -181,7 +181,7 @@ Growth grow_fgsm(const Model& model, const Tensor& images, const Loss& loss, con
 Growth grow_jsma(const Model& model, const Tensor& images, Outputs of, const GrowOptions& options) {
   validate(model, images, "grow_jsma");
   check_budgets(options, 1, static_cast<double>(model.input_shape().numel()), "features");
-  const Oracle oracle(model, options.batch);
+  const Oracle oracle(model, {.batch = options.batch});
   const Tensor x = images.to(Device{});
   const Order order = saliency_order(oracle, x, of, static_cast<int64_t>(options.budgets.back()));
   Growth growth{options.budgets, order.clean, {}, {}, order.zero};
@@ -200,12 +200,12 @@ Growth grow_jsma(const Model& model, const Tensor& images, Outputs of, const Gro
 
 Tensor fgsm_images(const Model& model, const Tensor& images, const Loss& loss, double eps, int64_t batch) {
   const Tensor x = images.to(model.device()).contiguous();
-  return moved(x, Oracle(model, batch).ascent(x, {}, loss).gradient, eps).to(images.device());
+  return moved(x, Oracle(model, {.batch = batch}).ascent(x, {}, loss).gradient, eps).to(images.device());
 }
 
 Tensor jsma_images(const Model& model, const Tensor& images, Outputs of, int64_t features, int64_t batch) {
   const Tensor x = images.to(Device{});
-  const Order order = saliency_order(Oracle(model, batch), x, of, features);
+  const Order order = saliency_order(Oracle(model, {.batch = batch}), x, of, features);
   return raise(x, all_rows(x), order, features).to(images.device());
 }
 

@@ -35,8 +35,9 @@ Tensor stacked(const Tensor& a, const Tensor& b) {
 Tensor augment(const Model& substitute, const Tensor& x, const Tensor& labels, double step_size,
                int64_t batch) {
   const Tensor own = smoothed_one_hot(labels, substitute.classes(), 0, x.dtype());  // [N,K]
-  const Tensor slope =
-      Oracle(substitute, batch).vjp(x, own.reshape({1, own.size(0), own.size(1)}), Outputs::probs).second;
+  const Tensor slope = Oracle(substitute, {.batch = batch})
+                           .vjp(x, own.reshape({1, own.size(0), own.size(1)}), Outputs::probs)
+                           .second;
   return clip(step(x, step_size, steepest(slope.reshape(x.shape()), Norm::linf)));
 }
 
@@ -62,7 +63,7 @@ int64_t train_substitute(const Oracle& victim, Model& substitute, const Tensor& 
     training.seed += static_cast<uint64_t>(round);
     train(substitute, known, training);
     if (!options.progress) continue;
-    const std::vector<int64_t> own = Oracle(substitute, victim.batch()).predict(known.images);
+    const std::vector<int64_t> own = Oracle(substitute, {.batch = victim.batch()}).predict(known.images);
     int64_t agreed = 0;
     for (size_t i = 0; i < own.size(); ++i) agreed += own[i] == known.labels.data<int64_t>()[i];
     options.progress(round + 1, known.size(), agreed);

@@ -6,7 +6,7 @@ Transfer apply_to(const Model& target, const AttackInput& input, const AttackRes
   validate(target, input, "transfer");
   check(crafted.x_adv.shape() == input.x.shape(), "transfer: {} adversarial images of {} images",
         crafted.x_adv.shape(), input.x.shape());
-  const Oracle oracle(target, batch);
+  const Oracle oracle(target, {.batch = batch});
   const std::vector<int64_t> attacked = oracle.predict(crafted.x_adv);
   const Goal goal = input.goal();
   Transfer result{.rates = success_rates(input.y.to_vector<int64_t>(), oracle.predict(input.x), attacked),

@@ -100,7 +100,7 @@ std::function<void()> network_work(const std::string& net, const std::string& ta
     options.iters = 10;
     options.random_start = false;
     options.early_stop = false;
-    return [=] { Pgd(options).run(*model, input, batch); };
+    return [=] { Pgd(options).run(*model, input, {.batch = batch}); };
   }
   check(task == "jacobian", "bench_nets: no task '{}' (accepted: forward, train, fgsm, pgd10, jacobian)",
         task);

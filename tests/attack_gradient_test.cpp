@@ -73,7 +73,7 @@ TEST_CASE("neither gradients nor Jacobians depend on how rows are cut into batch
   const Tensor y = own_labels(model, x);
   CHECK(identical(input_gradient(model, x, y, "ce", 128), input_gradient(model, x, y, "ce", 5)));
   CHECK(identical(jacobian(model, x, Outputs::logits, 128), jacobian(model, x, Outputs::logits, 4)));
-  CHECK(identical(Oracle(model, 128).logits(x), Oracle(model, 7).logits(x)));
+  CHECK(identical(Oracle(model, {.batch = 128}).logits(x), Oracle(model, {.batch = 7}).logits(x)));
 }
 
 TEST_CASE("an attack leaves no gradient in the parameters") {

@@ -244,7 +244,7 @@ TEST_CASE("a row's result does not depend on neighbours, order, batch size or th
     for (const auto& attack : sample_attacks()) {
       CAPTURE(attack->repr());
       const AttackResult whole = attack->run(model, input);
-      const AttackResult parts = attack->run(model, input, 7);
+      const AttackResult parts = attack->run(model, input, {.batch = 7});
       const AttackResult backwards = attack->run(model, gather(input, reversed));
       const int before = threads();
       set_threads(before == 1 ? 2 : 1);
@@ -293,7 +293,8 @@ TEST_CASE("a model is its own surrogate: no attack with gradients can tell") {
   for (const auto& attack : sample_attacks()) {
     if (!attack->uses_gradients()) continue;
     CAPTURE(attack->repr());
-    const AttackResult own = attack->run(model, input), behind = attack->run(model, input, 128, &model);
+    const AttackResult own = attack->run(model, input),
+                       behind = attack->run(model, input, {.surrogate = &model});
     for (int64_t i = 0; i < 5; ++i) CHECK(same_row(own, i, behind, i));
   }
 }

@@ -30,12 +30,12 @@ TEST_CASE("surrogate: a model without gradients is attacked along those of its s
   const AttackInput input = one_image({0.5, 0.25, 0.5}, 0);
   const Pgd pgd({.eps = 0.3, .step = 0.03, .iters = 10, .random_start = false});
   CHECK(testing::status_of(pgd.run(masked, input), 0) == Status::zero_grad);
-  const AttackResult r = pgd.run(masked, input, 128, &plain);
+  const AttackResult r = pgd.run(masked, input, {.surrogate = &plain});
   CHECK(testing::status_of(r, 0) == Status::ok);
   CHECK(identical(r.x_adv, pgd.run(plain, input).x_adv));
   const Jsma jsma({.rule = Jsma::Rule::single, .theta = -1, .gamma = 1});
   CHECK(testing::status_of(jsma.run(masked, input), 0) == Status::zero_grad);
-  CHECK(testing::status_of(jsma.run(masked, input, 128, &plain), 0) == Status::ok);
+  CHECK(testing::status_of(jsma.run(masked, input, {.surrogate = &plain}), 0) == Status::ok);
 }
 
 TEST_CASE("surrogate: decisions, losses and labels are the model's, gradients the surrogate's") {
@@ -43,7 +43,7 @@ TEST_CASE("surrogate: decisions, losses and labels are the model's, gradients th
               other("1x6x6 flatten fc5", {.dtype = DType::float64});
   const Tensor x = testing::images(7, model.input_shape(), DType::float64);
   const Tensor y = testing::own_labels(model, x);
-  const Oracle mixed(model, 3, &other);
+  const Oracle mixed(model, {.batch = 3, .surrogate = &other});
   CHECK(identical(mixed.logits(x), Oracle(model).logits(x)));
   for (const char* loss : {"ce", "margin"}) {
     const LossGradient pass = mixed.ascent(x, {y, {}}, loss), own = Oracle(model).ascent(x, {y, {}}, loss);
@@ -63,15 +63,16 @@ TEST_CASE("surrogate: of hashed weights, wrong ones and useless ones") {
   const Tensor x = testing::images(5, model.input_shape());
   const AttackInput input{x, testing::own_labels(model, x), {}, {}};
   const Pgd pgd({.iters = 3});
-  const AttackResult a = pgd.run(model, input, 128, &hashed), b = pgd.run(model, input, 128, &dense);
+  const AttackResult a = pgd.run(model, input, {.surrogate = &hashed}),
+                     b = pgd.run(model, input, {.surrogate = &dense});
   for (int64_t row = 0; row < 5; ++row) CHECK(testing::same_row(a, row, b, row));
   const Model other("1x6x6 flatten fc4");
-  CHECK_ERROR(pgd.run(model, input, 128, &other),
+  CHECK_ERROR(pgd.run(model, input, {.surrogate = &other}),
               "attack: the surrogate 1x6x6 flatten fc4 cannot stand in for");
-  CHECK_ERROR(Zoo({.iters = 1}).run(model, input, 128, &dense), "zoo: asks for no gradients");
+  CHECK_ERROR(Zoo({.iters = 1}).run(model, input, {.surrogate = &dense}), "zoo: asks for no gradients");
   Model broken = testing::small_net();
   broken.parameter("0.weight").value().data<float>()[0] = NAN;
-  CHECK_ERROR(pgd.run(model, input, 128, &broken), "pgd: surrogate: weights 0.weight");
+  CHECK_ERROR(pgd.run(model, input, {.surrogate = &broken}), "pgd: surrogate: weights 0.weight");
 }
 
 TEST_CASE("ce-sigmoid is -log sigmoid(z_y)") {

@@ -395,7 +395,7 @@ TEST_CASE("a row attacked on a device does not depend on neighbours, order or ba
     const Model model = here.to(device);
     for (const auto& attack : some_attacks()) {
       CAPTURE(attack->repr());
-      const AttackResult whole = attack->run(model, input), parts = attack->run(model, input, 2);
+      const AttackResult whole = attack->run(model, input), parts = attack->run(model, input, {.batch = 2});
       const AttackResult backwards = attack->run(model, gather(input, {4, 3, 2, 1, 0}));
       for (int64_t i = 0; i < n; ++i) {
         CHECK(testing::same_row(whole, i, parts, i));

@@ -20,7 +20,7 @@ Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& th
     named.samples.resize(static_cast<size_t>(given_));
     std::iota(named.samples.begin(), named.samples.end(), 0);
   }
-  const Tensor logits = Oracle(model, options_.batch).logits(named.x).to(Device{});
+  const Tensor logits = Oracle(model, {.batch = options_.batch}).logits(named.x).to(Device{});
   const std::vector<int64_t> predictions = predictions_of(logits);
   std::vector<int64_t> right;
   for (int64_t i = 0; i < given_; ++i)
@@ -39,7 +39,7 @@ void Evidence::note(const Tensor& made) {
   const Tensor x_adv = made.to(Device{}).to(right_.x.dtype());
   const Distances far = distances(right_.x, x_adv);
   const Tensor& length = threat_.norm == Norm::linf ? far.linf : far.l2;
-  const std::vector<int64_t> seen = Oracle(model_, options_.batch).predict(x_adv);
+  const std::vector<int64_t> seen = Oracle(model_, {.batch = options_.batch}).predict(x_adv);
   for (int64_t i = 0; i < rows(); ++i) {
     const size_t row = static_cast<size_t>(i);
     const double distance = length.data<double>()[i];
@@ -64,7 +64,7 @@ const AttackResult& Evidence::attack(const std::string& spec) {
   const auto found = attacks_.find(spec);
   if (found != attacks_.end()) return found->second;
   if (options_.progress) options_.progress(spec);
-  AttackResult result = make_attack(spec, options_.seed)->run(model_, right_, options_.batch);
+  AttackResult result = make_attack(spec, options_.seed)->run(model_, right_, {.batch = options_.batch});
   note(result.x_adv);
   return attacks_.emplace(spec, std::move(result)).first->second;
 }
@@ -76,7 +76,7 @@ const AttackResult& Evidence::attack(const std::string& spec, const Model& other
   if (options_.progress) options_.progress(key);
   AttackInput input = right_;
   input.x = input.x.to(other.dtype());
-  AttackResult result = make_attack(spec, options_.seed)->run(other, input, options_.batch);
+  AttackResult result = make_attack(spec, options_.seed)->run(other, input, {.batch = options_.batch});
   note(result.x_adv);
   return others_.emplace(key, std::move(result)).first->second;
 }

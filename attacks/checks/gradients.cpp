@@ -104,7 +104,7 @@ Finding check_outputs(Evidence& evidence) {
 }
 
 Finding check_zero_gradients(Evidence& evidence) {
-  const Oracle oracle(evidence.model(), evidence.options().batch);
+  const Oracle oracle(evidence.model(), {.batch = evidence.options().batch});
   const auto zeros = [&](const char* loss) {
     return zero_rows(oracle.ascent(evidence.input().x, evidence.input().goal(), loss).gradient.to(Device{}));
   };
@@ -137,7 +137,7 @@ Finding check_differences(Evidence& evidence) {
   std::vector<int64_t> first;
   for (int64_t i = 0; i < rows; ++i) first.push_back(i);
   const Model precise = evidence.model().to(DType::float64);  // rounding is check D17's subject
-  const Oracle oracle(precise, evidence.options().batch);
+  const Oracle oracle(precise, {.batch = evidence.options().batch});
   AttackInput input = gather(evidence.input(), first);
   // Somewhere in the ball: at a clean image, pixels that are all black sit on kinks of max-pooling.
   input.x =

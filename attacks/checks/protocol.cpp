@@ -7,7 +7,7 @@
 namespace hashgrad {
 
 Finding check_randomness(Evidence& evidence) {
-  const Oracle oracle(evidence.model(), evidence.options().batch);
+  const Oracle oracle(evidence.model(), {.batch = evidence.options().batch});
   constexpr int repeats = 5;
   for (int i = 0; i < repeats; ++i) {
     const Tensor again = oracle.logits(evidence.input().x).to(Device{}).to(DType::float64);
@@ -41,7 +41,8 @@ Finding check_rounding(Evidence& evidence) {
     std::transform(x_adv.data<T>(), x_adv.data<T>() + x_adv.numel(), stored.data<T>(),
                    [](T v) { return static_cast<T>(std::nearbyint(static_cast<double>(v) * 255) / 255); });
   });
-  const std::vector<int64_t> seen = Oracle(evidence.model(), evidence.options().batch).predict(stored);
+  const std::vector<int64_t> seen =
+      Oracle(evidence.model(), {.batch = evidence.options().batch}).predict(stored);
   const std::vector<bool> before = succeeded(made);
   std::vector<bool> lost(before.size());
   for (size_t i = 0; i < lost.size(); ++i)

@@ -59,7 +59,7 @@ AttackInput input_of(const AttackVerb& v, Model& model, const Dataset& data) {
   if (v.target == "all") return with_all_targets(input, model.classes());
   if (!v.target.empty()) {
     const TargetRule rule = parse_target_rule(v.target);
-    input.targets = choose_targets(rule, Oracle(model, v.common.batch).logits(input.x), input.y,
+    input.targets = choose_targets(rule, Oracle(model, {.batch = v.common.batch}).logits(input.x), input.y,
                                    v.common.seed, input.samples);
   } else if (v.targeted) {
     input.targets = targets_of_file(v);
@@ -77,7 +77,7 @@ std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& mode
     const int64_t end = std::min(begin + piece, n);
     std::vector<int64_t> rows;
     for (int64_t row = begin; row < end; ++row) rows.push_back(row);
-    const AttackResult part = attack.run(model, gather(input, rows), common.batch, surrogate);
+    const AttackResult part = attack.run(model, gather(input, rows), {common.batch, surrogate});
     const std::map<std::string, const Tensor*> named = {{"x_adv", &part.x_adv},
                                                         {"success", &part.success},
                                                         {"first_success", &part.first_success},
@@ -109,7 +109,7 @@ nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackIn
   const Tensor& success = made.at("success");
   Rate reached{0, success.size(0)};
   for (int64_t n = 0; n < reached.trials; ++n) reached.hits += success.data<uint8_t>()[n];
-  const Oracle oracle(model, batch);
+  const Oracle oracle(model, {.batch = batch});
   const SuccessRates rates =
       success_rates(input.y.to_vector<int64_t>(), oracle.predict(input.x), oracle.predict(made.at("x_adv")));
   std::map<std::string, int64_t> endings;

@@ -27,7 +27,7 @@ void run(const GradientVerb& v, const CLI::App& verb) {
         "{}: holds no labels y, which --loss {} needs (logit:K and prob:K do not)", data.name, v.loss);
 
   const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
-  const Oracle oracle(model, v.common.batch);
+  const Oracle oracle(model, {.batch = v.common.batch});
   Archive archive;
   if (!jacobian_alone) {
     auto pass = oracle.gradient(x, data.labels, loss);

@@ -16,8 +16,8 @@ struct PredictVerb {
 void run(const PredictVerb& v, const CLI::App& verb) {
   Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
-  const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
-  const Tensor logits = Oracle(model, v.common.batch).logits(x);      // [N,K]
+  const Tensor x = data.images_float(0, data.size(), model.dtype());         // [N,C,H,W]
+  const Tensor logits = Oracle(model, {.batch = v.common.batch}).logits(x);  // [N,K]
   write_archive(v.output, {{{"logits", logits}}, {{"model", v.model}, {"command", command_line}}});
   fmt::print("{}: logits {}\n", v.output, logits.shape());
   write_json(v.common.json, {{"n", logits.size(0)}, {"classes", logits.size(1)}, {"output", v.output}}, verb);

@@ -36,8 +36,9 @@ AttackInput input_of(const TransferVerb& v, const Model& source, const Dataset& 
   std::iota(input.samples.begin(), input.samples.end(), 0);
   if (v.rule == "all") return with_all_targets(input, source.classes());
   if (!v.rule.empty())
-    input.targets = choose_targets(parse_target_rule(v.rule), Oracle(source, v.common.batch).logits(input.x),
-                                   input.y, v.common.seed, input.samples);
+    input.targets =
+        choose_targets(parse_target_rule(v.rule), Oracle(source, {.batch = v.common.batch}).logits(input.x),
+                       input.y, v.common.seed, input.samples);
   return input;
 }
 
@@ -51,7 +52,7 @@ std::vector<Outcome> outcomes(const TransferVerb& v, const std::array<const Mode
   for (const std::string& spec : v.attacks) {
     const std::unique_ptr<Attack> attack = make_attack(spec, v.common.seed);
     for (size_t from = 0; from < static_cast<size_t>(ways); ++from) {
-      const AttackResult crafted = attack->run(*models[from], input, v.common.batch);
+      const AttackResult crafted = attack->run(*models[from], input, {.batch = v.common.batch});
       for (const size_t to : {from, 1 - from})
         lines.push_back(
             {spec, names[from], names[to], apply_to(*models[to], input, crafted, v.common.batch)});

@@ -60,7 +60,8 @@ Inhibition measure_inhibition(const Model& plain, double tau, const Dataset& tes
   result.zero_gradients = zero_share(as_published);
   result.exact_success = all_changed(grow_fgsm(model, x, "ce-exact", grow));
   stages.next();
-  result.gradients = gradient_histogram(Oracle(model, options.batch).gradient(x, {}, "ce").gradient);
+  result.gradients =
+      gradient_histogram(Oracle(model, {.batch = options.batch}).gradient(x, {}, "ce").gradient);
   const Evaluation clean = evaluate(model, test.first(x.size(0)), options.batch);
   result.accuracy = {clean.correct, clean.samples};
   stages.next();
