@@ -31,7 +31,8 @@ std::vector<double> plain_deepfool(const Model& model, const AttackInput& input,
       double square = 0;
       for (size_t i = 0; i < n; ++i) square += std::pow(j[k * n + i] - j[label * n + i], 2);
       const double distance = std::abs(z[k] - z[label]) / std::sqrt(square);
-      if (k != label && distance < nearest) nearest = distance, factor = distance / std::sqrt(square), to = k;
+      if (k != label && distance < nearest)
+        nearest = distance, factor = (distance + 1e-4) / std::sqrt(square), to = k;
     }
     for (size_t i = 0; i < n; ++i) {
       r[i] += factor * (j[to * n + i] - j[label * n + i]);
@@ -47,12 +48,12 @@ TEST_CASE("deepfool: one step to the boundary of a linear model, and the oversho
   const Model model = linear_model({3, 0, 0, 4}, {0.5, 0});  // z_0 - z_1 = 3 x_0 - 4 x_1 + 0.5
   const AttackInput input = one_image({0.5, 0.375}, 0);      // leads by 0.5
   const AttackResult l2 = DeepFool({}).run(model, input);
-  CHECK(l2.l2.data<double>()[0] == doctest::Approx(1.02 * 0.5 / 5).epsilon(1e-12));
+  CHECK(l2.l2.data<double>()[0] == doctest::Approx(1.02 * (0.5 / 5 + 1e-4)).epsilon(1e-12));
   CHECK(l2.first_success.data<int64_t>()[0] == 1);
   CHECK(l2.forwards.data<int64_t>()[0] == 3);  // clean, and one per look
   CHECK(l2.backwards.data<int64_t>()[0] == 2);
   const AttackResult linf = DeepFool({.norm = Norm::linf}).run(model, input);
-  CHECK(linf.linf.data<double>()[0] == doctest::Approx(1.02 * 0.5 / 7).epsilon(1e-12));
+  CHECK(linf.linf.data<double>()[0] == doctest::Approx(1.02 * (0.5 / 7 + 1e-4)).epsilon(1e-12));
   const AttackResult late = DeepFool({.cleverhans = true}).run(model, input);
   CHECK(late.l2.data<double>()[0] == doctest::Approx(1.02 * (0.5 + 1e-5) / 5).epsilon(1e-12));
 }
@@ -64,11 +65,11 @@ TEST_CASE("deepfool: the nearest boundary is that of the smallest distance among
   const auto distance = [&](const DeepFool::Options& options, const AttackInput& of) {
     return DeepFool(options).run(model, of).l2.data<double>()[0];
   };
-  CHECK(distance({.candidates = 2}, input) == doctest::Approx(1.02 * 0.3).epsilon(1e-9));
-  CHECK(distance({.candidates = 3}, input) == doctest::Approx(1.02 * 0.1).epsilon(1e-9));
+  CHECK(distance({.candidates = 2}, input) == doctest::Approx(1.02 * (0.3 + 1e-4)).epsilon(1e-9));
+  CHECK(distance({.candidates = 3}, input) == doctest::Approx(1.02 * (0.1 + 1e-4)).epsilon(1e-9));
   AttackInput targeted = input;
   targeted.targets = classes({1});
-  CHECK(distance({}, targeted) == doctest::Approx(1.02 * 0.3).epsilon(1e-9));
+  CHECK(distance({}, targeted) == doctest::Approx(1.02 * (0.3 + 1e-4)).epsilon(1e-9));
 }
 
 TEST_CASE("deepfool: on a curved net it goes the way of the published loop") {
@@ -88,7 +89,7 @@ TEST_CASE("deepfool: a class with no boundary is passed over, not walked to with
   const AttackInput input = one_image({0.5, 0.5}, 0);
   const Model some = linear_model({1, 0, 1, 0, 0, 1}, {0.5, 0.45, 0});
   CHECK(DeepFool({}).run(some, input).l2.data<double>()[0] ==
-        doctest::Approx(1.02 * 0.5 / std::sqrt(2)).epsilon(1e-9));
+        doctest::Approx(1.02 * (0.5 / std::sqrt(2) + 1e-4)).epsilon(1e-9));
   const Model none = linear_model({1, 0, 1, 0}, {0.5, 0});
   const AttackResult r = DeepFool({}).run(none, input);
   CHECK(status_of(r, 0) == Status::zero_grad);
@@ -99,7 +100,16 @@ TEST_CASE("deepfool: a row that stands on the boundary is pushed across it") {
   const Model model = linear_model({1, 0, 0, 1}, {0, 0});
   const AttackResult r = DeepFool({}).run(model, one_image({0.5, 0.5}, 0));  // a tie goes to class 0
   CHECK(status_of(r, 0) == Status::ok);
-  CHECK(r.l2.data<double>()[0] < 1e-12);
+  CHECK(r.l2.data<double>()[0] == doctest::Approx(1.02 * 1e-4).epsilon(1e-9));
+}
+
+TEST_CASE("deepfool: where the box cuts the way, the boundary is crossed by more than rounding") {
+  // The first pixel ends at 1. What is left shrinks by a constant factor each step, overshoot or not.
+  const Model model = linear_model({0, 0, 3, 2}, {4.5, 0});  // z_0 - z_1 = 4.5 - 3 x_0 - 2 x_1
+  const AttackResult r = DeepFool({}).run(model, one_image({0.9, 0.2}, 0));
+  CHECK(status_of(r, 0) == Status::ok);
+  const std::vector<double> z = Oracle(model).logits(r.x_adv).to_vector<double>();
+  CHECK(z[1] - z[0] > 1e-6);
 }
 
 TEST_CASE("deepfool: options out of range are refused by name") {

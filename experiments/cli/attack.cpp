@@ -2,8 +2,10 @@
 #include "attacks/attack.h"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/ranges.h>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "attacks/registry.h"
@@ -104,8 +106,13 @@ void print_rate(const char* what, const Rate& rate) {
              100 * interval.high, rate.hits, rate.trials);
 }
 
+int64_t total(const Tensor& counts) {
+  const std::vector<int64_t> values = counts.to_vector<int64_t>();
+  return std::accumulate(values.begin(), values.end(), int64_t{0});
+}
+
 nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackInput& input,
-                              const std::map<std::string, Tensor>& made, int64_t batch) {
+                              const std::map<std::string, Tensor>& made, double seconds, int64_t batch) {
   const Tensor& success = made.at("success");
   Rate reached{0, success.size(0)};
   for (int64_t n = 0; n < reached.trials; ++n) reached.hits += success.data<uint8_t>()[n];
@@ -138,7 +145,10 @@ nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackIn
           {"changed", json_of(rates.changed)},
           {"clean_wrong", json_of(rates.clean_wrong)},
           {"median_of_successes", medians},
-          {"status", endings}};
+          {"status", endings},
+          {"seconds", seconds},
+          {"forwards", total(made.at("forwards"))},
+          {"backwards", total(made.at("backwards"))}};
 }
 
 void run(const AttackVerb& v, const CLI::App& verb) {
@@ -153,8 +163,10 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   if (!v.surrogate.empty()) surrogate = load_model(v.surrogate).to(v.common.type()).to(v.common.where());
 
   Archive archive;
+  const auto start = std::chrono::steady_clock::now();
   archive.tensors = run_pieces(*attack, model, surrogate ? &*surrogate : nullptr, input, v.common);
-  const auto numbers = report(*attack, model, input, archive.tensors, v.common.batch);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  const auto numbers = report(*attack, model, input, archive.tensors, taken.count(), v.common.batch);
   archive.tensors["x"] = input.x;
   archive.tensors["y"] = input.y;
   if (input.targets.defined()) archive.tensors["target"] = input.targets;
