@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torchattacks
 
-from common import hashgrad_attack, torch_mlp
+from common import hashgrad_attack, torch_model
 
 
 def torch_run(make, x, y):
@@ -35,7 +35,7 @@ def main():
     a = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    net = torch_mlp(a.model)
+    net = torch_model(a.model)
 
     def ours(name, **settings):
         flags = [f for key, value in settings.items() for f in (f"--{key}", value)]

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import torch
 
-from common import hashgrad_attack, torch_mlp
+from common import hashgrad_attack, torch_model
 
 STEPS, ITERS = 5, 200
 CW = dict(c0=1e-3, lr=1e-2)
@@ -55,7 +55,7 @@ def compare(name, model, ours, theirs, distance):
 
 def main():
     binary, path, *data = sys.argv[1:]
-    model = torch_mlp(path)
+    model = torch_model(path)
     if "float64" in data:
         model, torch.FloatTensor = model.double(), torch.DoubleTensor  # AdverTorch keeps distances in FloatTensor
     common = ["--target", "next", "--c-steps", STEPS, "--iters", ITERS]

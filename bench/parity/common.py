@@ -1,6 +1,7 @@
 """What the comparisons with Python libraries share: reading safetensors, a model as a torch module, and the command."""
 import json
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -22,19 +23,29 @@ def read_safetensors(path):
             for name, t in header.items()}, metadata
 
 
-def torch_mlp(path):
-    """The model of a file whose spec is `CxHxW flatten fcN relu ... fcK`."""
+def torch_layer(word, tensors):
+    """The layer of one word of a spec; `tensors`: its parameters."""
+    parts = re.fullmatch(r"conv(\d+)k(\d+)(?:p(\d+))?(?:s(\d+))?|maxpool(\d+)|fc(\d+)|relu|flatten", word)
+    if parts is None:
+        raise SystemExit(f"{word}: not a layer that these comparisons know")
+    out, kernel, padding, stride, pool, _ = (int(p or 0) for p in parts.groups())
+    if word in ("relu", "flatten"):
+        return {"flatten": torch.nn.Flatten, "relu": torch.nn.ReLU}[word]()
+    if pool:
+        return torch.nn.MaxPool2d(pool)
+    weight, bias = (torch.tensor(tensors[name]) for name in ("weight", "bias"))
+    layer = (torch.nn.Conv2d(weight.shape[1], out, kernel, stride or 1, padding, dtype=weight.dtype) if out else
+             torch.nn.Linear(*reversed(weight.shape), dtype=weight.dtype))
+    layer.weight.data, layer.bias.data = weight, bias
+    return layer
+
+
+def torch_model(path):
+    """The model of a file whose spec has dense conv, maxpool, flatten, fc and relu layers."""
     tensors, metadata = read_safetensors(path)
-    layers = []
-    for number, word in enumerate(metadata["spec"].split()[1:]):
-        if word.startswith("fc"):
-            weight, bias = (torch.tensor(tensors[f"{number}.{name}"]) for name in ("weight", "bias"))
-            layer = torch.nn.Linear(*reversed(weight.shape), dtype=weight.dtype)
-            layer.weight.data, layer.bias.data = weight, bias
-            layers.append(layer)
-        else:
-            layers.append({"flatten": torch.nn.Flatten, "relu": torch.nn.ReLU}[word]())
-    return torch.nn.Sequential(*layers).eval()
+    words = metadata["spec"].split()[1:]
+    return torch.nn.Sequential(*[
+        torch_layer(word, {n: tensors.get(f"{i}.{n}") for n in ("weight", "bias")}) for i, word in enumerate(words)]).eval()
 
 
 def hashgrad_attack(binary, *arguments):

@@ -2,14 +2,14 @@
 """HopSkipJump beside Foolbox's, image by image (Foolbox's directions depend on the batch): L2 distances at about the same
 number of queries.
 
-usage: bench/parity/hop_skip_jump.py BINARY MODEL [IMAGES]      needs foolbox==3.3.3; MODEL an MLP, `flatten fc.. relu fc..`
+usage: bench/parity/hop_skip_jump.py BINARY MODEL [DATA [IMAGES]]      needs foolbox==3.3.3; MODEL an MLP, `flatten fc.. relu fc..`
 """
 import sys
 
 import foolbox
 import numpy as np
 import torch
-from common import hashgrad_attack, torch_mlp
+from common import hashgrad_attack, torch_model
 
 
 class Counted(torch.nn.Module):
@@ -22,16 +22,16 @@ class Counted(torch.nn.Module):
         return self.model(x)
 
 
-def main(binary, path, images=20):
+def main(binary, path, data="synthetic-digits", images=20):
     print("steps   images  median L2: ours  Foolbox   ratio (median of images)   median queries: ours  Foolbox")
     for steps in (2, 8):
-        ours = hashgrad_attack(binary, "hop-skip-jump", path, "--data", "synthetic-digits", "--first", images, "--iters", steps)
+        ours = hashgrad_attack(binary, "hop-skip-jump", path, "--data", data, "--first", images, "--iters", steps)
         started = ours["status"] == 0  # not the images that are wrong already
         torch.manual_seed(0)
         np.random.seed(0)
         distances, queries = [], []
         for x, y in zip(ours["x"][started], ours["y"][started]):
-            model = Counted(torch_mlp(path)).eval()
+            model = Counted(torch_model(path)).eval()
             attack = foolbox.attacks.HopSkipJumpAttack(steps=steps)
             _, adversarial, success = attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), torch.tensor(x[None]),
                                              torch.tensor([int(y)]), epsilons=None)
@@ -43,4 +43,4 @@ def main(binary, path, images=20):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *(int(n) for n in sys.argv[3:]))
+    main(*sys.argv[1:])
