@@ -47,19 +47,20 @@ const Tensor& length(const AttackResult& result, Norm norm) {
   return norm == Norm::linf ? result.linf : result.l2;
 }
 
-Status judge(bool success, Status claimed) {
+Status ending(bool success, Status claimed) {
   if (claimed == Status::already_wrong) return claimed;
   if (success) return Status::ok;
   return claimed == Status::ok ? Status::max_iter : claimed;
 }
 
 /// While an attack runs, weights do not change: hashed ones are written out once, instead of being generated
-/// in every pass. What it achieves is judged on the model itself. Nothing, for a model without hashed layers.
+/// in every pass. What it achieves is judged on the model itself. Nothing, for a model without hashed layers,
+/// nor for a randomised one, of which each draw would be written out.
 std::optional<Model> dense_twin(const Model& model) {
   const std::vector<LayerSpec>& layers = model.spec().layers;
   const bool hashed =
       std::any_of(layers.begin(), layers.end(), [](const LayerSpec& layer) { return layer.hashed(); });
-  return hashed ? std::optional(materialise(model)) : std::nullopt;
+  return hashed && !randomised(model) ? std::optional(materialise(model)) : std::nullopt;
 }
 
 Tensor numbers(const std::vector<int64_t>& values) {
@@ -119,11 +120,14 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, const Ora
     behind = dense_twin(*options.surrogate);
     if (behind) asked.surrogate = &*behind;
   }
-  const Crafted crafted = craft(Oracle(dense ? *dense : model, asked), rows);
-  return verify(Oracle(model, {.batch = options.batch}), rows, crafted, threat(), name());
+  const Oracle oracle(dense ? *dense : model, asked);
+  Crafted crafted = craft(oracle, rows);
+  for (std::vector<int64_t>* counts : {&crafted.forwards, &crafted.backwards})
+    for (int64_t& passes : *counts) passes *= passes_per_count(oracle);
+  return verify(Oracle::judge(model, oracle.options()), rows, crafted, threat(), name());
 }
 
-AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,
+AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted& crafted,
                     const std::optional<Threat>& threat, const std::string& attack) {
   const int64_t n = input.x.size(0);
   const Goal goal = input.goal();
@@ -143,7 +147,7 @@ AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafte
                       Tensor::zeros({n}, DType::int64),
                       numbers(crafted.forwards),
                       numbers(crafted.backwards)};
-  const std::vector<int64_t> predictions = oracle.predict(crafted.x_adv);
+  const std::vector<int64_t> predictions = judge.predict(crafted.x_adv);
   for (int64_t i = 0; i < n; ++i) {
     if (threat) {
       const double distance = length(result, threat->norm).data<double>()[i];
@@ -154,7 +158,7 @@ AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafte
     result.success.data<uint8_t>()[i] = success;
     if (!success) result.first_success.data<int64_t>()[i] = -1;
     result.status.data<int64_t>()[i] =
-        static_cast<int64_t>(judge(success, crafted.status[static_cast<size_t>(i)]));
+        static_cast<int64_t>(ending(success, crafted.status[static_cast<size_t>(i)]));
   }
   return result;
 }

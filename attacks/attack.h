@@ -44,10 +44,12 @@ struct AttackResult {
   Tensor first_success;        ///< [N] int64: steps taken when the goal was first reached; -1 without success
   Tensor l0, l1, l2, linf;     ///< [N] float64: distance of x_adv from x
   Tensor status;               ///< [N] int64: Status
-  Tensor forwards, backwards;  ///< [N] int64: passes spent on the row (a product with M cotangents counts M)
+  Tensor forwards, backwards;  ///< [N] int64: passes spent on the row (a product with M cotangents counts M;
+                               ///< a question to D draws of a randomised model counts D)
 };
 
-/// What craft() leaves per row: the image, and what the attack says of itself. `first_success` is a claim.
+/// What craft() leaves per row: the image, and what the attack says of itself. `first_success` is a claim,
+/// passes are counted as on an ordinary model.
 struct Crafted {
   explicit Crafted(const Tensor& x);
 
@@ -75,19 +77,21 @@ class Attack {
   virtual bool uses_gradients() const { return true; }
 
   /// Attacks every row and verifies what comes back with verify(). What the attack may ask of the model is up
-  /// to `options` (see Oracle); success is judged on the model alone. Errors: images outside [0,1] or not
-  /// numbers, shapes or element types that are not the model's, labels or targets out of range, a target that
-  /// equals its label, weights that are not finite, a model with fewer than two classes.
+  /// to `options` (see Oracle); success is judged on the model alone (see Oracle::judge). Errors: images
+  /// outside [0,1] or not numbers, shapes or element types that are not the model's, labels or targets out of
+  /// range, a target that equals its label, weights that are not finite, a model with fewer than two classes.
   AttackResult run(const Model& model, const AttackInput& input, const OracleOptions& options = {}) const;
 
  protected:
   virtual Crafted craft(const Oracle& oracle, const AttackInput& input) const = 0;
+  /// How many passes each one that craft() counts stands for. An attack made of others counts theirs.
+  virtual int64_t passes_per_count(const Oracle& oracle) const { return oracle.draws(); }
 };
 
-/// Judges what an attack made, without it, where it lies: success by a forward pass of its own, distances
+/// Judges what an attack made, without it, where it lies: success by asking Oracle::judge(), distances
 /// from the images; the box and, if given, the ball are enforced (a row outside is an Error that names the
 /// attack and the row). A claimed success that does not hold becomes no success.
-AttackResult verify(const Oracle& oracle, const AttackInput& input, const Crafted& crafted,
+AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted& crafted,
                     const std::optional<Threat>& threat, const std::string& attack);
 
 /// The checks that run() makes: of model and images alone, and of the whole input.

@@ -9,13 +9,22 @@
 namespace hashgrad {
 namespace {
 
-const char* name_of(AutoAttack::Version version) {
-  return version == AutoAttack::Version::standard ? "standard" : "plus";
+using Version = AutoAttack::Version;
+
+constexpr std::pair<Version, const char*> version_names[] = {
+    {Version::standard, "standard"}, {Version::plus, "plus"}, {Version::rand, "rand"}};
+
+const char* name_of(Version version) { return version_names[static_cast<size_t>(version)].second; }
+
+Version parse_version(const std::string& text) {
+  for (const auto& [version, name] : version_names)
+    if (text == name) return version;
+  fail("autoattack: version '{}' is none of standard, plus, rand", text);
 }
 
 std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
   constexpr int64_t targets = 9;
-  const bool plus = o.version == AutoAttack::Version::plus;
+  const bool plus = o.version == Version::plus, rand = o.version == Version::rand;
   const int64_t restarts = plus ? 5 : 1;
   const auto apgd = [&](const char* loss, int64_t classes) {
     return std::make_unique<Apgd>(Apgd::Options{.norm = o.norm,
@@ -24,6 +33,7 @@ std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
                                                 .restarts = classes > 0 ? 1 : restarts,
                                                 .loss = loss,
                                                 .targets = classes,
+                                                .autoattack = rand,
                                                 .seed = o.seed});
   };
   const auto fab = [&](int64_t classes) {
@@ -38,8 +48,9 @@ std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
       Square::Options{.norm = o.norm, .eps = o.eps, .iters = o.queries, .seed = o.seed});
   std::vector<std::unique_ptr<Attack>> members;
   members.push_back(apgd("ce", 0));
+  if (plus || rand) members.push_back(apgd("dlr", 0));
+  if (rand) return members;
   if (plus) {
-    members.push_back(apgd("dlr", 0));
     members.push_back(fab(0));
     members.push_back(std::move(square));
   }
@@ -70,14 +81,25 @@ std::string AutoAttack::repr() const {
       options_.queries, options_.seed);
 }
 
+/// How a member asks.
+OracleOptions AutoAttack::asked_by(const Attack& member, const Oracle& oracle) const {
+  constexpr int64_t authors_draws = 20;
+  OracleOptions asked = oracle.options();
+  if (!member.uses_gradients()) asked.surrogate = nullptr;
+  asked.draws.rehearsal = true;
+  if (options_.version == Version::rand && asked.draws.count == 1) asked.draws.count = authors_draws;
+  return asked;
+}
+
 Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const {
-  check(oracle.model().classes() >= 4, "autoattack: apgd-t needs 4 classes, the model has {}",
-        oracle.model().classes());
+  const bool rand = options_.version == Version::rand;
+  check(oracle.model().classes() >= (rand ? 3 : 4), "autoattack: {}, the model has {}",
+        rand ? "apgd-dlr needs 3 classes" : "apgd-t needs 4 classes", oracle.model().classes());
   Crafted out(input.x);
   std::vector<int64_t> open(out.status.size());  // rows not broken yet
   std::iota(open.begin(), open.end(), 0);
   for (const auto& member : members_) {
-    const AttackResult r = member->run(oracle.model(), gather(input, open), oracle.options());
+    const AttackResult r = member->run(oracle.model(), gather(input, open), asked_by(*member, oracle));
     std::vector<int64_t> resisting;
     for (size_t i = 0; i < open.size(); ++i) {
       const int64_t at = static_cast<int64_t>(i);
@@ -98,22 +120,22 @@ Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const 
 }
 
 AttackInfo AutoAttack::info() {
-  return {
-      "autoattack",
-      "apgd-ce, apgd-t, fab-t, square, each on what resisted those before (Croce and Hein, ICML 2020)",
-      {eps_setting(0.3), norm_setting(),
-       AttackSetting::word("version", "standard", {"standard", "plus"}, "which attacks, how many restarts"),
-       iters_setting(100), AttackSetting::integer("queries", 5000, 1, 100'000'000, "steps of square")},
-      [](const AttackSettings& s) -> std::unique_ptr<Attack> {
-        return std::make_unique<AutoAttack>(
-            Options{.norm = parse_norm(s.word("norm")),
-                    .eps = s.number("eps"),
-                    .version = s.word("version") == "plus" ? Version::plus : Version::standard,
-                    .iters = s.integer("iters"),
-                    .queries = s.integer("queries"),
-                    .seed = s.seed()});
-      },
-      {"eps=0.05,iters=3,queries=10", "norm=l2,eps=0.3,version=plus,iters=2,queries=5"}};
+  return {"autoattack",
+          "apgd-ce, apgd-t, fab-t, square, each on what resisted those before (Croce and Hein, ICML 2020)",
+          {eps_setting(0.3), norm_setting(),
+           AttackSetting::word("version", "standard", {"standard", "plus", "rand"},
+                               "which attacks, how many restarts; rand: of randomised models"),
+           iters_setting(100), AttackSetting::integer("queries", 5000, 1, 100'000'000, "steps of square")},
+          [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+            return std::make_unique<AutoAttack>(Options{.norm = parse_norm(s.word("norm")),
+                                                        .eps = s.number("eps"),
+                                                        .version = parse_version(s.word("version")),
+                                                        .iters = s.integer("iters"),
+                                                        .queries = s.integer("queries"),
+                                                        .seed = s.seed()});
+          },
+          {"eps=0.05,iters=3,queries=10", "norm=l2,eps=0.3,version=plus,iters=2,queries=5",
+           "eps=0.05,version=rand,iters=3"}};
 }
 
 }  // namespace hashgrad

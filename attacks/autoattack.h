@@ -7,12 +7,15 @@
 namespace hashgrad {
 
 /// standard: apgd-ce, apgd-t, fab-t, square. plus: apgd-ce, apgd-dlr, fab (5 restarts each), square, apgd-t,
-/// fab-t. A row has the image of the first attack that breaks it; one that none breaks has the image of the
-/// first attack. Its passes are counted over all attacks, and its first success is the forward passes of
-/// those before plus the steps of the one that broke it. Needs 4 classes.
+/// fab-t. rand, for randomised models: apgd-ce, apgd-dlr, over the oracle's draws, or over 20 where it would
+/// follow a single one, as the authors run them: a row's first success only just changes the mean of the
+/// draws, so they go on to the last. Members are judged by draws of their own, so that the judge of the
+/// result has not taken part. A row has the image of the first attack that breaks it; one that none breaks
+/// has the image of the first attack. Its passes are counted over all attacks, and its first success is the
+/// forward passes of those before plus the steps of the one that broke it. Needs 4 classes, rand 3.
 class AutoAttack : public Attack {
  public:
-  enum class Version { standard, plus };
+  enum class Version { standard, plus, rand };
   struct Options {
     Norm norm = Norm::linf;
     double eps = 0.3;  // pixels
@@ -32,8 +35,11 @@ class AutoAttack : public Attack {
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;
+  int64_t passes_per_count(const Oracle&) const override { return 1; }
 
  private:
+  OracleOptions asked_by(const Attack& member, const Oracle& oracle) const;
+
   Options options_;
   std::vector<std::unique_ptr<Attack>> members_;
 };

@@ -89,24 +89,78 @@ void put(Tensor& whole, int64_t begin, const Tensor& values) {
   whole.slice(0, begin, begin + values.size(0)).copy_from(values);
 }
 
-/// value_of(logits, begin, end) is what each row of images [begin, end) is differentiated by.
+Tensor logits_of(const Model& model, const Tensor& x, int64_t batch) {
+  Tensor result = Tensor::empty({x.size(0), model.classes()}, x.dtype(), x.device());
+  for (int64_t begin = 0; begin < x.size(0); begin += batch)
+    put(result, begin,
+        model.logits(x.slice(0, begin, std::min(x.size(0), begin + batch)).to(model.device())));
+  return result;
+}
+
+/// value_of(logits, begin, end) is what each row of images [begin, end) is differentiated by. Returns logits,
+/// values and gradients.
 template <class F>
-LossGradient differentiate(const Oracle& oracle, const Tensor& x, const F& value_of) {
+std::vector<Tensor> differentiate_one(const Model& model, const Tensor& x, int64_t batch, const F& value_of) {
   const int64_t n = x.size(0);
-  const Device device = oracle.model().device(), home = x.device();
-  LossGradient result{Tensor::empty({n, oracle.model().classes()}, x.dtype(), home),
-                      Tensor::empty({n}, x.dtype(), home), Tensor::empty(x.shape(), x.dtype(), home)};
-  for (int64_t begin = 0; begin < n; begin += oracle.batch()) {
-    const int64_t end = std::min(n, begin + oracle.batch());
+  const Device device = model.device(), home = x.device();
+  Tensor all_logits = Tensor::empty({n, model.classes()}, x.dtype(), home);
+  Tensor values = Tensor::empty({n}, x.dtype(), home), gradients = Tensor::empty(x.shape(), x.dtype(), home);
+  for (int64_t begin = 0; begin < n; begin += batch) {
+    const int64_t end = std::min(n, begin + batch);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(device));  // [B,C,H,W]
-    const Variable logits = oracle.model().logits(image);                      // [B,K]
+    const Variable logits = model.logits(image);                               // [B,K]
     const Variable value = value_of(logits, begin, end);                       // [B]
     const Tensor ones = Tensor::full({1, end - begin}, 1, x.dtype(), device);
-    put(result.gradient, begin, vjp(value, {image}, ones)[0].reshape(image.shape()));
-    put(result.logits, begin, logits.value());
-    put(result.value, begin, value.value());
+    put(gradients, begin, vjp(value, {image}, ones)[0].reshape(image.shape()));
+    put(all_logits, begin, logits.value());
+    put(values, begin, value.value());
+  }
+  return {all_logits, values, gradients};
+}
+
+/// The mean over models of what `of` gives for each; of a single model as it is. Element by element, in the
+/// models' order.
+template <class F>
+std::vector<Tensor> mean_over(const std::vector<const Model*>& models, const F& of) {
+  std::vector<Tensor> mean = of(*models[0]);
+  for (size_t m = 1; m < models.size(); ++m) {
+    const std::vector<Tensor> next = of(*models[m]);
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] = mean[i] + next[i];
+  }
+  if (models.size() > 1)
+    for (Tensor& t : mean) t = t * (1 / static_cast<double>(models.size()));
+  return mean;
+}
+
+/// The most frequent class of each row, the lowest of equals; -1 if any vote is.
+std::vector<int64_t> majority(const std::vector<std::vector<int64_t>>& votes, int64_t classes) {
+  std::vector<int64_t> result;
+  for (size_t row = 0; row < votes[0].size(); ++row) {
+    std::vector<int64_t> counts(static_cast<size_t>(classes));
+    bool numbers = true;
+    for (const std::vector<int64_t>& vote : votes) {
+      numbers = numbers && vote[row] >= 0;
+      if (numbers) ++counts[static_cast<size_t>(vote[row])];
+    }
+    result.push_back(numbers ? std::max_element(counts.begin(), counts.end()) - counts.begin() : -1);
   }
   return result;
+}
+
+void check_options(const Model& model, const OracleOptions& options) {
+  constexpr int64_t most = 100'000;
+  check(options.batch >= 1, "attack: a batch of {} rows, at least 1 expected", options.batch);
+  check(options.draws.count >= 1 && options.draws.count <= most, "attack: {} draws, 1 to {} expected",
+        options.draws.count, most);
+  check(options.draws.judge >= 1 && options.draws.judge <= most,
+        "attack: {} draws to judge by, 1 to {} expected", options.draws.judge, most);
+  const Model* surrogate = options.surrogate;
+  check(!surrogate ||
+            (surrogate->input_shape() == model.input_shape() && surrogate->classes() == model.classes() &&
+             surrogate->dtype() == model.dtype() && surrogate->device() == model.device()),
+        "attack: the surrogate {} cannot stand in for {}: images, classes, element types and devices must "
+        "agree",
+        surrogate ? to_string(surrogate->spec()) : "", to_string(model.spec()));
 }
 
 }  // namespace
@@ -150,48 +204,101 @@ Goal Goal::rows(const std::vector<int64_t>& rows) const {
           targets.defined() ? gather(targets, rows) : Tensor()};
 }
 
-Oracle::Oracle(const Model& model, const OracleOptions& options) : model_(model), options_(options) {
-  check(options.batch >= 1, "attack: a batch of {} rows, at least 1 expected", options.batch);
-  const Model* surrogate = options.surrogate;
-  check(!surrogate ||
-            (surrogate->input_shape() == model.input_shape() && surrogate->classes() == model.classes() &&
-             surrogate->dtype() == model.dtype() && surrogate->device() == model.device()),
-        "attack: the surrogate {} cannot stand in for {}: images, classes, element types and devices must "
-        "agree",
-        surrogate ? to_string(surrogate->spec()) : "", to_string(model.spec()));
+Oracle::Oracle(const Model& model, const OracleOptions& options)
+    : Oracle(model, options, options.draws.count, Stream::defence) {}
+
+Oracle::Oracle(const Model& model, const OracleOptions& options, int64_t draws, Stream stream)
+    : model_(model), options_(options), drawn_{&model} {
+  check_options(model, options);
+  if (randomised(model)) {
+    if (!options_.realisations || !options_.realisations->of(model, options.draws.seed))
+      options_.realisations = std::make_shared<Realisations>(model, options.draws.seed);
+    drawn_ = options_.realisations->first(draws, stream);
+  }
+  if (options.surrogate)
+    behind_ = std::make_shared<const Oracle>(*options.surrogate,
+                                             OracleOptions{.batch = options.batch, .draws = options.draws});
+}
+
+Oracle Oracle::judge(const Model& model, const OracleOptions& options) {
+  OracleOptions alone = options;
+  alone.surrogate = nullptr;
+  Oracle oracle(model, alone, options.draws.judge,
+                options.draws.rehearsal ? Stream::rehearsal : Stream::judge);
+  oracle.votes_ = randomised(model);
+  return oracle;
+}
+
+/// The mean logits [B,K] as one graph, so that each draw goes forward once, whatever is asked of the mean.
+Variable Oracle::answer(const Variable& image) const {
+  Variable sum = drawn_[0]->logits(image);
+  for (size_t d = 1; d < drawn_.size(); ++d) sum = sum + drawn_[d]->logits(image);
+  return drawn_.size() == 1 ? sum : sum * (1 / static_cast<double>(drawn_.size()));
+}
+
+/// Rows in one graph with so many cotangents for each.
+int64_t Oracle::stacked_rows(int64_t copies) const {
+  return std::max<int64_t>(1, std::clamp<int64_t>(most_stacked_rows / copies, 1, batch()) / draws());
+}
+
+/// Labels that all draws, or a model and its surrogate, must agree on before either is differentiated;
+/// undefined where the one pass can find them.
+Tensor Oracle::settled(const Tensor& labels, const Tensor& x) const {
+  const bool one_pass = drawn_.size() == 1 && !behind_;
+  return labels.defined() || one_pass ? labels : labels_or_predictions({}, logits(x));
 }
 
 Tensor Oracle::logits(const Tensor& x) const {
-  Tensor result = Tensor::empty({x.size(0), model_.classes()}, x.dtype(), x.device());
-  for (int64_t begin = 0; begin < x.size(0); begin += batch())
-    put(result, begin,
-        model_.logits(x.slice(0, begin, std::min(x.size(0), begin + batch())).to(model_.device())));
-  return result;
+  return mean_over(
+      drawn_, [&](const Model& model) -> std::vector<Tensor> { return {logits_of(model, x, batch())}; })[0];
 }
 
-std::vector<int64_t> Oracle::predict(const Tensor& x) const { return predictions_of(logits(x)); }
+std::vector<int64_t> Oracle::predict(const Tensor& x) const {
+  return votes_ ? majority(votes(x), model_.classes()) : predictions_of(logits(x));
+}
+
+std::vector<std::vector<int64_t>> Oracle::votes(const Tensor& x) const {
+  std::vector<std::vector<int64_t>> all;
+  for (const Model* model : drawn_) all.push_back(predictions_of(logits_of(*model, x, batch())));
+  return all;
+}
 
 LossGradient Oracle::gradient(const Tensor& x, const Tensor& labels, const Loss& loss) const {
-  if (options_.surrogate) {
-    const Tensor seen = logits(x), known = labels_or_predictions(labels, seen);
-    return {seen, loss_of(seen, known, loss), behind().gradient(x, known, loss).gradient};
-  }
-  return differentiate(*this, x, [&](const Variable& logits, int64_t begin, int64_t end) {
-    return loss_of(logits, labels_or_predictions(rows_of(labels, begin, end), logits.value()), loss);
-  });
+  const Tensor known = settled(labels, x);
+  const auto value_of = [&](const auto& logits, const Tensor& own, int64_t begin, int64_t end) {
+    return loss_of(logits, labels_or_predictions(rows_of(known, begin, end), own), loss);
+  };
+  LossGradient pass = differentiate(x, value_of);
+  if (behind_) pass.gradient = behind_->gradient(x, known, loss).gradient;
+  return pass;
 }
 
 LossGradient Oracle::ascent(const Tensor& x, const Goal& goal, const Loss& loss) const {
-  if (options_.surrogate) {
-    const Tensor seen = logits(x);
-    const Goal known{labels_or_predictions(goal.labels, seen), goal.targets};
-    return {seen, objective_of(seen, known, loss), behind().ascent(x, known, loss).gradient};
-  }
-  return differentiate(*this, x, [&](const Variable& logits, int64_t begin, int64_t end) {
-    const Goal part{labels_or_predictions(rows_of(goal.labels, begin, end), logits.value()),
-                    rows_of(goal.targets, begin, end)};
+  const Goal known{settled(goal.labels, x), goal.targets};
+  const auto value_of = [&](const auto& logits, const Tensor& own, int64_t begin, int64_t end) {
+    const Goal part{labels_or_predictions(rows_of(known.labels, begin, end), own),
+                    rows_of(known.targets, begin, end)};
     return objective_of(logits, part, loss);
+  };
+  LossGradient pass = differentiate(x, value_of);
+  if (behind_) pass.gradient = behind_->ascent(x, known, loss).gradient;
+  return pass;
+}
+
+/// Means of logits, values and gradients, the last left out behind a surrogate. value_of(logits, own, begin,
+/// end) takes logits as Tensor or Variable, and again as numbers.
+template <class F>
+LossGradient Oracle::differentiate(const Tensor& x, const F& value_of) const {
+  const std::vector<Tensor> mean = mean_over(drawn_, [&](const Model& model) -> std::vector<Tensor> {
+    if (behind_) {
+      const Tensor seen = logits_of(model, x, batch());
+      return {seen, value_of(seen, seen, 0, x.size(0))};
+    }
+    return differentiate_one(model, x, batch(), [&](const Variable& logits, int64_t begin, int64_t end) {
+      return value_of(logits, logits.value(), begin, end);
+    });
   });
+  return {mean[0], mean[1], behind_ ? Tensor() : mean[2]};
 }
 
 Tensor Oracle::objective(const Tensor& logits, const Goal& goal, const Loss& loss) {
@@ -203,17 +310,17 @@ Tensor Oracle::shown(const Tensor& logits, Outputs of) {
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const {
-  if (options_.surrogate) return {logits(x), behind().vjp(x, cotangents, of).second};
+  if (behind_) return {logits(x), behind_->vjp(x, cotangents, of).second};
   const int64_t n = x.size(0), copies = cotangents.size(0);
   check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
         "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
   Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype(), x.device());
   Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype(), x.device());
-  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch());
+  const int64_t rows = stacked_rows(copies);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
-    const Variable z = model_.logits(image);                                            // [B,K]
+    const Variable z = answer(image);                                                   // [B,K]
     const Variable outputs = of == Outputs::probs ? softmax(z) : z;
     const Tensor part = cotangents.slice(1, begin, end).contiguous();  // [M,B,K]
     products.slice(1, begin, end).copy_from(hashgrad::vjp(outputs, {image}, part)[0]);
@@ -223,18 +330,18 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Choose& choose) const {
-  if (options_.surrogate) {
+  if (behind_) {
     const Tensor seen = logits(x);
-    return {seen, behind().vjp(x, choose(seen, 0), Outputs::logits).second};
+    return {seen, behind_->vjp(x, choose(seen, 0), Outputs::logits).second};
   }
   const int64_t n = x.size(0);
   Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype());
   Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype());
-  const int64_t rows = std::clamp<int64_t>(most_stacked_rows / copies, 1, batch());
+  const int64_t rows = stacked_rows(copies);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
-    const Variable z = model_.logits(image);                                            // [B,K]
+    const Variable z = answer(image);                                                   // [B,K]
     put(logits, begin, z.value());
     const Tensor part = choose(logits.slice(0, begin, end).contiguous(), begin);  // [M,B,K]
     products.slice(1, begin, end).copy_from(hashgrad::vjp(z, {image}, part)[0]);

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "nn/model.h"
+#include "nn/randomised.h"
 
 namespace hashgrad {
 
@@ -63,10 +65,27 @@ struct LossGradient {
   Tensor gradient;  // [N,C,H,W], d value[n] / d x[n]
 };
 
+/// How often a randomised model (nn/randomised.h) is asked. An ordinary model has one answer, whatever stands
+/// here.
+///
+/// Draws are common to all rows and all steps: the same `count` members of the family answer every question
+/// of an attack. So a row's result cannot depend on its neighbours, a loss that rises from one step to the
+/// next has not risen by luck, and each draw is made once. Those that judge are others, which the attack
+/// never meets.
+struct Draws {
+  int64_t count = 1;       // while crafting: expectation over transformation (Athalye et al., ICML 2018)
+  int64_t judge = 20;      // that vote on whether an image fools the model
+  uint64_t seed = 0;       // of both
+  bool rehearsal = false;  // the votes are on the way, so that the judge's draws stay unseen
+};
+
 /// How a model is asked.
 struct OracleOptions {
   int64_t batch = 128;               // most rows in one pass; bounds memory, changes no result
   const Model* surrogate = nullptr;  // what is differentiated in the model's place; must outlive the oracle
+  Draws draws{};
+  /// Draws made already, to be used again where they fit the model: those of Oracle::options().
+  std::shared_ptr<Realisations> realisations{};
 };
 
 /// A model as the attacker sees it, in inference: its weights are constants, so passes compute and save
@@ -79,17 +98,30 @@ struct OracleOptions {
 /// differentiated is the surrogate's: backward pass differentiable approximation (Athalye, Carlini and
 /// Wagner, ICML 2018) of a whole model that has no gradient worth following. An Error if the two do not take
 /// the same images to the same classes in the same element type on the same device.
+///
+/// A randomised model answers with the mean of the logits of its draws; outputs and their products with
+/// cotangents are of that mean, losses and their gradients the mean of each draw's own. A surrogate may be
+/// randomised too.
 class Oracle {
  public:
   explicit Oracle(const Model& model, const OracleOptions& options = {});
+  /// The one to ask whether an image fools the model: of an ordinary model without its surrogate, of a
+  /// randomised one by `draws.judge` draws that no other oracle uses, whose predict() is their vote.
+  static Oracle judge(const Model& model, const OracleOptions& options = {});
 
   const Model& model() const { return model_; }
   const OracleOptions& options() const { return options_; }
   int64_t batch() const { return options_.batch; }
+  /// How many passes answer one question: 1, or the draws of a randomised model.
+  int64_t draws() const { return static_cast<int64_t>(drawn_.size()); }
 
   Tensor logits(const Tensor& x) const;
-  /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number.
+  /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number. A judge of
+  /// a randomised model counts the classes that its draws predict: the most frequent, the lowest on a tie; -1
+  /// where a logit of any draw is not a number.
   std::vector<int64_t> predict(const Tensor& x) const;
+  /// What each draw predicts, [draws][N].
+  std::vector<std::vector<int64_t>> votes(const Tensor& x) const;
 
   /// The loss itself. `labels` undefined: those of the model's own predictions.
   LossGradient gradient(const Tensor& x, const Tensor& labels, const Loss& loss) const;
@@ -111,11 +143,18 @@ class Oracle {
   Tensor jacobian(const Tensor& x, Outputs of) const;
 
  private:
-  /// The oracle that differentiates the surrogate.
-  Oracle behind() const { return Oracle(*options_.surrogate, {.batch = options_.batch}); }
+  Oracle(const Model& model, const OracleOptions& options, int64_t draws, Stream stream);
+  Variable answer(const Variable& image) const;
+  int64_t stacked_rows(int64_t copies) const;
+  Tensor settled(const Tensor& labels, const Tensor& x) const;
+  template <class F>
+  LossGradient differentiate(const Tensor& x, const F& value_of) const;
 
   const Model& model_;
   OracleOptions options_;
+  std::vector<const Model*> drawn_;       // the model itself, or draws of it
+  bool votes_ = false;                    // predict() is a vote
+  std::shared_ptr<const Oracle> behind_;  // asks the surrogate; none without
 };
 
 /// d loss[n] / d x[n], [N,C,H,W].

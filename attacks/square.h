@@ -25,6 +25,7 @@ class Square : public Attack {
   std::string name() const override { return "square"; }
   std::string repr() const override;
   std::optional<Threat> threat() const override { return Threat{options_.norm, options_.eps}; }
+  bool uses_gradients() const override { return false; }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

@@ -2,14 +2,15 @@
 
 namespace hashgrad {
 
-Transfer apply_to(const Model& target, const AttackInput& input, const AttackResult& crafted, int64_t batch) {
+Transfer apply_to(const Model& target, const AttackInput& input, const AttackResult& crafted,
+                  const OracleOptions& options) {
   validate(target, input, "transfer");
   check(crafted.x_adv.shape() == input.x.shape(), "transfer: {} adversarial images of {} images",
         crafted.x_adv.shape(), input.x.shape());
-  const Oracle oracle(target, {.batch = batch});
-  const std::vector<int64_t> attacked = oracle.predict(crafted.x_adv);
+  const Oracle judge = Oracle::judge(target, options);
+  const std::vector<int64_t> attacked = judge.predict(crafted.x_adv);
   const Goal goal = input.goal();
-  Transfer result{.rates = success_rates(input.y.to_vector<int64_t>(), oracle.predict(input.x), attacked),
+  Transfer result{.rates = success_rates(input.y.to_vector<int64_t>(), judge.predict(input.x), attacked),
                   .reached = {0, input.x.size(0)},
                   .transferred = {}};
   for (int64_t i = 0; i < input.x.size(0); ++i) {

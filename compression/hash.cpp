@@ -5,6 +5,7 @@
 #include "compression/layers.h"
 #include "cpu/hash_gemm.h"
 #include "nn/materialise.h"
+#include "nn/randomised.h"
 
 namespace hashgrad {
 namespace {
@@ -31,6 +32,9 @@ Model compress_hash(const Model& model, const HashCompression& options) {
         to_string(model.device()));
   check(options.rate > 0 && options.rate <= 1, "compress hash: rate {}, a number in (0,1] expected",
         options.rate);
+  check(
+      !randomised(model),
+      "compress hash: the model's defence draws random numbers at every answer; compress first, then defend");
   const std::vector<size_t> chosen = select_layers(model.spec(), options.layers, "compress hash");
   Spec spec = model.spec();
   const bool some_hashed =

@@ -20,7 +20,7 @@ struct HashCompression {
 };
 
 /// A model whose chosen layers are hashed; everything else is copied. Error when a chosen layer is hashed
-/// already.
+/// already, or when the model is randomised (nn/randomised.h).
 Model compress_hash(const Model& model, const HashCompression& options);
 
 /// What a model takes to store. Virtual: the weights that a dense model of this shape has; real: what is

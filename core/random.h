@@ -8,7 +8,19 @@
 namespace hashgrad {
 
 /// Separate sources of randomness in one run; each has its own sequence under the same seed.
-enum class Stream : uint32_t { init, shuffle, augment, dropout, attack, synthetic, test, quantize };
+enum class Stream : uint32_t {
+  init,
+  shuffle,
+  augment,
+  dropout,
+  attack,
+  synthetic,
+  test,
+  quantize,
+  defence,    // what a randomised network draws while it is attacked
+  rehearsal,  // the same, while an attack judges its own candidates
+  judge       // the same, when the result is judged
+};
 
 /// Philox4x32-10: 128 random bits from a 128-bit counter and a 64-bit key.
 constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {

@@ -1,36 +1,40 @@
 #include "defenses/gradient_inhibition.h"
 
-#include <nlohmann/json.hpp>
-
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/pointwise.h"
 #include "compression/layers.h"
-#include "nn/model.h"
+#include "defenses/record.h"
+#include "nn/randomised.h"
 
 namespace hashgrad {
-namespace {
-
-/// Appends an entry to the JSON list under `defences`.
-void record(Model& model, const nlohmann::json& entry) {
-  nlohmann::json list = nlohmann::json::array();
-  if (const auto it = model.metadata.find("defences"); it != model.metadata.end()) {
-    list = nlohmann::json::parse(it->second, nullptr, /*allow_exceptions=*/false);
-    check(list.is_array(), "gi1: metadata defences of the model is not a JSON list");
-  }
-  list.push_back(entry);
-  model.metadata["defences"] = list.dump();
-}
-
-}  // namespace
 
 void gradient_inhibition_1(Model& model, double eps, const std::string& layers) {
-  check(eps >= 0 && eps <= 1e30, "gi1: eps = {}, a number in [0, 1e30] expected", eps);
+  check_strength(eps, "gi1");
+  check_weights_may_change(model, "gi1");
   const std::vector<size_t> chosen = select_layers(model.spec(), layers, "gi1");
-  record(model, {{"method", "gi1"}, {"eps", eps}, {"layers", layers}});
+  record_defence(model, {{"method", "gi1"}, {"eps", eps}, {"layers", layers}});
   for (const size_t i : chosen) {
     Tensor& weight = model.parameter(fmt::format("{}.weight", i)).value();
     weight.copy_from(weight + eps * sign(weight));
   }
+}
+
+void gradient_inhibition_2(Model& model, double eps, const std::string& layers) {
+  check_strength(eps, "gi2");
+  check_weights_may_change(model, "gi2");
+  const std::vector<size_t> chosen = select_layers(model.spec(), layers, "gi2");
+  record_defence(model, {{"method", "gi2"}, {"eps", eps}, {"layers", layers}});
+  scale_weights(model, chosen, 1 + eps);
+}
+
+void gradient_inhibition_3(Model& model, double eps, Redraw redraw, const std::string& layers,
+                           uint64_t seed) {
+  check_strength(eps, "gi3");
+  if (redraw == Redraw::once) check_weights_may_change(model, "gi3");
+  const std::vector<size_t> chosen = select_layers(model.spec(), layers, "gi3");
+  record_defence(model,
+                 {{"method", "gi3"}, {"eps", eps}, {"layers", layers}, {"at", chosen}, {"draws", "forward"}});
+  if (redraw == Redraw::once) model = realisation(model, {.seed = seed});
 }
 
 }  // namespace hashgrad

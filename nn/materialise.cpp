@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/hash_gemm.h"
+#include "nn/randomised.h"
 
 namespace hashgrad {
 namespace {
@@ -31,6 +32,11 @@ Model materialise(const Model& model) {
     if (spec.layers[i].hashed()) hashed.push_back(i);
     spec.layers[i].rate = 0;
   }
+  for (const size_t i : hashed)
+    check(!draws_at(model, i),
+          "materialise: gi3 draws one number for each bucket of layer {}, which plain weights cannot follow; "
+          "materialise first, then defend",
+          i);
   Model twin(spec, {.dtype = model.dtype(), .init = Init::zeros});
   twin.metadata = model.metadata;
   copy_other_layers(model, twin, hashed);

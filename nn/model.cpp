@@ -11,6 +11,7 @@
 #include "nn/models/zoo.h"
 #include "nn/normalize.h"
 #include "nn/pool.h"
+#include "nn/randomised.h"
 
 namespace hashgrad {
 namespace {
@@ -131,6 +132,9 @@ template <TensorLike X>
 X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
   check(begin <= end && end <= layers_.size(), "model: layers [{}, {}) asked for, there are {}", begin, end,
         layers_.size());
+  check(!randomised(*this),
+        "model: a defence draws random numbers at every answer, so there is no single one; ask a realisation "
+        "(nn/randomised.h), or an Oracle with its draws");
   for (size_t i = begin; i < end;) {
     const Fused fused = fuse ? fused_behind(spec_.layers, i, end) : Fused{};
     x = layers_[i]->forward(x, pass, fused);
@@ -220,6 +224,16 @@ Model Model::to(Device device) const {
   Model copy = clone();
   copy.move(device);
   return copy;
+}
+
+Model Model::alias() const {
+  Model other(spec_, {.dtype = dtype_, .init = Init::zeros, .hash = hash_});
+  other.move(device_);
+  const std::map<std::string, Tensor> shared = state();
+  for (const Parameter& p : other.parameters()) *p.variable = Variable::leaf(shared.at(p.name));
+  for (const Buffer& b : other.buffers()) *b.tensor = shared.at(b.name);
+  other.metadata = metadata;
+  return other;
 }
 
 void Model::move(Device device) {

@@ -27,7 +27,7 @@ struct ModelOptions {
 
 /// A network that takes images [N,C,H,W] with pixels in [0,1] to class scores [N,K]. Movable; clone() copies.
 /// Forward passes change nothing (batch norm's running statistics in training excepted), so many threads may
-/// share a model in inference.
+/// share a model in inference. A randomised model (nn/randomised.h) has no forward pass, its realisations do.
 class Model {
  public:
   /// Builds and initialises. `text` is a spec or the name of a network of the zoo (nn/models/zoo.h).
@@ -73,6 +73,9 @@ class Model {
   Model clone() const { return to(dtype_); }
   Model to(DType dtype) const;
   Model to(Device device) const;
+  /// A model of its own that shares all tensors with this one. To change a parameter in one of the two alone,
+  /// give it a new leaf there.
+  Model alias() const;
 
   /// Strings that travel in the model's file: how it was trained, compressed, defended. Keys that describe
   /// the network itself (spec, hash_seed, hash_mode, hash_bias) are written from the model.

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "nn/randomised.h"
+
 namespace hashgrad {
 namespace {
 
@@ -17,7 +19,10 @@ struct FunctionKey {
   const char* key;
   std::vector<std::string> known;
 };
-const std::array<FunctionKey, 3> function_keys{{{"defences", {"gi1"}}, {"quantisers", {}}, {"masks", {}}}};
+const std::array<FunctionKey, 3> function_keys{
+    {{"defences", {"gi1", "gi2", "gi3", "logits-augmentation", "dropout"}},
+     {"quantisers", {}},
+     {"masks", {}}}};
 
 /// Tensors with these prefixes belong to a checkpoint's training, not to its model.
 constexpr std::array<std::string_view, 2> training_prefixes{"optimizer.", "train."};
@@ -129,6 +134,7 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
     check(state.contains(key) || belongs_to_training(key), "{}: tensor '{}' {} has no place in '{}'", name,
           key, tensor.shape(), to_string(model.spec()));
   model.metadata = archive.metadata;
+  check_draws(model, name);
   return model;
 }
 

@@ -26,7 +26,8 @@ Archive archive_of(const Model& model);
 /// Some metadata says that the stored weights are not the whole function: `defences`, `quantisers` and
 /// `masks` hold JSON lists of objects with a "method". Evaluating such a model while ignoring one of them
 /// would give wrong numbers quietly, so a method that this version does not know is an Error. Known: the
-/// defence "gi1", which is already in the weights.
+/// defences "gi1", "gi2", "gi3", "logits-augmentation" and "dropout", which are in the weights already unless
+/// they draw at every answer (nn/randomised.h).
 void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name);
 
 /// Throws, opening with `what`, at the first value that is infinite or NaN.

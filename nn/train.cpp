@@ -14,6 +14,7 @@
 #include "cuda/tally.h"
 #include "datasets/loader.h"
 #include "nn/checkpoint.h"
+#include "nn/randomised.h"
 
 namespace hashgrad {
 namespace {
@@ -293,6 +294,8 @@ class Trainer {
 
 TrainResult train(Model& model, const Dataset& data, const TrainOptions& options) {
   check_options(options);
+  check(!randomised(model),
+        "train: the model's defence draws random numbers at every answer; train first, then defend");
   check_fits(model, data);
   check_labels(data, model.classes());
   if (options.validation) check_fits(model, *options.validation);

@@ -44,6 +44,31 @@ TEST_CASE("autoattack: each member attacks what resisted those before it") {
   }
 }
 
+TEST_CASE("autoattack: members with gradients follow the surrogate, the others the model") {
+  const Model model = small_net(DType::float64), other("1x6x6 flatten fc5", {.dtype = DType::float64});
+  const Tensor x = images(12, {1, 6, 6}, DType::float64);
+  AttackInput input{x, own_labels(model, x), {}, {}};
+  for (int64_t i = 0; i < 12; ++i) input.samples.push_back(i);
+  const AutoAttack attack({.eps = 0.06, .iters = 4, .queries = 40});
+  const OracleOptions behind{.surrogate = &other};
+  const AttackResult r = attack.run(model, input, behind), own = attack.run(model, input);
+  int64_t differ = 0;
+  for (int64_t i = 0; i < 12; ++i) {
+    Tensor expected;
+    bool broken = false;
+    for (size_t m = 0; m < attack.members().size() && !broken; ++m) {
+      const Attack& member = *attack.members()[m];
+      const AttackResult one =
+          member.run(model, gather(input, {i}), member.uses_gradients() ? behind : OracleOptions{});
+      broken = one.success.data<uint8_t>()[0] == 1;
+      if (broken || m == 0) expected = one.x_adv;
+    }
+    CHECK(identical(r.x_adv.slice(0, i, i + 1).contiguous(), expected));
+    differ += !same_row(r, i, own, i);
+  }
+  CHECK(differ > 6);
+}
+
 TEST_CASE("autoattack: the members are those of the authors, in their order") {
   const auto names = [](AutoAttack::Version version) {
     std::string all;
@@ -53,6 +78,7 @@ TEST_CASE("autoattack: the members are those of the authors, in their order") {
   };
   CHECK(names(AutoAttack::Version::standard) == "apgd-ce apgd-t fab-t square ");
   CHECK(names(AutoAttack::Version::plus) == "apgd-ce apgd-dlr fab square apgd-t fab-t ");
+  CHECK(names(AutoAttack::Version::rand) == "apgd-ce apgd-dlr ");
 }
 
 TEST_CASE("autoattack: too few classes and options out of range are refused by name") {
@@ -60,6 +86,8 @@ TEST_CASE("autoattack: too few classes and options out of range are refused by n
   const AttackInput input{Tensor::full({1, 1, 1, 2}, 0.5, DType::float64), classes({0}), {}, {}};
   CHECK(error_of([&] { AutoAttack({}).run(model, input); }) ==
         "autoattack: apgd-t needs 4 classes, the model has 2");
+  CHECK(error_of([&] { AutoAttack({.version = AutoAttack::Version::rand}).run(model, input); }) ==
+        "autoattack: apgd-dlr needs 3 classes, the model has 2");
   CHECK(error_of([] { AutoAttack({.eps = 0}); }).find("autoattack: eps = 0") == 0);
   CHECK(error_of([] { AutoAttack({.iters = 0}); }).find("autoattack: iters = 0") == 0);
   CHECK(error_of([] { AutoAttack({.queries = 0}); }).find("autoattack: queries = 0") == 0);

@@ -99,6 +99,45 @@ TEST_CASE("checks: gradient inhibition is seen through, for the right reasons") 
   CHECK(e.ensemble[0].broken.hits < 20);  // while fgsm fails
 }
 
+TEST_CASE("checks: a network that draws its weights at every answer is found out by its draws") {
+  const Plain plain;
+  Evidence quiet(plain.model, plain.input, plain.threat);
+  CHECK(finding_of("D5", quiet).verdict == Verdict::passed);
+  const auto judged = [&](double eps) {
+    Model drawing = plain.model.clone();
+    gradient_inhibition_3(drawing, eps, Redraw::forward, "all");
+    const AttackInput input{plain.x, classes(Oracle::judge(drawing).predict(plain.x)), {}, {}};
+    Evidence evidence(drawing, input, {Norm::linf, 0.2});
+    return finding_of("D5", evidence);
+  };
+  const Finding strong = judged(0.5), weak = judged(1e-6);
+  CAPTURE(strong.reason);
+  CAPTURE(weak.reason);
+  CHECK(strong.verdict == Verdict::masked);
+  CHECK(strong.reason.find("answers change from draw to draw") == 0);
+  CHECK(strong.samples.size() >= 2);
+  CHECK(weak.verdict == Verdict::inconclusive);
+  CHECK(weak.reason.find("answers change from draw to draw in 0 of") == 0);
+}
+
+TEST_CASE("checks: every question can be put to a randomised network") {
+  const Plain plain;
+  Model drawing = plain.model.clone();
+  gradient_inhibition_3(drawing, 6, Redraw::forward, "last:2");
+  const Tensor x = images(10, drawing.input_shape());
+  const AttackInput input{x, classes(Oracle::judge(drawing).predict(x)), {}, {}};
+  Evidence evidence(drawing, input, plain.threat, {.draws = {.count = 4, .judge = 5}});
+  const Evaluation e = evaluate_robustness(evidence);
+  CAPTURE(e.reason);
+  CHECK(e.findings.size() == all_checks().size());
+  CHECK(e.verdict != Verdict::passed);
+  CHECK(ids_of(e, Verdict::not_applicable) == std::set<std::string>{"D4"});
+  std::vector<std::string> names;
+  for (const EnsembleRow& row : e.ensemble) names.push_back(row.spec);
+  CHECK(std::count(names.begin(), names.end(),
+                   "pgd:iters=40,no-early-stop,norm=linf,eps=0.15 over 4 draws") == 1);
+}
+
 TEST_CASE("checks: logits of a thousand times the size, as distillation leaves them") {
   const Plain plain;
   const Model large = scaled(plain.model, 1000);

@@ -10,6 +10,7 @@
 #include "attacks/pgd.h"
 #include "attacks/target.h"
 #include "core/parallel.h"
+#include "defenses/gradient_inhibition.h"
 #include "tests/attack_models.h"
 #include "tests/engines_testing.h"
 
@@ -258,6 +259,35 @@ TEST_CASE("a row's result does not depend on neighbours, order, batch size or th
       for (const int64_t i : {int64_t{3}, n - 1})
         CHECK(same_row(whole, i, attack->run(model, gather(input, {i})), 0));
     }
+  }
+}
+
+TEST_CASE(
+    "a row's result on a randomised model does not depend on neighbours, order, batch size or threads") {
+  const int64_t n = 9;
+  Model model = small_net();
+  gradient_inhibition_3(model, 1, Redraw::forward, "last:2");
+  const OracleOptions options{.draws = {.count = 3, .judge = 5}};
+  OracleOptions pieces = options;
+  pieces.batch = 4;
+  const Tensor x = images(n, model.input_shape());
+  AttackInput input{x, classes(Oracle::judge(model, options).predict(x)), {}, {}};
+  for (int64_t i = 0; i < n; ++i) input.samples.push_back(100 + i);
+  std::vector<int64_t> reversed;
+  for (int64_t i = n; i-- > 0;) reversed.push_back(i);
+  for (const auto& attack : sample_attacks()) {
+    CAPTURE(attack->repr());
+    const AttackResult whole = attack->run(model, input, options);
+    const AttackResult parts = attack->run(model, input, pieces);
+    const int before = threads();
+    set_threads(before == 1 ? 2 : 1);
+    const AttackResult backwards = attack->run(model, gather(input, reversed), options);
+    set_threads(before);
+    for (int64_t i = 0; i < n; ++i) {
+      CHECK(same_row(whole, i, parts, i));
+      CHECK(same_row(whole, i, backwards, n - 1 - i));
+    }
+    CHECK(same_row(whole, 2, attack->run(model, gather(input, {2}), options), 0));
   }
 }
 

@@ -171,6 +171,41 @@ class Command(unittest.TestCase):
                     self.path("crafted"), "--output", self.path("hsj"))
         self.assertLessEqual(max(numbers(self.tensors("hsj")["first_success"])), 12)
 
+    def test_a_network_that_answers_by_draw(self):
+        images = [*DATA, "--first", "9", "--quiet"]
+        self.run_ok("defend", "gi3", self.model, "--eps", "2", "--layers", "last:1", "--output", self.path("drawing"))
+        self.run_ok("defend", "gi3", self.model, "--eps", "2", "--draws", "once", "--output", self.path("drawn"))
+        self.run_ok("defend", "dropout", self.model, "--rate", "0.5", "--output", self.path("dropping"))
+        self.run_ok("defend", "gi2", self.model, "--eps", "1", "--output", self.path("doubled"))
+        self.run_ok("defend", "logits-augmentation", self.model, "--eps", "1", "--output", self.path("augmented"))
+        self.assertEqual(self.tensors("doubled"), self.tensors("augmented"))
+        out = self.run_ok("evaluate", self.path("drawing"), *DATA, "--draws", "5", "--json", self.path("e.json"))
+        self.assertIn("mean accuracy of 5 draws", out)
+        e = self.json_of("e.json")
+        self.assertEqual((e["draws"], e["majority"]["n"] > 0), (5, True))
+        self.assertGreater(e["standard_error"], 0)
+        for model, draws in (("drawing", 3), ("dropping", 3), ("drawn", 1)):
+            self.run_ok("predict", self.path(model), *images, "--draws", "3", "--output", self.path("logits"), "--json",
+                        self.path("p.json"))
+            self.assertEqual(self.json_of("p.json")["draws"], draws)
+            self.run_ok("gradient", self.path(model), *images, "--draws", "3", "--output", self.path("gradient"))
+            for piece in ("2", "9"):
+                self.run_ok("attack", "bim", self.path(model), *images, "--iters", "2", "--eot-draws", "3", "--judge-draws", "5",
+                            "--batch", piece, "--output", self.path("by" + piece))
+            self.assertEqual(self.tensors("by2"), self.tensors("by9"))
+            self.assertEqual(max(numbers(self.tensors("by9")["backwards"])), 2 * draws)
+        self.run_ok("transfer", self.model, self.path("drawing"), "--attack", "fgsm:eps=0.2", "--eot-draws", "2",
+                    "--judge-draws", "3", *images)
+        for arguments, code, words in (
+                (["compress", "hash", self.path("drawing")], 1, "draws random numbers at every answer"),
+                (["defend", "gi3", self.path("drawing")], 1, "gi3: the model has this defence already"),
+                (["defend", "gi1", self.path("drawing")], 1, "gi1: changes weights of which another defence draws"),
+                (["defend", "gi1", self.model, "--rate", "0.5"], 2, "--rate: does not apply to gi1, only to dropout")):
+            failed = subprocess.run([BINARY, *arguments, "--output", self.path("none")], capture_output=True, text=True)
+            self.assertEqual(failed.returncode, code)
+            self.assertIn(words, failed.stderr)
+            self.assertFalse(os.path.exists(self.path("none")))
+
     def test_compress_materialise_and_defend_keep_the_function_they_promise(self):
         self.run_ok("compress", "hash", self.model, "--rate", "1/2", "--layers", "last:1", "--output", self.path("hashed"))
         self.run_ok("materialise", self.path("hashed"), "--output", self.path("dense"))

@@ -38,7 +38,7 @@ Finding check_outputs(Evidence& evidence);         // D1   attacks/checks/gradie
 Finding check_zero_gradients(Evidence& evidence);  // D2
 Finding check_differences(Evidence& evidence);     // D3
 Finding check_scale(Evidence& evidence);           // D4
-Finding check_randomness(Evidence& evidence);      // D5   attacks/checks/protocol.cpp
+Finding check_randomness(Evidence& evidence);      // D5   attacks/checks/randomness.cpp
 Finding check_iterations(Evidence& evidence);      // D7   attacks/checks/search.cpp
 Finding check_budgets(Evidence& evidence);         // D8
 Finding check_unbounded(Evidence& evidence);       // D9
@@ -54,6 +54,8 @@ Finding check_rounding(Evidence& evidence);        // D21
 std::vector<double> curve_factors(const Evidence& evidence);
 /// The attack of the curve at one of them.
 std::string curve_spec(const Evidence& evidence, double factor);
+/// Attacks that a randomised model meets along single draws as well as over many.
+std::vector<std::string> specs_over_draws(const Evidence& evidence);
 /// The attack without gradients.
 std::string black_box_spec(const Evidence& evidence);
 

@@ -12,19 +12,13 @@ double mean_of(const Tensor& values) {
   return std::accumulate(v.begin(), v.end(), 0.0) / static_cast<double>(std::max<size_t>(1, v.size()));
 }
 
-EnsembleRow row_of(Evidence& evidence, const std::string& spec) {
-  const AttackResult& r = evidence.attack(spec);
+EnsembleRow row_of(const Evidence& evidence, const std::string& name, const AttackResult& r) {
   const std::vector<bool> broken = succeeded(r);
-  return {spec,
+  return {name,
           {count(broken), evidence.rows()},
           median_of_successes(evidence.threat().norm == Norm::linf ? r.linf : r.l2, r.success),
           mean_of(r.forwards),
           mean_of(r.backwards)};
-}
-
-std::vector<bool> either(std::vector<bool> a, const std::vector<bool>& b) {
-  for (size_t i = 0; i < a.size(); ++i) a[i] = a[i] || b[i];
-  return a;
 }
 
 CurvePoint point_at(Evidence& evidence, double factor) {
@@ -76,7 +70,11 @@ std::vector<std::string> ensemble_specs(const Evidence& evidence) {
 
 Evaluation evaluate_robustness(Evidence& evidence) {
   Evaluation e{{evidence.rows(), evidence.rows_given()}, {}, {}, {}, {}, Verdict::passed, {}};
-  for (const std::string& spec : ensemble_specs(evidence)) e.ensemble.push_back(row_of(evidence, spec));
+  for (const std::string& spec : ensemble_specs(evidence))
+    e.ensemble.push_back(row_of(evidence, spec, evidence.attack(spec)));
+  if (randomised(evidence.model()))
+    for (const std::string& spec : specs_over_draws(evidence))
+      e.ensemble.push_back(row_of(evidence, evidence.name_over_draws(spec), evidence.over_draws(spec)));
   for (const double factor : curve_factors(evidence)) e.curve.push_back(point_at(evidence, factor));
   for (const Check& check : all_checks()) e.findings.emplace_back(check, check.run(evidence));
   e.robust = {evidence.rows() - count(evidence.worst_case()), evidence.rows_given()};

@@ -35,7 +35,8 @@ struct Evaluation {
   std::string reason;  // one sentence for people
 };
 
-/// The attacks that every evaluation runs, for this threat and number of classes.
+/// The attacks that every evaluation runs, for this threat and number of classes; a randomised model meets
+/// specs_over_draws() over draws as well.
 std::vector<std::string> ensemble_specs(const Evidence& evidence);
 
 /// Runs ensemble, curve and checks.

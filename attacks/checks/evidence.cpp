@@ -10,7 +10,12 @@
 namespace hashgrad {
 
 Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& threat, EvidenceOptions options)
-    : model_(model), threat_(threat), options_(std::move(options)), given_(rows.x.size(0)) {
+    : model_(model),
+      threat_(threat),
+      options_(std::move(options)),
+      given_(rows.x.size(0)),
+      judge_(Oracle::judge(model, {.batch = options_.batch,
+                                   .draws = {.judge = options_.draws.judge, .seed = options_.seed}})) {
   validate(threat, "report");
   check(threat.eps > 0, "report: a threat of eps 0 allows no attack");
   validate(model, rows, "report");
@@ -20,15 +25,14 @@ Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& th
     named.samples.resize(static_cast<size_t>(given_));
     std::iota(named.samples.begin(), named.samples.end(), 0);
   }
-  const Tensor logits = Oracle(model, {.batch = options_.batch}).logits(named.x).to(Device{});
-  const std::vector<int64_t> predictions = predictions_of(logits);
+  const std::vector<int64_t> predictions = judge_.predict(named.x);
   std::vector<int64_t> right;
   for (int64_t i = 0; i < given_; ++i)
     if (predictions[static_cast<size_t>(i)] == named.y.data<int64_t>()[i]) right.push_back(i);
   check(!right.empty(), "report: the model gets none of the {} images right; there is nothing to attack",
         given_);
   right_ = gather(named, right);
-  logits_ = gather(logits, right);
+  logits_ = judge_.logits(right_.x).to(Device{});
   worst_.resize(right.size());
   distance_.assign(right.size(), std::numeric_limits<double>::infinity());
   nearest_ = right_.x.clone();
@@ -39,7 +43,7 @@ void Evidence::note(const Tensor& made) {
   const Tensor x_adv = made.to(Device{}).to(right_.x.dtype());
   const Distances far = distances(right_.x, x_adv);
   const Tensor& length = threat_.norm == Norm::linf ? far.linf : far.l2;
-  const std::vector<int64_t> seen = Oracle(model_, {.batch = options_.batch}).predict(x_adv);
+  const std::vector<int64_t> seen = judge_.predict(x_adv);
   for (int64_t i = 0; i < rows(); ++i) {
     const size_t row = static_cast<size_t>(i);
     const double distance = length.data<double>()[i];
@@ -60,13 +64,30 @@ double Evidence::whole_box() const {
   return (threat_.norm == Norm::linf ? 1 : std::sqrt(pixels)) / threat_.eps;
 }
 
-const AttackResult& Evidence::attack(const std::string& spec) {
-  const auto found = attacks_.find(spec);
+OracleOptions Evidence::asked(int64_t draws) const {
+  OracleOptions asked = judge_.options();  // with the draws made so far
+  asked.draws.count = draws;
+  return asked;
+}
+
+const AttackResult& Evidence::attack(const std::string& spec) { return run(spec, spec, 1); }
+
+const AttackResult& Evidence::over_draws(const std::string& spec) {
+  if (!randomised(model_)) return attack(spec);
+  return run(name_over_draws(spec), spec, options_.draws.count);
+}
+
+std::string Evidence::name_over_draws(const std::string& spec) const {
+  return fmt::format("{} over {} draws", spec, options_.draws.count);
+}
+
+const AttackResult& Evidence::run(const std::string& name, const std::string& spec, int64_t draws) {
+  const auto found = attacks_.find(name);
   if (found != attacks_.end()) return found->second;
-  if (options_.progress) options_.progress(spec);
-  AttackResult result = make_attack(spec, options_.seed)->run(model_, right_, {.batch = options_.batch});
+  if (options_.progress) options_.progress(name);
+  AttackResult result = make_attack(spec, options_.seed)->run(model_, right_, asked(draws));
   note(result.x_adv);
-  return attacks_.emplace(spec, std::move(result)).first->second;
+  return attacks_.emplace(name, std::move(result)).first->second;
 }
 
 const AttackResult& Evidence::attack(const std::string& spec, const Model& other, const std::string& name) {
@@ -76,7 +97,7 @@ const AttackResult& Evidence::attack(const std::string& spec, const Model& other
   if (options_.progress) options_.progress(key);
   AttackInput input = right_;
   input.x = input.x.to(other.dtype());
-  AttackResult result = make_attack(spec, options_.seed)->run(other, input, {.batch = options_.batch});
+  AttackResult result = make_attack(spec, options_.seed)->run(other, input, asked(1));
   note(result.x_adv);
   return others_.emplace(key, std::move(result)).first->second;
 }
@@ -101,6 +122,11 @@ std::vector<bool> without(const std::vector<bool>& a, const std::vector<bool>& b
   std::vector<bool> rest(a.size());
   for (size_t i = 0; i < a.size(); ++i) rest[i] = a[i] && !b[i];
   return rest;
+}
+
+std::vector<bool> either(std::vector<bool> a, const std::vector<bool>& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] = a[i] || b[i];
+  return a;
 }
 
 }  // namespace hashgrad

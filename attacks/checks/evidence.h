@@ -16,6 +16,9 @@ struct EvidenceOptions {
   uint64_t seed = 0;
   /// Told what is about to be run; may be empty.
   std::function<void(const std::string& what)> progress = {};
+  /// Of a randomised model: how many draws over_draws() follows, and how many judge everything. Their seed
+  /// is `seed`.
+  Draws draws{.count = 20};
 };
 
 /// The rows that the model gets right without an attack, and what has been tried on them. The model must
@@ -33,16 +36,25 @@ class Evidence {
   int64_t rows() const { return right_.x.size(0); }
   /// Of how many these are the right ones.
   int64_t rows_given() const { return given_; }
-  /// [N,K] without attack, of input().
+  /// [N,K] without attack, of input(), as the judge sees it.
   const Tensor& logits() const { return logits_; }
+  /// Decides which images fool the model.
+  const Oracle& judge() const { return judge_; }
+  /// The model as attacks meet it that know nothing of draws: of a randomised one, a single draw.
+  Oracle oracle() const { return Oracle(model_, asked(1)); }
 
   /// The threat, `factor` times as large, as settings of an attack: "norm=linf,eps=0.3".
   std::string ball(double factor = 1) const;
   /// The factor at which the ball holds every image of the box.
   double whole_box() const;
 
-  /// What the attack of this spec did to input(). Run once; progress is told.
+  /// What the attack of this spec did to input(). Run once; progress is told. Against a randomised model it
+  /// follows a single draw, as the attacks of the literature did.
   const AttackResult& attack(const std::string& spec);
+  /// The same along the mean gradient of `options().draws.count` draws; of an ordinary model, the same.
+  const AttackResult& over_draws(const std::string& spec);
+  /// What over_draws() of this spec is called in attacks() and in reports.
+  std::string name_over_draws(const std::string& spec) const;
   /// The same against another network; `name` tells networks apart. Success is judged on that network.
   const AttackResult& attack(const std::string& spec, const Model& other, const std::string& name);
   /// Per row whether that attack succeeded.
@@ -60,12 +72,15 @@ class Evidence {
   std::vector<int64_t> samples(const std::vector<bool>& mask) const;
 
  private:
+  OracleOptions asked(int64_t draws) const;
+  const AttackResult& run(const std::string& name, const std::string& spec, int64_t draws);
   void note(const Tensor& x_adv);
 
   const Model& model_;
   Threat threat_;
   EvidenceOptions options_;
   int64_t given_ = 0;
+  Oracle judge_;
   AttackInput right_;
   Tensor logits_;
   std::map<std::string, AttackResult> attacks_, others_;
@@ -78,5 +93,7 @@ std::vector<bool> succeeded(const AttackResult& result);
 int64_t count(const std::vector<bool>& mask);
 /// Rows in `a` that are not in `b`.
 std::vector<bool> without(const std::vector<bool>& a, const std::vector<bool>& b);
+/// Rows in `a` or in `b`.
+std::vector<bool> either(std::vector<bool> a, const std::vector<bool>& b);
 
 }  // namespace hashgrad

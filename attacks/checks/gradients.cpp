@@ -104,7 +104,7 @@ Finding check_outputs(Evidence& evidence) {
 }
 
 Finding check_zero_gradients(Evidence& evidence) {
-  const Oracle oracle(evidence.model(), {.batch = evidence.options().batch});
+  const Oracle oracle = evidence.oracle();
   const auto zeros = [&](const char* loss) {
     return zero_rows(oracle.ascent(evidence.input().x, evidence.input().goal(), loss).gradient.to(Device{}));
   };
@@ -137,7 +137,8 @@ Finding check_differences(Evidence& evidence) {
   std::vector<int64_t> first;
   for (int64_t i = 0; i < rows; ++i) first.push_back(i);
   const Model precise = evidence.model().to(DType::float64);  // rounding is check D17's subject
-  const Oracle oracle(precise, {.batch = evidence.options().batch});
+  const Oracle oracle(precise,
+                      {.batch = evidence.options().batch, .draws = {.seed = evidence.options().seed}});
   AttackInput input = gather(evidence.input(), first);
   // Somewhere in the ball: at a clean image, pixels that are all black sit on kinks of max-pooling.
   input.x =
@@ -158,6 +159,10 @@ Finding check_differences(Evidence& evidence) {
 }
 
 Finding check_scale(Evidence& evidence) {
+  if (randomised(evidence.model()))
+    return {
+        Verdict::not_applicable,
+        "the logits of a randomised model do not scale with its weights; its draws do not grow with them"};
   const std::optional<size_t> layer = output_layer(evidence.model());
   if (!layer) return {Verdict::not_applicable, "the last layer has no weights whose scale could be changed"};
   const std::string spec = "bim:iters=10," + evidence.ball();

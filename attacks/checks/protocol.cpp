@@ -1,22 +1,10 @@
-// Checks of the conditions of the evaluation: randomness, arithmetic, storage.
+// Checks of the conditions of the evaluation: arithmetic, storage.
 #include <algorithm>
 #include <cmath>
 
 #include "attacks/checks/check.h"
 
 namespace hashgrad {
-
-Finding check_randomness(Evidence& evidence) {
-  const Oracle oracle(evidence.model(), {.batch = evidence.options().batch});
-  constexpr int repeats = 5;
-  for (int i = 0; i < repeats; ++i) {
-    const Tensor again = oracle.logits(evidence.input().x).to(Device{}).to(DType::float64);
-    if (again.to_vector<double>() != evidence.logits().to(DType::float64).to_vector<double>())
-      return {Verdict::masked,
-              "logits differ from one pass to the next: gradients must be averaged over draws (EOT)"};
-  }
-  return {Verdict::passed, fmt::format("{} passes gave the same bits", repeats + 1)};
-}
 
 Finding check_arithmetic(Evidence& evidence) {
   if (evidence.model().dtype() == DType::float64)
@@ -41,8 +29,7 @@ Finding check_rounding(Evidence& evidence) {
     std::transform(x_adv.data<T>(), x_adv.data<T>() + x_adv.numel(), stored.data<T>(),
                    [](T v) { return static_cast<T>(std::nearbyint(static_cast<double>(v) * 255) / 255); });
   });
-  const std::vector<int64_t> seen =
-      Oracle(evidence.model(), {.batch = evidence.options().batch}).predict(stored);
+  const std::vector<int64_t> seen = evidence.judge().predict(stored);
   const std::vector<bool> before = succeeded(made);
   std::vector<bool> lost(before.size());
   for (size_t i = 0; i < lost.size(); ++i)

@@ -13,6 +13,7 @@
 #include "attacks/target.h"
 #include "core/archive.h"
 #include "datasets/tensor_file.h"
+#include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
@@ -24,6 +25,7 @@ namespace {
 struct AttackVerb {
   CommonFlags common;
   DataFlags data;
+  DrawFlags draws;
   std::string name, model, surrogate, input, output;
   bool targeted = false;
   std::string target;
@@ -55,14 +57,14 @@ Tensor targets_of_file(const AttackVerb& v) {
                                                            : target;
 }
 
-AttackInput input_of(const AttackVerb& v, Model& model, const Dataset& data) {
+AttackInput input_of(const AttackVerb& v, const Oracle& judge, const Dataset& data) {
+  const Model& model = judge.model();
   AttackInput input{data.images_float(0, data.size(), model.dtype()), data.labels, {}, {}};
   for (int64_t n = 0; n < data.size(); ++n) input.samples.push_back(n);
   if (v.target == "all") return with_all_targets(input, model.classes());
   if (!v.target.empty()) {
     const TargetRule rule = parse_target_rule(v.target);
-    input.targets = choose_targets(rule, Oracle(model, {.batch = v.common.batch}).logits(input.x), input.y,
-                                   v.common.seed, input.samples);
+    input.targets = choose_targets(rule, judge.logits(input.x), input.y, v.common.seed, input.samples);
   } else if (v.targeted) {
     input.targets = targets_of_file(v);
   }
@@ -70,8 +72,9 @@ AttackInput input_of(const AttackVerb& v, Model& model, const Dataset& data) {
 }
 
 /// Runs the attack in pieces so that progress shows; rows do not depend on each other.
-std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& model, const Model* surrogate,
-                                         const AttackInput& input, const CommonFlags& common) {
+std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& model,
+                                         const OracleOptions& options, const AttackInput& input,
+                                         const CommonFlags& common) {
   const int64_t n = input.x.size(0), piece = common.batch;
   Progress progress(attack.repr(), n, common.quiet);
   std::map<std::string, Tensor> all;
@@ -79,7 +82,7 @@ std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& mode
     const int64_t end = std::min(begin + piece, n);
     std::vector<int64_t> rows;
     for (int64_t row = begin; row < end; ++row) rows.push_back(row);
-    const AttackResult part = attack.run(model, gather(input, rows), {common.batch, surrogate});
+    const AttackResult part = attack.run(model, gather(input, rows), options);
     const std::map<std::string, const Tensor*> named = {{"x_adv", &part.x_adv},
                                                         {"success", &part.success},
                                                         {"first_success", &part.first_success},
@@ -111,14 +114,13 @@ int64_t total(const Tensor& counts) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});
 }
 
-nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackInput& input,
-                              const std::map<std::string, Tensor>& made, double seconds, int64_t batch) {
+nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const AttackInput& input,
+                              const std::map<std::string, Tensor>& made, double seconds) {
   const Tensor& success = made.at("success");
   Rate reached{0, success.size(0)};
   for (int64_t n = 0; n < reached.trials; ++n) reached.hits += success.data<uint8_t>()[n];
-  const Oracle oracle(model, {.batch = batch});
   const SuccessRates rates =
-      success_rates(input.y.to_vector<int64_t>(), oracle.predict(input.x), oracle.predict(made.at("x_adv")));
+      success_rates(input.y.to_vector<int64_t>(), judge.predict(input.x), judge.predict(made.at("x_adv")));
   std::map<std::string, int64_t> endings;
   for (int64_t status : made.at("status").to_vector<int64_t>())
     ++endings[name_of(static_cast<Status>(status))];
@@ -153,20 +155,23 @@ nlohmann::ordered_json report(const Attack& attack, Model& model, const AttackIn
 
 void run(const AttackVerb& v, const CLI::App& verb) {
   const std::unique_ptr<Attack> attack = attack_of(v, verb);
-  Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
+  const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
-  const AttackInput input = input_of(v, model, data);
+  const Oracle judge = Oracle::judge(model, {.batch = v.common.batch, .draws = v.draws.of(v.common.seed)});
+  const AttackInput input = input_of(v, judge, data);
   validate(model, input, v.name);
 
   std::optional<Model> surrogate;
   if (!v.surrogate.empty()) surrogate = load_model(v.surrogate).to(v.common.type()).to(v.common.where());
 
+  OracleOptions options = judge.options();  // with the draws made so far
+  options.surrogate = surrogate ? &*surrogate : nullptr;
   Archive archive;
   const auto start = std::chrono::steady_clock::now();
-  archive.tensors = run_pieces(*attack, model, surrogate ? &*surrogate : nullptr, input, v.common);
+  archive.tensors = run_pieces(*attack, model, options, input, v.common);
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  const auto numbers = report(*attack, model, input, archive.tensors, taken.count(), v.common.batch);
+  const auto numbers = report(*attack, judge, input, archive.tensors, taken.count());
   archive.tensors["x"] = input.x;
   archive.tensors["y"] = input.y;
   if (input.targets.defined()) archive.tensors["target"] = input.targets;
@@ -241,6 +246,7 @@ void add_attack(CLI::App& app) {
       ->required()
       ->check(output_file());
   add_flags(*verb, *v);
+  add_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });

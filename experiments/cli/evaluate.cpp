@@ -1,6 +1,10 @@
 // hashgrad evaluate MODEL: accuracy and loss with their uncertainty.
+#include <cmath>
+
 #include "attacks/statistics.h"
+#include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
+#include "experiments/cli/rates.h"
 #include "nn/model_file.h"
 #include "nn/train.h"
 
@@ -10,24 +14,66 @@ namespace {
 struct EvaluateVerb {
   CommonFlags common;
   DataFlags data;
+  int64_t draws = 20;
   std::string model, input;
 };
 
-void run(const EvaluateVerb& v, const CLI::App& verb) {
-  const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
-  const Dataset data = load_input(v.input, v.data);
+nlohmann::ordered_json evaluate_ordinary(const EvaluateVerb& v, const Model& model, const Dataset& data) {
   const Evaluation result = evaluate(model, data, v.common.batch);
   const Interval interval = wilson(result.correct, result.samples);
   fmt::print("accuracy {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {}), loss {:.5f}\n",
              100 * result.accuracy, 100 * interval.low, 100 * interval.high, result.correct, result.samples,
              result.loss);
+  return {{"accuracy", result.accuracy},
+          {"interval", {interval.low, interval.high}},
+          {"loss", result.loss},
+          {"n", result.samples},
+          {"correct", result.correct}};
+}
+
+int64_t hits_of(const std::vector<int64_t>& predictions, const Tensor& labels) {
+  int64_t hits = 0;
+  for (size_t i = 0; i < predictions.size(); ++i) hits += predictions[i] == labels.data<int64_t>()[i];
+  return hits;
+}
+
+/// Mean, and its standard error over draws; 0 for a single draw, of which nothing is known.
+std::pair<double, double> mean_with_error(const std::vector<double>& values) {
+  const double n = static_cast<double>(values.size());
+  double sum = 0, squares = 0;
+  for (const double v : values) sum += v;
+  for (const double v : values) squares += (v - sum / n) * (v - sum / n);
+  return {sum / n, values.size() < 2 ? 0 : std::sqrt(squares / (n - 1) / n)};
+}
+
+/// How right single draws are, and how right their vote is.
+nlohmann::ordered_json evaluate_draws(const EvaluateVerb& v, const Model& model, const Dataset& data) {
+  check_fits(model, data);
+  const Oracle judge =
+      Oracle::judge(model, {.batch = v.common.batch, .draws = {.judge = v.draws, .seed = v.common.seed}});
+  const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
+  const Rate majority{hits_of(judge.predict(x), data.labels), data.size()};
+  std::vector<double> accuracies;
+  for (const std::vector<int64_t>& vote : judge.votes(x))
+    accuracies.push_back(Rate{hits_of(vote, data.labels), data.size()}.value());
+  const auto [mean, error] = mean_with_error(accuracies);
+  fmt::print(
+      "answers by draw: mean accuracy of {} draws {:.2f} % (standard error over draws {:.2f}), of their "
+      "majority {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {})\n",
+      v.draws, 100 * mean, 100 * error, 100 * majority.value(), 100 * majority.interval().low,
+      100 * majority.interval().high, majority.hits, majority.trials);
+  return {{"accuracy", mean},
+          {"standard_error", error},
+          {"draws", v.draws},
+          {"majority", json_of(majority)},
+          {"n", data.size()}};
+}
+
+void run(const EvaluateVerb& v, const CLI::App& verb) {
+  const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
+  const Dataset data = load_input(v.input, v.data);
   write_json(v.common.json,
-             {{"accuracy", result.accuracy},
-              {"interval", {interval.low, interval.high}},
-              {"loss", result.loss},
-              {"n", result.samples},
-              {"correct", result.correct}},
-             verb);
+             randomised(model) ? evaluate_draws(v, model, data) : evaluate_ordinary(v, model, data), verb);
 }
 
 }  // namespace
@@ -37,6 +83,7 @@ void add_evaluate(CLI::App& app) {
   auto v = std::make_shared<EvaluateVerb>();
   verb->add_option("MODEL", v->model, "model file")->required();
   verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
+  add_answer_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });

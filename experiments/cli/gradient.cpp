@@ -2,6 +2,7 @@
 #include "attacks/gradient.h"
 
 #include "core/archive.h"
+#include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
 #include "nn/model_file.h"
 
@@ -11,6 +12,7 @@ namespace {
 struct GradientVerb {
   CommonFlags common;
   DataFlags data;
+  int64_t draws = 20;
   std::string model, input, output, loss = "ce", jacobian;
 };
 
@@ -27,7 +29,7 @@ void run(const GradientVerb& v, const CLI::App& verb) {
         "{}: holds no labels y, which --loss {} needs (logit:K and prob:K do not)", data.name, v.loss);
 
   const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
-  const Oracle oracle(model, {.batch = v.common.batch});
+  const Oracle oracle(model, {.batch = v.common.batch, .draws = {.count = v.draws, .seed = v.common.seed}});
   Archive archive;
   if (!jacobian_alone) {
     auto pass = oracle.gradient(x, data.labels, loss);
@@ -40,7 +42,7 @@ void run(const GradientVerb& v, const CLI::App& verb) {
   write_archive(v.output, archive);
   for (const auto& [name, tensor] : archive.tensors)
     fmt::print("{}: {} {}\n", v.output, name, tensor.shape());
-  write_json(v.common.json, {{"n", x.size(0)}, {"output", v.output}}, verb);
+  write_json(v.common.json, {{"n", x.size(0)}, {"draws", oracle.draws()}, {"output", v.output}}, verb);
 }
 
 }  // namespace
@@ -56,6 +58,7 @@ void add_gradient(CLI::App& app) {
       ->check(parsed_by([](const std::string& text) { Loss{text}; }, "LOSS"));
   verb->add_option("--jacobian", v->jacobian, "also write jacobian [N,K,C,H,W] of these outputs")
       ->check(one_of({"logits", "probs"}));
+  add_answer_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });

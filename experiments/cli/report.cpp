@@ -3,6 +3,7 @@
 
 #include "attacks/checks/evaluation.h"
 #include "core/file.h"
+#include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
 #include "experiments/progress.h"
 #include "experiments/report/html.h"
@@ -17,6 +18,7 @@ namespace {
 struct ReportVerb {
   CommonFlags common;
   DataFlags data;
+  DrawFlags draws{.eot = 20};
   std::string model, input, threat = "linf:0.3", output = "hashgrad-report";
 };
 
@@ -106,11 +108,18 @@ std::string pictures(const Evidence& evidence) {
 }
 
 std::string settings_text(const ReportVerb& v, const Evidence& evidence) {
+  const std::string draws =
+      randomised(evidence.model())
+          ? fmt::format(
+                "draws    answers by draw: attacks follow one, or {} where they say so; the majority of "
+                "{} others judges\n",
+                v.draws.eot, v.draws.judge)
+          : "";
   return fmt::format(
       "command  {}\nmodel    {}\nthreat   {} {} in pixels of [0,1]\nimages   {}, of which {} are classified "
-      "rightly and attacked\nseed     {}\n",
+      "rightly and attacked\nseed     {}\n{}",
       command_line, v.model, name_of(evidence.threat().norm), evidence.threat().eps, evidence.rows_given(),
-      evidence.rows(), v.common.seed);
+      evidence.rows(), v.common.seed, draws);
 }
 
 nlohmann::ordered_json json_of(const Evaluation& e, const std::vector<report::Table>& tables) {
@@ -158,7 +167,7 @@ void run(const ReportVerb& v, const CLI::App& verb) {
   check(data.labelled(), "{}: holds no labels y, which an evaluation needs", data.name);
   report::prepare_folder(v.output);
   AttackInput input{data.images_float(0, data.size(), model.dtype()), data.labels, {}, {}};
-  EvidenceOptions options{v.common.batch, v.common.seed, {}};
+  EvidenceOptions options{v.common.batch, v.common.seed, {}, v.draws.of(v.common.seed)};
   Progress progress("report", 100, v.common.quiet);
   int64_t runs = 0;
   options.progress = [&](const std::string& what) { progress.update(std::min<int64_t>(99, ++runs), what); };
@@ -185,6 +194,7 @@ void add_report(CLI::App& app) {
       ->check(parsed_by([](const std::string& text) { parse_threat(text); }, "NORM:EPS"));
   verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
   verb->add_option("--output", v->output, "folder of the report");
+  add_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });

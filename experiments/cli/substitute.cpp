@@ -42,10 +42,9 @@ void run(SubstituteVerb& v, const CLI::App& verb) {
     v.options.progress = [](int64_t round, int64_t images, int64_t agreed) {
       fmt::print(stderr, "round {}: {} images, {} labelled as the victim does\n", round, images, agreed);
     };
-  const int64_t queries =
-      train_substitute(Oracle(victim, {.batch = v.common.batch}), substitute, seeds, v.options);
-  const Rate agreed = agreement(Oracle(victim, {.batch = v.common.batch}),
-                                Oracle(substitute, {.batch = v.common.batch}), others);
+  const Oracle asked = Oracle::judge(victim, {.batch = v.common.batch, .draws = {.seed = v.common.seed}});
+  const int64_t queries = asked.draws() * train_substitute(asked, substitute, seeds, v.options);
+  const Rate agreed = agreement(asked, Oracle(substitute, {.batch = v.common.batch}), others);
   substitute.metadata["substitute.victim"] = v.victim;
   substitute.metadata["substitute.queries"] = std::to_string(queries);
   save_model(v.output, substitute.to(Device{}));

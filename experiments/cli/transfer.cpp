@@ -6,6 +6,7 @@
 
 #include "attacks/registry.h"
 #include "attacks/target.h"
+#include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
@@ -18,6 +19,7 @@ namespace {
 struct TransferVerb {
   CommonFlags common;
   DataFlags data;
+  DrawFlags draws;
   std::string source, target, input, rule;
   std::vector<std::string> attacks;
   bool one_way = false;
@@ -29,6 +31,10 @@ struct Outcome {
   Transfer transfer;
 };
 
+OracleOptions options_of(const TransferVerb& v) {
+  return {.batch = v.common.batch, .draws = v.draws.of(v.common.seed)};
+}
+
 AttackInput input_of(const TransferVerb& v, const Model& source, const Dataset& data) {
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
   AttackInput input{data.images_float(0, data.size(), source.dtype()), data.labels, {}, {}};
@@ -37,7 +43,7 @@ AttackInput input_of(const TransferVerb& v, const Model& source, const Dataset& 
   if (v.rule == "all") return with_all_targets(input, source.classes());
   if (!v.rule.empty())
     input.targets =
-        choose_targets(parse_target_rule(v.rule), Oracle(source, {.batch = v.common.batch}).logits(input.x),
+        choose_targets(parse_target_rule(v.rule), Oracle::judge(source, options_of(v)).logits(input.x),
                        input.y, v.common.seed, input.samples);
   return input;
 }
@@ -52,10 +58,9 @@ std::vector<Outcome> outcomes(const TransferVerb& v, const std::array<const Mode
   for (const std::string& spec : v.attacks) {
     const std::unique_ptr<Attack> attack = make_attack(spec, v.common.seed);
     for (size_t from = 0; from < static_cast<size_t>(ways); ++from) {
-      const AttackResult crafted = attack->run(*models[from], input, {.batch = v.common.batch});
+      const AttackResult crafted = attack->run(*models[from], input, options_of(v));
       for (const size_t to : {from, 1 - from})
-        lines.push_back(
-            {spec, names[from], names[to], apply_to(*models[to], input, crafted, v.common.batch)});
+        lines.push_back({spec, names[from], names[to], apply_to(*models[to], input, crafted, options_of(v))});
       progress.update(++done);
     }
   }
@@ -124,6 +129,7 @@ void add_transfer(CLI::App& app) {
   verb->add_option("--target", v->rule,
                    "targeted, at: next, all, random, least-likely, runner-up (of SOURCE's logits)")
       ->check(one_of({"next", "all", "random", "least-likely", "runner-up"}));
+  add_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
