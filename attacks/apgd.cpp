@@ -1,6 +1,7 @@
 #include "attacks/apgd.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -19,7 +20,27 @@ struct Progress {
   double best_before = 0;  // `best` at the last checkpoint
   int64_t rises = 0;       // steps since then that raised the loss
   bool halved = true;      // was the step halved there
+  double changed = 0;      // l1: pixels that the best point changed there
+  int64_t kept = 1;        // l1: pixels that a step moves
 };
+
+/// A part of a run: so many steps within one ball.
+struct Stage {
+  Threat ball;
+  int64_t iters;
+  std::vector<int64_t> checkpoints;
+};
+
+/// One stage; three in shrinking balls for l1.
+std::vector<Stage> stages_of(const Apgd::Options& o) {
+  if (o.norm != Norm::l1) return {{{o.norm, o.eps}, o.iters, apgd_checkpoints(o.iters)}};
+  const int64_t wide = 3 * o.iters / 10;
+  std::vector<Stage> stages;
+  for (const auto& [factor, iters] :
+       {std::pair{3, wide}, std::pair{2, wide}, std::pair{1, o.iters - 2 * wide}})
+    if (iters > 0) stages.push_back({{o.norm, factor * o.eps}, iters, apgd_l1_checkpoints(iters)});
+  return stages;
+}
 
 /// Rows climbing together; each state has one entry per row.
 struct Run {
@@ -71,8 +92,7 @@ class Search {
       : oracle_(oracle),
         options_(options),
         loss_(options.targets > 0 ? Loss("dlr") : options.loss),
-        ball_{options.norm, options.eps},
-        checkpoints_(apgd_checkpoints(options.iters)),
+        stages_(stages_of(options)),
         input_(input),
         out_(input.x),
         best_(out_.status.size(), -std::numeric_limits<double>::infinity()) {}
@@ -94,24 +114,47 @@ class Search {
  private:
   void climb(int64_t number, const std::vector<int64_t>& rows, const Tensor& aims) {
     Run run{LiveRows(input_, rows), aims.defined() ? gather(aims, rows) : aims, {}, {}, {}, {}, {}, {}};
-    run.x = random_start(run.live.input().x, ball_, options_.seed, run.live.input().samples,
+    run.x = random_start(run.live.input().x, stages_[0].ball, options_.seed, run.live.input().samples,
                          static_cast<uint32_t>(number));
+    const int64_t stages = static_cast<int64_t>(stages_.size());
+    int64_t counted = number * (options_.iters + stages);
+    for (size_t s = 0; s < stages_.size() && !run.live.empty(); ++s) {
+      if (s > 0) run.x = project(run.best_x, run.live.input().x, stages_[s].ball);
+      begin(run, stages_[s], s == 0);
+      climb(run, stages_[s], s + 1 == stages_.size(), counted);
+      counted += stages_[s].iters + 1;
+    }
+  }
+
+  /// What a stage starts with, at run.x.
+  void begin(Run& run, const Stage& stage, bool first) const {
+    const bool l1 = stage.ball.norm == Norm::l1;
+    const int64_t pixels = row_size(run.x);
     run.before = run.x;
-    run.progress.assign(rows.size(), {.step = 2 * options_.eps});
-    auto checkpoint = checkpoints_.begin();
+    run.progress.assign(run.live.size(), {.step = l1 ? stage.ball.eps : 2 * stage.ball.eps,
+                                          .changed = static_cast<double>(pixels),
+                                          .kept = (pixels + 4) / 5});
+    if (l1 && !first) count_changes(run, run.x);
+  }
+
+  /// The steps of one stage. `counted`: steps of a row in all stages before.
+  void climb(Run& run, const Stage& stage, bool decisive, int64_t counted) {
+    auto checkpoint = stage.checkpoints.begin();
     int64_t window = *checkpoint;  // steps since the last checkpoint, at the next one
-    for (int64_t taken = 0; taken <= options_.iters && !run.live.empty(); ++taken) {
-      const LossGradient pass = evaluate(run, taken == options_.iters);
+    for (int64_t taken = 0; taken <= stage.iters && !run.live.empty(); ++taken) {
+      const bool last = taken == stage.iters;
+      const LossGradient pass = evaluate(run, decisive && last);
       // The start counts as a step: it is not the image.
-      const std::vector<bool> ended = judge(run, pass, number * (options_.iters + 1) + taken + 1);
-      if (taken == options_.iters) break;
+      const std::vector<bool> ended = judge(run, pass, decisive, counted + taken + 1);
+      if (decisive && last) break;
       learn(run, pass, taken);
-      if (checkpoint != checkpoints_.end() && taken == *checkpoint) {
-        look_back(run, window);
-        if (++checkpoint != checkpoints_.end()) window = *checkpoint - taken;
+      if (last) break;
+      if (checkpoint != stage.checkpoints.end() && taken == *checkpoint) {
+        stage.ball.norm == Norm::l1 ? look_back_l1(run, stage.ball.eps) : look_back(run, window);
+        if (++checkpoint != stage.checkpoints.end()) window = *checkpoint - taken;
       }
-      leave(run, ended);
-      advance(run, taken == 0);
+      if (decisive) leave(run, ended);
+      advance(run, stage.ball, taken == 0);
     }
   }
 
@@ -157,27 +200,59 @@ class Search {
       own.step /= 2;
       back.push_back(static_cast<int64_t>(i));
     }
+    send_back(run, back);
+  }
+
+  /// The checkpoint for l1: rows whose best point has become sparser go back there with the first step, the
+  /// others shorten it.
+  void look_back_l1(Run& run, double first_step) const {
+    std::vector<double> before;
+    for (const Progress& own : run.progress) before.push_back(own.changed);
+    count_changes(run, run.best_x);
+    std::vector<int64_t> back;
+    for (size_t i = 0; i < run.progress.size(); ++i) {
+      Progress& own = run.progress[i];
+      const bool sparser = own.changed < 0.95 * before[i];
+      own.step = sparser ? first_step : std::max(own.step / 1.5, first_step / 10);
+      if (sparser) back.push_back(static_cast<int64_t>(i));
+    }
+    send_back(run, back);
+  }
+
+  /// How sparse the next steps are, from the pixels that `points` change.
+  static void count_changes(Run& run, const Tensor& points) {
+    const Tensor changed = distances(run.live.input().x, points).l0;
+    for (size_t i = 0; i < run.progress.size(); ++i) {
+      Progress& own = run.progress[i];
+      own.changed = changed.data<double>()[i];
+      own.kept = std::max<int64_t>(static_cast<int64_t>(std::ceil(own.changed / 1.5)), 1);
+    }
+  }
+
+  /// The rows at these positions go back to their best point.
+  static void send_back(Run& run, const std::vector<int64_t>& back) {
     run.gradient = run.gradient.clone();
     run.x = run.x.clone();
     scatter(run.x, back, gather(run.best_x, back));
     scatter(run.gradient, back, gather(run.best_gradient, back));
   }
 
-  /// Counts the passes, keeps the images to return and says which rows have ended. `counted`: steps of a row
-  /// in all runs, starts included.
-  std::vector<bool> judge(const Run& run, const LossGradient& pass, int64_t counted) {
+  /// Counts the passes, keeps the images to return and says which rows have ended; outside the final stage
+  /// there are none. `counted`: steps of a row in all runs, starts included.
+  std::vector<bool> judge(const Run& run, const LossGradient& pass, bool decisive, int64_t counted) {
     const std::vector<int64_t> predictions = predictions_of(pass.logits);
     const std::vector<double> values = pass.value.to(DType::float64).to_vector<double>();
     std::vector<bool> ended;
     for (size_t i = 0; i < run.live.size(); ++i) {
       const size_t row = run.live.row(i);
-      const bool success = run.live.goal().reached(static_cast<int64_t>(i), predictions[i]);
+      const bool success = decisive && run.live.goal().reached(static_cast<int64_t>(i), predictions[i]);
       ++out_.forwards[row];
       out_.backwards[row] += pass.gradient.defined();
       if (success && out_.first_success[row] < 0) out_.first_success[row] = counted;
       const bool broken = out_.first_success[row] >= 0;
       out_.status[row] = broken ? Status::ok : Status::max_iter;
       ended.push_back(success && !options_.autoattack);
+      if (!decisive) continue;
       if (broken ? !success : !(values[i] > best_[row])) continue;
       best_[row] = values[i];
       scatter(out_.x_adv, {run.live.rows()[i]}, gather(run.x, {static_cast<int64_t>(i)}));
@@ -202,19 +277,25 @@ class Search {
                   run.progress);
   }
 
-  void advance(Run& run, bool first) const {
+  static void advance(Run& run, const Threat& ball, bool first) {
     const Tensor& origin = run.live.input().x;
-    const Tensor z =
-        project(step_rows(run.x, run.progress, steepest(run.gradient, ball_.norm)), origin, ball_);
-    const Tensor next = project(with_momentum(run.x, z, run.before, first ? 1 : 0.75), origin, ball_);
+    if (ball.norm == Norm::l1) {
+      std::vector<int64_t> kept;
+      for (const Progress& own : run.progress) kept.push_back(own.kept);
+      const Tensor next =
+          project(step_rows(run.x, run.progress, sparse_signs(run.gradient, kept)), origin, ball);
+      run.before = std::exchange(run.x, next);
+      return;
+    }
+    const Tensor z = project(step_rows(run.x, run.progress, steepest(run.gradient, ball.norm)), origin, ball);
+    const Tensor next = project(with_momentum(run.x, z, run.before, first ? 1 : 0.75), origin, ball);
     run.before = std::exchange(run.x, next);
   }
 
   const Oracle& oracle_;
   const Apgd::Options& options_;
   const Loss loss_;
-  const Threat ball_;
-  const std::vector<int64_t> checkpoints_;
+  const std::vector<Stage> stages_;
   const AttackInput& input_;
   Crafted out_;
   std::vector<double> best_;  // largest loss of each row over all runs
@@ -224,7 +305,7 @@ AttackInfo info_of(const char* name, const char* about, std::vector<std::string>
   AttackInfo info{
       name,
       about,
-      {eps_setting(0.3), norm_setting(), iters_setting(100),
+      {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1"}), iters_setting(100),
        AttackSetting::integer("restarts", 1, 1, 1'000'000, "random starts for rows that failed"),
        AttackSetting::number("rho", 0.75, 0, 1, "share of rising steps below which the step is halved"),
        AttackSetting::word("compat", "none", {"none", "autoattack"}, "rules of another library")},
@@ -247,7 +328,7 @@ AttackInfo info_of(const char* name, const char* about, std::vector<std::string>
                                                 .seed = s.seed()});
   };
   info.samples = {"eps=0.07,iters=12,restarts=2", "norm=l2,eps=0.4,iters=8",
-                  "eps=0.1,iters=8,compat=autoattack"};
+                  "eps=0.1,iters=8,compat=autoattack", "norm=l1,eps=3,iters=10,restarts=2"};
   return info;
 }
 
@@ -266,9 +347,16 @@ std::vector<int64_t> apgd_checkpoints(int64_t iters) {
   return result;
 }
 
+std::vector<int64_t> apgd_l1_checkpoints(int64_t iters) {
+  const int64_t window = std::max<int64_t>(iters / 25, 1);
+  std::vector<int64_t> result;
+  for (int64_t at = window; at <= iters; at += window) result.push_back(at);
+  return result;
+}
+
 Apgd::Apgd(Options options) : options_(std::move(options)) {
   const std::string who = name();
-  validate(Threat{options_.norm, options_.eps}, who.c_str());
+  validate(Threat{options_.norm, options_.eps}, who.c_str(), {Norm::linf, Norm::l2, Norm::l1});
   check(options_.iters >= 1 && options_.iters <= 1'000'000, "{}: iters = {}, 1 to 1000000 expected", who,
         options_.iters);
   check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "{}: restarts = {}, 1 to 1000000 expected",

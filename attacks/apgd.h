@@ -1,4 +1,5 @@
 // Auto-PGD (Croce and Hein, ICML 2020): projected gradient ascent with momentum that finds its own step size.
+// In L1 it is another one (Croce and Hein, "Mind the box", ICML 2021), which finds its own sparsity too.
 #pragma once
 
 #include "attacks/registry.h"
@@ -10,6 +11,13 @@ namespace hashgrad {
 /// checkpoints, ever more frequent, a row whose loss rose in no more than rho of the steps since the last
 /// one, or which has found nothing better since although its step was not halved there, goes back to its best
 /// point with half the step.
+///
+/// For l1 there is no momentum: x_{k+1} = project(x_k + step * the signs of the largest k gradients / k), in
+/// three stages within balls of 3, 2 and 1 eps (30, 30 and 40 % of the steps), each from the best point of
+/// the one before. k starts at 20 % of the pixels and the step at the stage's eps. After every 4 % of a
+/// stage's steps k becomes 2/3 of the pixels that a row's best point changes; if these are 5 % fewer than
+/// last time the row goes back there with the first step, else the step shrinks to 2/3, down to a tenth. Only
+/// the last stage counts.
 class Apgd : public Attack {
  public:
   struct Options {
@@ -46,5 +54,7 @@ class Apgd : public Attack {
 /// The checkpoints of `iters` steps, in steps: after 22 % of them, then 19, 16, 13, 10, 7 % and 6 % ever
 /// after.
 std::vector<int64_t> apgd_checkpoints(int64_t iters);
+/// Those of a stage of `iters` steps for l1: after every 4 % of them, rounded down.
+std::vector<int64_t> apgd_l1_checkpoints(int64_t iters);
 
 }  // namespace hashgrad

@@ -42,11 +42,6 @@ void check_weights(const Model& model, const std::string& attack) {
   }
 }
 
-/// The distance that the ball is about.
-const Tensor& length(const AttackResult& result, Norm norm) {
-  return norm == Norm::linf ? result.linf : result.l2;
-}
-
 Status ending(bool success, Status claimed) {
   if (claimed == Status::already_wrong) return claimed;
   if (success) return Status::ok;
@@ -150,7 +145,7 @@ AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted
   const std::vector<int64_t> predictions = judge.predict(crafted.x_adv);
   for (int64_t i = 0; i < n; ++i) {
     if (threat) {
-      const double distance = length(result, threat->norm).data<double>()[i];
+      const double distance = in_norm(result, threat->norm).data<double>()[i];
       check(distance <= threat->eps, "{} left the ball: row {} is at {} distance {} > {}", attack, i,
             name_of(threat->norm), distance, threat->eps);
     }

@@ -25,7 +25,8 @@ Version parse_version(const std::string& text) {
 std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
   constexpr int64_t targets = 9;
   const bool plus = o.version == Version::plus, rand = o.version == Version::rand;
-  const int64_t restarts = plus ? 5 : 1;
+  const int64_t few_targets = o.norm == Norm::l1 && !plus ? 5 : targets;
+  const int64_t restarts = plus || (o.norm == Norm::l1 && !rand) ? 5 : 1;
   const auto apgd = [&](const char* loss, int64_t classes) {
     return std::make_unique<Apgd>(Apgd::Options{.norm = o.norm,
                                                 .eps = o.eps,
@@ -54,7 +55,7 @@ std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
     members.push_back(fab(0));
     members.push_back(std::move(square));
   }
-  members.push_back(apgd("dlr", targets));
+  members.push_back(apgd("dlr", few_targets));
   members.push_back(fab(targets));
   if (!plus) members.push_back(std::move(square));
   return members;
@@ -63,7 +64,7 @@ std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
 }  // namespace
 
 AutoAttack::AutoAttack(Options options) : options_(options) {
-  validate(Threat{options_.norm, options_.eps}, "autoattack");
+  validate(Threat{options_.norm, options_.eps}, "autoattack", {Norm::linf, Norm::l2, Norm::l1});
   check(options_.eps > 0, "autoattack: eps = 0 leaves nothing to change");
   check(options_.iters >= 1 && options_.iters <= 1'000'000, "autoattack: iters = {}, 1 to 1000000 expected",
         options_.iters);
@@ -122,7 +123,7 @@ Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const 
 AttackInfo AutoAttack::info() {
   return {"autoattack",
           "apgd-ce, apgd-t, fab-t, square, each on what resisted those before (Croce and Hein, ICML 2020)",
-          {eps_setting(0.3), norm_setting(),
+          {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1"}),
            AttackSetting::word("version", "standard", {"standard", "plus", "rand"},
                                "which attacks, how many restarts; rand: of randomised models"),
            iters_setting(100), AttackSetting::integer("queries", 5000, 1, 100'000'000, "steps of square")},
@@ -135,7 +136,7 @@ AttackInfo AutoAttack::info() {
                                                         .seed = s.seed()});
           },
           {"eps=0.05,iters=3,queries=10", "norm=l2,eps=0.3,version=plus,iters=2,queries=5",
-           "eps=0.05,version=rand,iters=3"}};
+           "norm=l1,eps=2,iters=3,queries=10", "eps=0.05,version=rand,iters=3"}};
 }
 
 }  // namespace hashgrad

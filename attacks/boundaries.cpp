@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "attacks/rows.h"
 
@@ -16,9 +17,27 @@ double dual_norm(Norm norm, const T* w, int64_t n) {
   if (largest == 0) return 0;
   for (int64_t i = 0; i < n; ++i) {  // in units of the largest, so that no square underflows
     const double share = std::abs(static_cast<double>(w[i])) / largest;
-    sum += norm == Norm::linf ? share : share * share;
+    sum += norm == Norm::l2 ? share * share : share;
   }
+  if (norm == Norm::l1) return std::isfinite(sum) ? largest : sum;  // a maximum overlooks a NaN
   return largest * (norm == Norm::linf ? sum : std::sqrt(sum));
+}
+
+/// to_plane for l1: the pixels that close most of the gap per unit that they move go first, each as far as it
+/// can, until `goal` is closed. `weight` and `room` are those of to_plane.
+template <class Weight, class Room>
+std::vector<double> ways_of_few(int64_t n, double goal, const Weight& weight, const Room& room) {
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return weight(a) > weight(b); });
+  std::vector<double> ways(static_cast<size_t>(n), 0);
+  for (const int64_t i : order) {
+    if (!(goal > 0) || !(weight(i) > 0)) break;
+    const double way = std::min(goal / weight(i), room(i));
+    ways[static_cast<size_t>(i)] = way;
+    goal -= way * weight(i);
+  }
+  return ways;
 }
 
 }  // namespace
@@ -95,6 +114,12 @@ void to_plane(Norm norm, const T* x, const T* normal, double gap, int64_t n, dou
     const double v = static_cast<double>(x[i]);
     return up * static_cast<double>(normal[i]) > 0 ? 1 - v : v;
   };
+  if (norm == Norm::l1) {
+    const std::vector<double> ways = ways_of_few(n, goal, weight, room);
+    for (int64_t i = 0; i < n; ++i)
+      delta[i] = std::copysign(ways[static_cast<size_t>(i)], up * static_cast<double>(normal[i]));
+    return;
+  }
   // After a time t, min(t * speed, room) per pixel closes a concave, piecewise linear function of t. Newton's
   // method rises to the root from below, and is there once no further pixel has run out of room.
   double t = 0;

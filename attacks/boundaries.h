@@ -37,7 +37,7 @@ template <class T>
 struct Plane {
   double gap;
   const T* normal;
-  double dual;  // ||normal||_1 for linf, ||normal||_2 for l2; not zero
+  double dual;  // ||normal||_1 for linf, ||normal||_2 for l2, the largest |element| for l1; not zero
 };
 
 /// The boundary of `row` nearest to it by (|gap| + slack) / dual, the first on ties. Boundaries whose normal

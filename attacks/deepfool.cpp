@@ -138,6 +138,7 @@ class Walk {
 }  // namespace
 
 DeepFool::DeepFool(Options options) : options_(options) {
+  validate(Threat{.norm = options_.norm}, "deepfool");
   check(options_.candidates >= 2, "deepfool: candidates = {}, at least 2 expected", options_.candidates);
   check(options_.overshoot >= 0 && options_.overshoot <= 1e30,
         "deepfool: overshoot = {}, a number in [0, 1e30] expected", options_.overshoot);

@@ -16,9 +16,9 @@ namespace {
 constexpr double nowhere = std::numeric_limits<double>::infinity();
 
 double length(Norm norm, const std::vector<double>& d) {
-  double sum = 0, largest = 0;
-  for (const double v : d) sum += v * v, largest = std::max(largest, std::abs(v));
-  return norm == Norm::linf ? largest : std::sqrt(sum);
+  double sum = 0, squares = 0, largest = 0;
+  for (const double v : d) sum += std::abs(v), squares += v * v, largest = std::max(largest, std::abs(v));
+  return norm == Norm::linf ? largest : norm == Norm::l2 ? std::sqrt(squares) : sum;
 }
 
 /// Moves the iterate x [n] of the image x0 past the plane.
@@ -36,7 +36,7 @@ void advance(const Fab::Options& o, const Plane<T>& plane, const T* x0, int64_t 
     const size_t at = static_cast<size_t>(i);
     const double own = static_cast<double>(x[i]) + o.eta * d[at],
                  pull = static_cast<double>(x0[i]) + o.eta * d0[at];
-    x[i] = static_cast<T>(std::clamp((1 - a) * own + a * pull, 0.0, 1.0));
+    x[i] = static_cast<T>(std::clamp(own == pull ? own : (1 - a) * own + a * pull, 0.0, 1.0));
   }
 }
 
@@ -48,7 +48,7 @@ Tensor between(const Tensor& origin, const Tensor& x, const std::vector<double>&
     for (int64_t i = 0; i < x.numel(); ++i) {
       const double from = static_cast<double>(origin.data<T>()[i]), to = static_cast<double>(x.data<T>()[i]);
       const double s = share[static_cast<size_t>(i / n)];
-      result.data<T>()[i] = static_cast<T>(s * to + (1 - s) * from);  // to itself for s = 1
+      result.data<T>()[i] = static_cast<T>(from == to ? to : s * to + (1 - s) * from);  // to itself for s = 1
     }
   });
   return result;
@@ -93,7 +93,9 @@ class Search {
 
   /// Random points at most half as far from the image as what was found, or as the ball reaches.
   Tensor around(const LiveRows& live, uint32_t run) const {
-    const double typical = options_.norm == Norm::linf ? 0.3 : 1;  // pixels, when nothing else is known
+    const double typical = options_.norm == Norm::linf ? 0.3
+                           : options_.norm == Norm::l2 ? 1
+                                                       : 5;  // when nothing else is known
     const double most = options_.eps > 0 ? options_.eps : nowhere;
     Tensor x = live.input().x.clone();
     for (size_t i = 0; i < live.size(); ++i) {
@@ -171,7 +173,7 @@ class Search {
       *margins = Oracle::objective(logits, live.goal(), "margin").to(DType::float64).to_vector<double>();
     const std::vector<int64_t> predictions = predictions_of(logits);
     const Distances far = distances(live.input().x, x);
-    const std::vector<double> length = (options_.norm == Norm::linf ? far.linf : far.l2).to_vector<double>();
+    const std::vector<double> length = in_norm(far, options_.norm).to_vector<double>();
     std::vector<bool> success(live.size());
     for (size_t i = 0; i < live.size(); ++i) {
       const size_t row = live.row(i);
@@ -236,7 +238,7 @@ AttackInfo info_of(const char* name, const char* about, int64_t targets) {
       name,
       about,
       {AttackSetting::number("eps", 0, 0, 1e30, "stop inside this ball, in pixels; 0: smallest distance"),
-       norm_setting(), iters_setting(100),
+       norm_setting("linf", {"linf", "l2", "l1"}), iters_setting(100),
        AttackSetting::integer("restarts", 1, 1, 1'000'000, "starts; all but the first around the image"),
        AttackSetting::number("alpha-max", 0.1, 0, 1, "largest pull towards the image"),
        AttackSetting::number("eta", 1.05, 1, 1e30, "step past the boundary"),
@@ -257,7 +259,8 @@ AttackInfo info_of(const char* name, const char* about, int64_t targets) {
                                               .beta = s.number("beta"),
                                               .seed = s.seed()});
   };
-  info.samples = {"iters=5,restarts=2", "norm=l2,iters=5", "eps=0.1,iters=5"};
+  info.samples = {"iters=5,restarts=2", "norm=l2,iters=5", "eps=0.1,iters=5", "norm=l1,iters=5,restarts=2",
+                  "norm=l1,eps=3,iters=5"};
   return info;
 }
 
@@ -265,7 +268,7 @@ AttackInfo info_of(const char* name, const char* about, int64_t targets) {
 
 Fab::Fab(Options options) : options_(options) {
   const std::string who = name();
-  validate(Threat{options_.norm, options_.eps}, who.c_str());
+  validate(Threat{options_.norm, options_.eps}, who.c_str(), {Norm::linf, Norm::l2, Norm::l1});
   check(options_.iters >= 1 && options_.iters <= 1'000'000, "{}: iters = {}, 1 to 1000000 expected", who,
         options_.iters);
   check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "{}: restarts = {}, 1 to 1000000 expected",

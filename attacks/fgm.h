@@ -5,11 +5,13 @@
 
 namespace hashgrad {
 
-/// x_adv = clip(x + eps * gradient / ||gradient||_2), or clip(x + eps * gradient) when not normalised.
+/// x_adv = clip(x + eps * gradient / ||gradient||), in the L2 or the L1 norm, or clip(x + eps * gradient)
+/// when not normalised.
 class Fgm : public Attack {
  public:
   struct Options {
-    double eps = 1.0;  // L2 length in pixels; a plain factor when not normalised
+    Norm norm = Norm::l2;  // l2 or l1
+    double eps = 1.0;      // length in pixels; a plain factor when not normalised
     bool normalise = true;
     Loss loss = "ce";
     bool own_prediction = false;
@@ -21,7 +23,7 @@ class Fgm : public Attack {
   std::string repr() const override;
   /// The unnormalised step is as long as the gradient makes it: no ball.
   std::optional<Threat> threat() const override;
-  bool on_device() const override { return true; }
+  bool on_device() const override { return on_every_engine(options_.norm); }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

@@ -308,6 +308,7 @@ class Walk {
 }  // namespace
 
 HopSkipJump::HopSkipJump(Options options) : options_(std::move(options)) {
+  validate(Threat{.norm = options_.norm}, "hop-skip-jump");
   check(options_.iters >= 1 && options_.iters <= most_iters, "hop-skip-jump: iters = {}, 1 to {} expected",
         options_.iters, most_iters);
   check(options_.probes >= 2 && options_.most_probes >= options_.probes && options_.most_probes <= most_draws,

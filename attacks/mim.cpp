@@ -37,7 +37,7 @@ void accumulate(const Tensor& gradient, double decay, Tensor& momentum) {
 }  // namespace
 
 Mim::Mim(Options options) : options_(std::move(options)) {
-  validate({options_.norm, options_.eps}, "mim");
+  validate({options_.norm, options_.eps}, "mim", {Norm::linf, Norm::l2, Norm::l1});
   check(options_.iters >= 1 && options_.iters <= 1'000'000, "mim: iters = {}, 1 to 1000000 expected",
         options_.iters);
   check(options_.step >= 0 && options_.step <= 1e30, "mim: step = {}, a number in [0, 1e30] expected",
@@ -59,7 +59,7 @@ Crafted Mim::craft(const Oracle& oracle, const AttackInput& input) const {
   const Threat ball{options_.norm, options_.eps};
   const auto direction = [&](const Tensor& gradient, Tensor& momentum) {
     accumulate(gradient, options_.decay, momentum);
-    return steepest(momentum, ball.norm);
+    return ball.norm == Norm::l1 ? unit_l1(momentum) : steepest(momentum, ball.norm);
   };
   const auto move = [&](const Tensor& x, const Tensor& along, const Tensor& origin) {
     return project(step(x, options_.step, along), origin, ball);
@@ -70,7 +70,7 @@ Crafted Mim::craft(const Oracle& oracle, const AttackInput& input) const {
 AttackInfo Mim::info() {
   return {"mim",
           "bim along a momentum of normalised gradients (Dong et al., CVPR 2018)",
-          {eps_setting(0.3), norm_setting(),
+          {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1"}),
            AttackSetting::number("step", 0, 0, 1e30, "step in pixels; 0: 2 eps / iters"), iters_setting(10),
            AttackSetting::number("decay", 1, 0, 1, "share of the momentum kept per step"), loss_setting(),
            AttackSetting::flag("no-early-stop", "all steps, and the last iterate")},
@@ -83,7 +83,7 @@ AttackInfo Mim::info() {
                                                  .early_stop = !s.flag("no-early-stop"),
                                                  .loss = s.word("loss")});
           },
-          {"eps=0.1,iters=4", "norm=l2,eps=0.5,iters=4,decay=0.5,no-early-stop"}};
+          {"eps=0.1,iters=4", "norm=l2,eps=0.5,iters=4,decay=0.5,no-early-stop", "norm=l1,eps=3,iters=4"}};
 }
 
 }  // namespace hashgrad

@@ -5,7 +5,8 @@
 
 namespace hashgrad {
 
-/// m <- decay * m + g / mean |g|; x <- project(x + step * steepest(m)), `iters` times from the image. The
+/// m <- decay * m + g / mean |g|; x <- project(x + step * steepest(m)), `iters` times from the image; for l1
+/// the step is along m / ||m||_1. The
 /// gradient is normalised before it is added and the sign taken after, so a pixel's momentum keeps its
 /// weight.
 class Mim : public Attack {

@@ -1,5 +1,7 @@
 #include "attacks/pgd.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -107,7 +109,15 @@ class Climb {
       x_ = gather(x_, going_on);
       gradient = gather(gradient, going_on);
     }
-    x_ = ascend(x_, options_.step, gradient, live_.x, ball_);
+    x_ = ball_.norm == Norm::l1 ? spread_step(gradient) : ascend(x_, options_.step, gradient, live_.x, ball_);
+  }
+
+  /// The step for l1 (see Pgd::Options::sparsity).
+  Tensor spread_step(const Tensor& gradient) const {
+    const double pixels = static_cast<double>(row_size(x_)),
+                 kept = std::max({1.0, std::round(options_.sparsity * pixels), std::ceil(options_.step)});
+    const std::vector<int64_t> each(rows_.size(), static_cast<int64_t>(std::min(kept, pixels)));
+    return project(step(x_, options_.step, sparse_signs(inward(gradient, x_), each)), live_.x, ball_);
   }
 
   const Oracle& oracle_;
@@ -123,14 +133,15 @@ class Climb {
 
 /// What bim and pgd have in common.
 AttackInfo loop_info(const char* name, const char* about, int64_t iters) {
-  return {
-      name,
-      about,
-      {eps_setting(0.3), norm_setting(),
-       AttackSetting::number("step", 0, 0, 1e30, "step in pixels; 0: 2.5 eps / iters"), iters_setting(iters),
-       loss_setting(), AttackSetting::flag("no-early-stop", "all steps, and the last iterate")},
-      {},
-      {}};
+  return {name,
+          about,
+          {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1", "l0"}),
+           AttackSetting::number("step", 0, 0, 1e30, "step in pixels; 0: 2.5 eps / iters, l0: 0.15"),
+           iters_setting(iters),
+           AttackSetting::number("sparsity", 0.01, 0, 1, "l1: share of the pixels that a step moves"),
+           loss_setting(), AttackSetting::flag("no-early-stop", "all steps, and the last iterate")},
+          {},
+          {}};
 }
 
 Pgd::Options loop_options(const AttackSettings& s) {
@@ -138,6 +149,7 @@ Pgd::Options loop_options(const AttackSettings& s) {
           .eps = s.number("eps"),
           .step = s.number("step"),
           .iters = s.integer("iters"),
+          .sparsity = s.number("sparsity"),
           .early_stop = !s.flag("no-early-stop"),
           .loss = s.word("loss"),
           .seed = s.seed()};
@@ -146,7 +158,7 @@ Pgd::Options loop_options(const AttackSettings& s) {
 }  // namespace
 
 Pgd::Pgd(Options options) : options_(std::move(options)) {
-  validate({options_.norm, options_.eps}, "pgd");
+  validate({options_.norm, options_.eps}, "pgd", {Norm::linf, Norm::l2, Norm::l1, Norm::l0});
   check(options_.iters >= 1 && options_.iters <= 1'000'000, "pgd: iters = {}, 1 to 1000000 expected",
         options_.iters);
   check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "pgd: restarts = {}, 1 to 1000000 expected",
@@ -155,15 +167,20 @@ Pgd::Pgd(Options options) : options_(std::move(options)) {
         "pgd: {} restarts without random start are all the same", options_.restarts);
   check(options_.step >= 0 && options_.step <= 1e30, "pgd: step = {}, a number in [0, 1e30] expected",
         options_.step);
-  if (options_.step == 0) options_.step = 2.5 * options_.eps / static_cast<double>(options_.iters);
+  check(options_.sparsity >= 0 && options_.sparsity <= 1, "pgd: sparsity = {}, a number in [0, 1] expected",
+        options_.sparsity);
+  if (options_.step == 0)
+    options_.step =
+        options_.norm == Norm::l0 ? 0.15 : 2.5 * options_.eps / static_cast<double>(options_.iters);
 }
 
 std::string Pgd::repr() const {
   return fmt::format(
-      "Pgd({{.norm = Norm::{}, .eps = {}, .step = {}, .iters = {}, .restarts = {}, .random_start = {}, "
+      "Pgd({{.norm = Norm::{}, .eps = {}, .step = {}, .iters = {}, .restarts = {}, .sparsity = {}, "
+      ".random_start = {}, "
       ".early_stop = {}, .loss = \"{}\", .seed = {}}})",
       name_of(options_.norm), options_.eps, options_.step, options_.iters, options_.restarts,
-      options_.random_start, options_.early_stop, options_.loss.name(), options_.seed);
+      options_.sparsity, options_.random_start, options_.early_stop, options_.loss.name(), options_.seed);
 }
 
 Crafted Pgd::craft(const Oracle& oracle, const AttackInput& input) const {
@@ -178,7 +195,7 @@ AttackInfo Pgd::bim_info() {
     options.random_start = false;
     return std::make_unique<Pgd>(options);
   };
-  bim.samples = {"eps=0.1,iters=3", "norm=l2,eps=0.5,iters=3,no-early-stop"};
+  bim.samples = {"eps=0.1,iters=3", "norm=l2,eps=0.5,iters=3,no-early-stop", "norm=l0,eps=8,iters=4"};
   return bim;
 }
 
@@ -193,7 +210,8 @@ AttackInfo Pgd::info() {
     options.random_start = !s.flag("no-random-start");
     return std::make_unique<Pgd>(options);
   };
-  pgd.samples = {"eps=0.07,iters=5,restarts=3", "norm=l2,eps=0.4,iters=5,loss=ce-exact"};
+  pgd.samples = {"eps=0.07,iters=5,restarts=3", "norm=l2,eps=0.4,iters=5,loss=ce-exact",
+                 "norm=l1,eps=3,iters=5,restarts=2,sparsity=0.1", "norm=l0,eps=3,iters=5"};
   return pgd;
 }
 

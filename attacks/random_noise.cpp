@@ -10,13 +10,14 @@
 namespace hashgrad {
 namespace {
 
-/// centre + normal noise: as it is for linf, of length eps for l2. Not yet inside the ball.
+/// centre + normal noise: as it is for linf, of length eps for l2 and l1. Not yet inside the ball.
 template <class T>
 void gaussian(const T* centre, int64_t n, const Threat& ball, Random random, T* out) {
   std::vector<double> noise(static_cast<size_t>(n));
   double sum = 0;
-  for (double& v : noise) v = random.normal(), sum += v * v;
-  const double scale = ball.norm == Norm::linf ? ball.eps : ball.eps / std::sqrt(std::max(sum, 1e-300));
+  for (double& v : noise) v = random.normal(), sum += ball.norm == Norm::l1 ? std::abs(v) : v * v;
+  const double length = std::max(ball.norm == Norm::l1 ? sum : std::sqrt(sum), 1e-150);
+  const double scale = ball.norm == Norm::linf ? ball.eps : ball.eps / length;
   for (int64_t i = 0; i < n; ++i)
     out[i] = static_cast<T>(static_cast<double>(centre[i]) + scale * noise[static_cast<size_t>(i)]);
 }
@@ -24,7 +25,9 @@ void gaussian(const T* centre, int64_t n, const Threat& ball, Random random, T* 
 }  // namespace
 
 RandomNoise::RandomNoise(Options options) : options_(options) {
-  validate(Threat{options_.norm, options_.eps}, "random-noise");
+  validate(Threat{options_.norm, options_.eps}, "random-noise", {Norm::linf, Norm::l2, Norm::l1, Norm::l0});
+  check(options_.rule == Rule::uniform || options_.norm != Norm::l0,
+        "random-noise: has no gaussian noise for l0");
   check(options_.draws >= 1 && options_.draws <= 10'000'000,
         "random-noise: draws = {}, 1 to 10000000 expected", options_.draws);
 }
@@ -94,7 +97,7 @@ const char* name_of(RandomNoise::Rule rule) {
 AttackInfo RandomNoise::info() {
   return {"random-noise",
           "the best of many random points of the ball: a baseline",
-          {eps_setting(0.3), norm_setting(),
+          {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1", "l0"}),
            AttackSetting::word("rule", "uniform", {"uniform", "gaussian"}, "how the noise is distributed"),
            draws_setting(1000)},
           [](const AttackSettings& s) -> std::unique_ptr<Attack> {
@@ -105,7 +108,8 @@ AttackInfo RandomNoise::info() {
                                                          .seed = s.seed()});
           },
           {"eps=0.4,draws=9", "norm=l2,eps=2,draws=9", "rule=gaussian,eps=0.4,draws=9",
-           "rule=gaussian,norm=l2,eps=2,draws=9"}};
+           "rule=gaussian,norm=l2,eps=2,draws=9", "norm=l1,eps=12,draws=9", "norm=l0,eps=12,draws=9",
+           "rule=gaussian,norm=l1,eps=12,draws=9"}};
 }
 
 }  // namespace hashgrad

@@ -11,8 +11,8 @@ class RandomNoise : public Attack {
  public:
   enum class Rule {
     uniform,  ///< evenly over the ball
-    gaussian  ///< linf: N(0, eps^2) for each pixel, cut at eps; l2: a direction without preference, of length
-              ///< eps
+    gaussian  ///< linf: N(0, eps^2) for each pixel, cut at eps; l2, l1: normal noise scaled to length eps in
+              ///< that norm; none for l0
   };
   struct Options {
     Rule rule = Rule::uniform;

@@ -78,8 +78,8 @@ AttackSetting eps_setting(double fallback) {
   return AttackSetting::number("eps", fallback, 0, 1e30, "size of the perturbation, in pixels of [0,1]");
 }
 
-AttackSetting norm_setting(const std::string& fallback) {
-  return AttackSetting::word("norm", fallback, {"linf", "l2"}, "ball, or distance");
+AttackSetting norm_setting(const std::string& fallback, std::vector<std::string> norms) {
+  return AttackSetting::word("norm", fallback, std::move(norms), "ball, or distance");
 }
 
 AttackSetting loss_setting(const std::string& fallback) {

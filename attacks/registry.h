@@ -34,7 +34,8 @@ struct AttackSetting {
 
 // Settings that many attacks share, so that they read the same everywhere.
 AttackSetting eps_setting(double fallback);
-AttackSetting norm_setting(const std::string& fallback = "linf");
+AttackSetting norm_setting(const std::string& fallback = "linf",
+                           std::vector<std::string> norms = {"linf", "l2"});
 AttackSetting loss_setting(const std::string& fallback = "ce");
 AttackSetting iters_setting(int64_t fallback);
 AttackSetting kappa_setting(double fallback = 0);

@@ -50,8 +50,13 @@ double hill(int64_t height, int64_t width, int64_t row, int64_t column) {
   return sum;
 }
 
-/// A hill beside a valley, side x side, of L2 norm 1; upright or lying, as drawn.
-std::vector<double> draw_hills(Random& random, int64_t side) {
+/// What a pixel's change adds to the mass of a perturbation: its square, for l1 its size.
+double mass_of(Norm norm, double v) { return norm == Norm::l1 ? std::abs(v) : v * v; }
+/// The norm of a perturbation of this mass.
+double norm_of(Norm norm, double mass) { return norm == Norm::l1 ? mass : std::sqrt(mass); }
+
+/// A hill beside a valley, side x side, of norm 1; upright or lying, as drawn.
+std::vector<double> draw_hills(Random& random, Norm norm, int64_t side) {
   const bool lying = random.below(2) == 1;
   const int64_t half = side / 2;
   std::vector<double> result;
@@ -61,9 +66,9 @@ std::vector<double> draw_hills(Random& random, int64_t side) {
       const int64_t row = lying ? j : i, column = lying ? i : j;
       result.push_back(row < half ? hill(half, side, row, column)
                                   : -hill(side - half, side, row - half, column));
-      sum += result.back() * result.back();
+      sum += mass_of(norm, result.back());
     }
-  for (double& v : result) v /= std::sqrt(sum);
+  for (double& v : result) v /= norm_of(norm, sum);
   return result;
 }
 
@@ -88,62 +93,64 @@ void draw_square(Random& random, const Grid& grid, double eps, double share, dou
   }
 }
 
-/// delta * eps / ||delta||_2.
-void scale_to(double eps, int64_t n, double* delta) {
+/// delta * eps / ||delta||.
+void scale_to(const Threat& ball, int64_t n, double* delta) {
   double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += delta[i] * delta[i];
-  for (int64_t i = 0; i < n && sum > 0; ++i) delta[i] *= eps / std::sqrt(sum);
+  for (int64_t i = 0; i < n; ++i) sum += mass_of(ball.norm, delta[i]);
+  for (int64_t i = 0; i < n && sum > 0; ++i) delta[i] *= ball.eps / norm_of(ball.norm, sum);
 }
 
 /// Five by five hills and valleys, their signs drawn per channel, together as long as eps.
-void draw_tiles(Random& random, const Grid& grid, double eps, double* delta) {
+void draw_tiles(Random& random, const Grid& grid, const Threat& ball, double* delta) {
   const int64_t side = std::max<int64_t>(std::min(grid.height, grid.width) / 5, 1);
   std::fill_n(delta, grid.size(), 0.0);
   for (int64_t top = grid.height % side / 2; top + side <= grid.height; top += side)
     for (int64_t left = grid.width % side / 2; left + side <= grid.width; left += side) {
-      const std::vector<double> hills = draw_hills(random, side);
+      const std::vector<double> hills = draw_hills(random, ball.norm, side);
       for (int64_t c = 0; c < grid.channels; ++c) {
         const double sign = draw_sign(random);
         for (int64_t i = 0; i < side * side; ++i)
           delta[grid.at(c, top + i / side, left + i % side)] = sign * hills[static_cast<size_t>(i)];
       }
     }
-  scale_to(eps, grid.size(), delta);
+  scale_to(ball, grid.size(), delta);
 }
 
 /// Moves the mass of one window, and what is left of the budget, into another one: hills of a drawn sign on
 /// top of what is there, channel by channel.
-void move_mass(Random& random, const Grid& grid, double eps, double share, double* delta) {
+void move_mass(Random& random, const Grid& grid, const Threat& ball, double share, double* delta) {
   const int64_t most = std::min(grid.height, grid.width), odd = std::max<int64_t>(grid.side(share), 3) | 1;
   const int64_t side = std::min(odd, most - (most + 1) % 2);
   const Window to = draw_window(random, grid, side), from = draw_window(random, grid, side);
-  const std::vector<double> hills = draw_hills(random, side);
+  const std::vector<double> hills = draw_hills(random, ball.norm, side);
   double used = 0;
-  for (int64_t i = 0; i < grid.size(); ++i) used += delta[i] * delta[i];
-  const double unused = std::max(eps * eps - used, 0.0) / static_cast<double>(grid.channels);
+  for (int64_t i = 0; i < grid.size(); ++i) used += mass_of(ball.norm, delta[i]);
+  const double unused =
+      std::max(mass_of(ball.norm, ball.eps) - used, 0.0) / static_cast<double>(grid.channels);
   for (int64_t c = 0; c < grid.channels; ++c) {
-    double there = 0, both = 0;  // squared mass of the window to fill, and of the two together
+    double there = 0, both = 0;  // mass of the window to fill, and of the two together
     for (int64_t row = 0; row < grid.height; ++row)
       for (int64_t column = 0; column < grid.width; ++column) {
-        const double v = delta[grid.at(c, row, column)];
-        if (to.holds(row, column)) there += v * v;
-        if (to.holds(row, column) || from.holds(row, column)) both += v * v;
+        const double mass = mass_of(ball.norm, delta[grid.at(c, row, column)]);
+        if (to.holds(row, column)) there += mass;
+        if (to.holds(row, column) || from.holds(row, column)) both += mass;
       }
     const double sign = draw_sign(random);
     std::vector<double> fresh;
     double sum = 0;
     for (int64_t i = 0; i < side * side; ++i) {
       const double old = delta[grid.at(c, to.top + i / side, to.left + i % side)];
-      fresh.push_back(sign * hills[static_cast<size_t>(i)] + (there > 0 ? old / std::sqrt(there) : 0));
-      sum += fresh.back() * fresh.back();
+      fresh.push_back(sign * hills[static_cast<size_t>(i)] +
+                      (there > 0 ? old / norm_of(ball.norm, there) : 0));
+      sum += mass_of(ball.norm, fresh.back());
     }
     for (int64_t row = from.top; row < from.top + side; ++row)
       std::fill_n(delta + grid.at(c, row, from.left), side, 0.0);
-    const double scale = sum > 0 ? std::sqrt((unused + both) / sum) : 0;
+    const double scale = sum > 0 ? norm_of(ball.norm, (unused + both) / sum) : 0;
     for (int64_t i = 0; i < side * side; ++i)
       delta[grid.at(c, to.top + i / side, to.left + i % side)] = scale * fresh[static_cast<size_t>(i)];
   }
-  scale_to(eps, grid.size(), delta);
+  scale_to(ball, grid.size(), delta);
 }
 
 /// The rows without success; each proposes, is judged, and leaves once it has succeeded.
@@ -152,6 +159,7 @@ class Search {
   Search(const Oracle& oracle, const Square::Options& options, const AttackInput& input)
       : oracle_(oracle),
         options_(options),
+        ball_{options.norm, options.eps},
         grid_{input.x.size(1), input.x.size(2), input.x.size(3)},
         out_(input.x),
         live_(input, judge_clean(oracle, input, out_).open),
@@ -184,7 +192,7 @@ class Search {
               static_cast<T>(static_cast<double>(origin[j]) + delta[static_cast<size_t>(j)]);
       });
     });
-    return project(result, live_.input().x, {options_.norm, options_.eps});
+    return project(result, live_.input().x, ball_);
   }
 
   void change(Random random, int64_t step, double* delta) const {
@@ -193,8 +201,7 @@ class Search {
       step == 0 ? draw_stripes(random, grid_, options_.eps, delta)
                 : draw_square(random, grid_, options_.eps, share, delta);
     else
-      step == 0 ? draw_tiles(random, grid_, options_.eps, delta)
-                : move_mass(random, grid_, options_.eps, share, delta);
+      step == 0 ? draw_tiles(random, grid_, ball_, delta) : move_mass(random, grid_, ball_, share, delta);
   }
 
   /// Keeps the proposals that are better; successes leave.
@@ -224,6 +231,7 @@ class Search {
 
   const Oracle& oracle_;
   const Square::Options& options_;
+  const Threat ball_;
   const Grid grid_;
   Crafted out_;
   LiveRows live_;
@@ -240,7 +248,7 @@ double square_share(double p, int64_t step) {
 }
 
 Square::Square(Options options) : options_(options) {
-  validate(Threat{options_.norm, options_.eps}, "square");
+  validate(Threat{options_.norm, options_.eps}, "square", {Norm::linf, Norm::l2, Norm::l1});
   check(options_.iters >= 1 && options_.iters <= 100'000'000, "square: iters = {}, 1 to 100000000 expected",
         options_.iters);
   check(options_.p > 0 && options_.p <= 1, "square: p = {}, a number in (0, 1] expected", options_.p);
@@ -258,7 +266,7 @@ Crafted Square::craft(const Oracle& oracle, const AttackInput& input) const {
 AttackInfo Square::info() {
   return {"square",
           "random squares, no gradient (Andriushchenko et al., ECCV 2020)",
-          {eps_setting(0.3), norm_setting(), iters_setting(5000),
+          {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1"}), iters_setting(5000),
            AttackSetting::number("p", 0.8, 0, 1, "share of the image in the first squares, above 0")},
           [](const AttackSettings& s) -> std::unique_ptr<Attack> {
             return std::make_unique<Square>(Options{.norm = parse_norm(s.word("norm")),
@@ -267,7 +275,7 @@ AttackInfo Square::info() {
                                                     .p = s.number("p"),
                                                     .seed = s.seed()});
           },
-          {"eps=0.1,iters=60", "norm=l2,eps=0.6,iters=60"}};
+          {"eps=0.1,iters=60", "norm=l2,eps=0.6,iters=60", "norm=l1,eps=4,iters=60"}};
 }
 
 }  // namespace hashgrad

@@ -8,8 +8,8 @@ namespace hashgrad {
 
 /// Every step changes one square window of the perturbation, at a place and with signs drawn for the row, and
 /// stays if it brings the goal nearer (margin of the logits). linf: vertical stripes of +-eps to start with,
-/// then windows of +-eps. l2: windows that take the mass of another one, shaped like two hills of opposite
-/// sign. A window covers p of the image, and p halves as steps go by.
+/// then windows of +-eps. l2 and l1: windows that take the mass of another one, shaped like two hills of
+/// opposite sign. A window covers p of the image, and p halves as steps go by.
 class Square : public Attack {
  public:
   struct Options {

@@ -16,8 +16,25 @@ AttackInput one_image(const std::vector<double>& pixels, int64_t label) {
   return {Tensor::of(pixels, {1, 1, 1, static_cast<int64_t>(pixels.size())}), classes({label}), {}, {}};
 }
 
+/// The L1 distance of a plane inside the box as the largest value of the dual problem, at a price per unit of
+/// the gap.
+double plain_l1_distance(const std::vector<double>& x, const std::vector<double>& w, double gap) {
+  const double up = gap < 0 ? 1 : -1;
+  double best = 0;
+  for (const double kink : w) {  // the dual is concave and piecewise linear, its kinks are at 1 / |w|
+    if (kink == 0) continue;
+    const double price = 1 / std::abs(kink);
+    double value = price * std::abs(gap);
+    for (size_t i = 0; i < x.size(); ++i)
+      value -= (up * w[i] > 0 ? 1 - x[i] : x[i]) * std::max(price * std::abs(w[i]) - 1, 0.0);
+    best = std::max(best, value);
+  }
+  return best;
+}
+
 /// The distance of a plane inside the box by bisection: the smallest bound under which it can be reached.
 double plain_distance(Norm norm, const std::vector<double>& x, const std::vector<double>& w, double gap) {
+  if (norm == Norm::l1) return plain_l1_distance(x, w, gap);
   const double up = gap < 0 ? 1 : -1;
   double low = 0, high = 1e6;
   const auto delta = [&](size_t i, double t) {
@@ -50,18 +67,20 @@ TEST_CASE("to_plane: the shortest way to a plane inside the box, as bisection fi
       reach += std::abs(w[i]) * ((w[i] > 0) == below ? 1 - x[i] : x[i]);
     }
     const double gap = (below ? -1 : 1) * reach * 0.99 * random.uniform_double();
-    for (const Norm norm : {Norm::linf, Norm::l2}) {
+    for (const Norm norm : {Norm::linf, Norm::l2, Norm::l1}) {
       to_plane(norm, x.data(), w.data(), gap, 9, delta.data());
-      double there = gap, sum = 0, largest = 0;
+      double there = gap, sum = 0, squares = 0, largest = 0;
       for (size_t i = 0; i < 9; ++i) {
         there += w[i] * delta[i];
-        sum += delta[i] * delta[i], largest = std::max(largest, std::abs(delta[i]));
+        sum += std::abs(delta[i]), squares += delta[i] * delta[i],
+            largest = std::max(largest, std::abs(delta[i]));
         CHECK(x[i] + delta[i] >= 0);
         CHECK(x[i] + delta[i] <= 1);
       }
       CHECK(std::abs(there) < 1e-12);
-      CHECK((norm == Norm::linf ? largest : std::sqrt(sum)) ==
-            doctest::Approx(plain_distance(norm, x, w, gap)).epsilon(1e-9));
+      CHECK((norm == Norm::linf ? largest
+             : norm == Norm::l2 ? std::sqrt(squares)
+                                : sum) == doctest::Approx(plain_distance(norm, x, w, gap)).epsilon(1e-9));
     }
   }
 }
@@ -70,7 +89,7 @@ TEST_CASE(
     "to_plane: out of reach it goes as far as the box does; weights as small as numbers get count in full") {
   const std::vector<double> x{0.25, 0.5, 1}, w{2, -1, 1}, tiny{2e-200, -1e-200, 1e-200};
   std::vector<double> delta(3);
-  for (const Norm norm : {Norm::linf, Norm::l2}) {
+  for (const Norm norm : {Norm::linf, Norm::l2, Norm::l1}) {
     to_plane(norm, x.data(), w.data(), -100, 3, delta.data());
     CHECK(delta == std::vector<double>{0.75, -0.5, 0});
     to_plane(norm, x.data(), tiny.data(), -100, 3, delta.data());
@@ -88,12 +107,12 @@ TEST_CASE("fab: reaches the smallest distance of a linear model, inside and at t
   const Model model = linear_model({3, 0, 0, 4}, {0.5, 0});  // z_0 - z_1 = 3 x_0 - 4 x_1 + 0.5
   const std::vector<double> inside{0.5, 0.375}, edge{0.02, 0.02};
   for (const auto& [pixels, gap] : {std::pair{inside, 0.5}, std::pair{edge, 0.48}})
-    for (const Norm norm : {Norm::linf, Norm::l2}) {
+    for (const Norm norm : {Norm::linf, Norm::l2, Norm::l1}) {
       const double least = plain_distance(norm, pixels, {3, -4}, gap);
       for (const int64_t targets : {0, 1}) {
         const AttackResult r =
             Fab({.norm = norm, .iters = 20, .targets = targets}).run(model, one_image(pixels, 0));
-        const double distance = (norm == Norm::linf ? r.linf : r.l2).data<double>()[0];
+        const double distance = in_norm(r, norm).data<double>()[0];
         CHECK(distance >= least);
         CHECK(distance <= 1.001 * least);
       }

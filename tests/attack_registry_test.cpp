@@ -63,11 +63,13 @@ TEST_CASE("attack registry: one clear error for what is not an attack or a setti
   CHECK(error("fgsm:eps=-1").find("fgsm: eps is -1, 0 to") == 0);
   CHECK(error("pgd:iters=1.5") == "pgd: iters is 1.5, an integer is expected");
   CHECK(error("pgd:no-early-stop=1") == "pgd: no-early-stop is a flag and takes no value");
-  CHECK(error("pgd:norm=l1") == "pgd: norm is 'l1'; accepted: linf, l2");
+  CHECK(error("pgd:norm=l3") == "pgd: norm is 'l3'; accepted: linf, l2, l1, l0");
+  CHECK(error("deepfool:norm=l1") == "deepfool: norm is 'l1'; accepted: linf, l2");
   CHECK(error("pgd:eps=1,eps=2") == "attack 'pgd:eps=1,eps=2': eps is given twice");
-  CHECK(error("pgd:") ==
-        "pgd: '' is not one of its settings (eps, norm, step, iters, loss, no-early-stop, restarts, "
-        "no-random-start)");
+  CHECK(
+      error("pgd:") ==
+      "pgd: '' is not one of its settings (eps, norm, step, iters, sparsity, loss, no-early-stop, restarts, "
+      "no-random-start)");
 }
 
 TEST_CASE("live rows: who stays keeps its number and its state") {

@@ -60,20 +60,22 @@ TEST_CASE("square: linf starts with stripes, and every pixel is at the edge of t
   CHECK(changed > 0);
 }
 
-TEST_CASE("square: l2 uses the whole budget") {
+TEST_CASE("square: l2 and l1 use the whole budget") {
   const Model model = net();
   const AttackInput input = grey(model, 7);
-  for (const int64_t iters : {1, 30}) {
-    const AttackResult r = Square({.norm = Norm::l2, .eps = 0.05, .iters = iters}).run(model, input);
-    for (const double length : r.l2.to_vector<double>()) CHECK(length == doctest::Approx(0.05).epsilon(1e-9));
-  }
+  for (const Norm norm : {Norm::l2, Norm::l1})
+    for (const int64_t iters : {1, 30}) {
+      const AttackResult r = Square({.norm = norm, .eps = 0.05, .iters = iters}).run(model, input);
+      for (const double length : in_norm(r, norm).to_vector<double>())
+        CHECK(length == doctest::Approx(0.05).epsilon(1e-9));
+    }
 }
 
 TEST_CASE("square: more steps never lose what was gained, and count one forward pass each") {
   const Model model = net();
   const AttackInput input = grey(model, 12);
-  for (const Norm norm : {Norm::linf, Norm::l2}) {
-    const double eps = norm == Norm::linf ? 0.02 : 0.1;
+  for (const Norm norm : {Norm::linf, Norm::l2, Norm::l1}) {
+    const double eps = norm == Norm::linf ? 0.02 : norm == Norm::l2 ? 0.1 : 0.5;
     std::vector<double> before(12, -INFINITY);
     double gained = 0;
     for (const int64_t iters : {1, 10, 60}) {
@@ -104,7 +106,7 @@ TEST_CASE("square: no gradient is needed") {
 TEST_CASE("square: images smaller than its windows are no obstacle") {
   const Model model = linear_model({1, 0}, {0.2, 0});
   const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.5, DType::float64), classes({0}), {}, {}};
-  for (const Norm norm : {Norm::linf, Norm::l2})
+  for (const Norm norm : {Norm::linf, Norm::l2, Norm::l1})
     CHECK(status_of(Square({.norm = norm, .eps = 0.1, .iters = 20}).run(model, input), 0) ==
           Status::max_iter);
 }

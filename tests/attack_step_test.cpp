@@ -412,9 +412,11 @@ TEST_CASE("options out of range are refused by name") {
 TEST_CASE("repr is the call that builds the attack") {
   CHECK(Fgsm({.eps = 0.3, .loss = "ce-exact"}).repr() ==
         "Fgsm({.eps = 0.3, .loss = \"ce-exact\", .own_prediction = false})");
-  CHECK(Fgm({}).repr() == "Fgm({.eps = 1, .normalise = true, .loss = \"ce\", .own_prediction = false})");
+  CHECK(Fgm({}).repr() ==
+        "Fgm({.norm = Norm::l2, .eps = 1, .normalise = true, .loss = \"ce\", .own_prediction = false})");
   CHECK(Pgd({.eps = 0.4, .iters = 10, .seed = 3}).repr() ==
-        "Pgd({.norm = Norm::linf, .eps = 0.4, .step = 0.1, .iters = 10, .restarts = 1, .random_start = true, "
+        "Pgd({.norm = Norm::linf, .eps = 0.4, .step = 0.1, .iters = 10, .restarts = 1, .sparsity = 0.01, "
+        ".random_start = true, "
         ".early_stop = true, .loss = \"ce\", .seed = 3})");
   CHECK(Jsma({}).repr() ==
         "Jsma({.rule = Jsma::Rule::pair, .on = Outputs::probs, .theta = 1, .gamma = 0.1})");

@@ -286,6 +286,16 @@ class Command(unittest.TestCase):
         for name in ("report.html", "report.md", "report.json", "checks.csv", "ensemble.csv", "curve.csv", "accuracy.csv"):
             self.assertIn(name, names)
 
+    def test_attacks_and_reports_in_l1_and_l0(self):
+        for norm, eps in (("l1", 5), ("l0", 7)):
+            self.run_ok("attack", "pgd", self.model, *DATA, "--first", "12", "--norm", norm, "--eps", str(eps), "--iters",
+                        "5", "--quiet", "--output", self.path("few.safetensors"), "--json", self.path("few.json"))
+            lengths = self.tensors("few.safetensors")[norm]
+            self.assertLessEqual(max(struct.unpack("12d", lengths[2])), eps)
+            self.run_ok("report", self.model, *DATA, "--first", "12", "--threat", f"{norm}:{eps}", "--quiet", "--output",
+                        self.path("few"), "--json", self.path("few.json"))
+            self.assertIn(f"threat   {norm} {eps}", open(self.path("few/report.md")).read())
+
     def test_demo_writes_its_report(self):
         out = self.run_ok("demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked",
                           "3", "--inhibited", "3", "--quiet", "--output", self.path("demo"))

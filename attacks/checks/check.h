@@ -2,6 +2,7 @@
 // a verdict, the numbers behind it in one sentence, and the images that show it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,9 @@ std::vector<double> curve_factors(const Evidence& evidence);
 std::string curve_spec(const Evidence& evidence, double factor);
 /// Attacks that a randomised model meets along single draws as well as over many.
 std::vector<std::string> specs_over_draws(const Evidence& evidence);
-/// The attack without gradients.
-std::string black_box_spec(const Evidence& evidence);
+/// The papers' attack of one step; none for l0, which has no small steps.
+std::optional<std::string> one_step_spec(const Evidence& evidence);
+/// The attack without gradients; none for l0.
+std::optional<std::string> black_box_spec(const Evidence& evidence);
 
 }  // namespace hashgrad

@@ -1,6 +1,7 @@
 #include "attacks/checks/evaluation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/ranges.h>
 #include <numeric>
 
@@ -13,10 +14,9 @@ double mean_of(const Tensor& values) {
 }
 
 EnsembleRow row_of(const Evidence& evidence, const std::string& name, const AttackResult& r) {
-  const std::vector<bool> broken = succeeded(r);
   return {name,
-          {count(broken), evidence.rows()},
-          median_of_successes(evidence.threat().norm == Norm::linf ? r.linf : r.l2, r.success),
+          {count(evidence.within(r)), evidence.rows()},
+          median_of_successes(in_norm(r, evidence.threat().norm), r.success),
           mean_of(r.forwards),
           mean_of(r.backwards)};
 }
@@ -27,6 +27,19 @@ CurvePoint point_at(Evidence& evidence, double factor) {
   for (const char* loss : {"ce-exact", "margin"})
     best = either(best, evidence.broken(curve_spec(evidence, factor) + ",loss=" + loss));
   return {evidence.threat().eps * factor, {count(standard), evidence.rows()}, {count(best), evidence.rows()}};
+}
+
+/// The attacks of an ensemble that not every norm has.
+std::vector<std::string> specs_of_norm(const Evidence& evidence) {
+  const Threat& threat = evidence.threat();
+  const double pixels = static_cast<double>(evidence.input().x.numel() / evidence.rows());
+  if (threat.norm == Norm::l0)  // half a pixel more, so that rounding costs none
+    return {fmt::format("jsma:gamma={}", std::min(1.0, (std::floor(threat.eps) + 0.5) / pixels)),
+            "cw-l0:c0=0.1,c-steps=10,iters=100,lr=0.1"};
+  std::vector<std::string> specs = {"apgd-ce:iters=50," + evidence.ball()};
+  if (evidence.model().classes() >= 4) specs.push_back("apgd-t:iters=50," + evidence.ball());
+  if (threat.norm == Norm::l1) specs.push_back("ead:rule=l1,iters=100,c-steps=6,c0=0.01");
+  return specs;
 }
 
 /// The ids of the checks with this verdict.
@@ -56,15 +69,16 @@ void conclude(Evaluation& e) {
 }  // namespace
 
 std::vector<std::string> ensemble_specs(const Evidence& evidence) {
-  const std::string ball = evidence.ball(), eps = fmt::format("eps={}", evidence.threat().eps);
-  std::vector<std::string> specs = {(evidence.threat().norm == Norm::linf ? "fgsm:" : "fgm:") + eps,
-                                    curve_spec(evidence, 1), "pgd:iters=40," + ball,
-                                    "pgd:iters=40,loss=ce-exact," + ball,
-                                    "pgd:iters=80,restarts=2,loss=margin," + ball};
+  const std::string ball = evidence.ball();
+  std::vector<std::string> specs;
+  if (const auto one = one_step_spec(evidence)) specs.push_back(*one);
+  for (const std::string& spec :
+       {curve_spec(evidence, 1), "pgd:iters=40," + ball, "pgd:iters=40,loss=ce-exact," + ball,
+        "pgd:iters=80,restarts=2,loss=margin," + ball})
+    specs.push_back(spec);
   if (evidence.model().classes() >= 3) specs.push_back("pgd:iters=40,loss=dlr," + ball);
-  specs.push_back("apgd-ce:iters=50," + ball);
-  if (evidence.model().classes() >= 4) specs.push_back("apgd-t:iters=50," + ball);
-  specs.push_back(black_box_spec(evidence));
+  for (const std::string& spec : specs_of_norm(evidence)) specs.push_back(spec);
+  if (const auto black_box = black_box_spec(evidence)) specs.push_back(*black_box);
   return specs;
 }
 

@@ -13,8 +13,8 @@ namespace hashgrad {
 /// One attack of the ensemble.
 struct EnsembleRow {
   std::string spec;
-  Rate broken;                         // of the images that were right before
-  double median = 0;                   // distance of the successes, in the threat's norm; 0 without any
+  Rate broken;                         // within the budget, of the images that were right before
+  double median = 0;                   // distance of all successes, in the threat's norm; 0 without any
   double forwards = 0, backwards = 0;  // mean per image
 };
 

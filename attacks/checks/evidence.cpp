@@ -16,8 +16,10 @@ Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& th
       given_(rows.x.size(0)),
       judge_(Oracle::judge(model, {.batch = options_.batch,
                                    .draws = {.judge = options_.draws.judge, .seed = options_.seed}})) {
-  validate(threat, "report");
+  validate(threat, "report", {Norm::linf, Norm::l2, Norm::l1, Norm::l0});
   check(threat.eps > 0, "report: a threat of eps 0 allows no attack");
+  check(threat.norm != Norm::l0 || threat.eps >= 1, "report: l0 counts pixels, eps = {} allows none",
+        threat.eps);
   validate(model, rows, "report");
   check(!rows.targets.defined(), "report: rows with targets; it asks about untargeted attacks");
   AttackInput named = rows;
@@ -42,7 +44,7 @@ Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& th
 void Evidence::note(const Tensor& made) {
   const Tensor x_adv = made.to(Device{}).to(right_.x.dtype());
   const Distances far = distances(right_.x, x_adv);
-  const Tensor& length = threat_.norm == Norm::linf ? far.linf : far.l2;
+  const Tensor& length = in_norm(far, threat_.norm);
   const std::vector<int64_t> seen = judge_.predict(x_adv);
   for (int64_t i = 0; i < rows(); ++i) {
     const size_t row = static_cast<size_t>(i);
@@ -61,7 +63,10 @@ std::string Evidence::ball(double factor) const {
 
 double Evidence::whole_box() const {
   const double pixels = static_cast<double>(right_.x.numel() / rows());
-  return (threat_.norm == Norm::linf ? 1 : std::sqrt(pixels)) / threat_.eps;
+  const double radius = threat_.norm == Norm::linf ? 1
+                        : threat_.norm == Norm::l2 ? std::sqrt(pixels)
+                                                   : pixels;
+  return radius / threat_.eps;
 }
 
 OracleOptions Evidence::asked(int64_t draws) const {
@@ -103,6 +108,13 @@ const AttackResult& Evidence::attack(const std::string& spec, const Model& other
 }
 
 std::vector<bool> Evidence::broken(const std::string& spec) { return succeeded(attack(spec)); }
+
+std::vector<bool> Evidence::within(const AttackResult& result) const {
+  const Tensor& far = in_norm(result, threat_.norm);
+  std::vector<bool> inside = succeeded(result);
+  for (size_t i = 0; i < inside.size(); ++i) inside[i] = inside[i] && far.data<double>()[i] <= threat_.eps;
+  return inside;
+}
 
 std::vector<int64_t> Evidence::samples(const std::vector<bool>& mask) const {
   std::vector<int64_t> numbers;

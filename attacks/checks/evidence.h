@@ -25,7 +25,7 @@ struct EvidenceOptions {
 /// outlive this.
 class Evidence {
  public:
-  /// Errors: as Attack::run; a threat of eps 0; no row that the model gets right.
+  /// Errors: as Attack::run; a threat that allows no change; no row that the model gets right.
   Evidence(const Model& model, const AttackInput& rows, const Threat& threat, EvidenceOptions options = {});
 
   const Model& model() const { return model_; }
@@ -59,6 +59,8 @@ class Evidence {
   const AttackResult& attack(const std::string& spec, const Model& other, const std::string& name);
   /// Per row whether that attack succeeded.
   std::vector<bool> broken(const std::string& spec);
+  /// Per row whether this attack on input() succeeded within the budget; one without a ball may need more.
+  std::vector<bool> within(const AttackResult& result) const;
   /// Every attack run on the model itself so far, by spec.
   const std::map<std::string, AttackResult>& attacks() const { return attacks_; }
 

@@ -25,7 +25,8 @@ struct ReportVerb {
 /// "linf:0.3".
 Threat parse_threat(const std::string& text) {
   const size_t colon = text.find(':');
-  check(colon != std::string::npos, "threat: '{}' is not NORM:EPS, such as linf:0.3 or l2:2", text);
+  check(colon != std::string::npos, "threat: '{}' is not NORM:EPS, such as linf:0.3, l2:2, l1:10 or l0:20",
+        text);
   return {parse_norm(text.substr(0, colon)), parse_number(text.substr(colon + 1), "threat: eps", 1e-6, 1e6)};
 }
 
@@ -60,21 +61,24 @@ report::Table ensemble_table(const Evaluation& e, const Threat& threat) {
       {},
       "Success: the prediction is not the label, of the images that were right before, judged by a "
       "forward pass after the attack. Forwards and backwards are means per image; images that are "
-      "broken leave."};
+      "broken leave. An attack without a ball (ead, jsma, cw-l0) counts where its image lies within the "
+      "budget; "
+      "the median is over all its successes."};
   for (const EnsembleRow& row : e.ensemble)
     table.add({row.spec, with_interval(row.broken), fmt::format("{:.4g}", row.median),
                fmt::format("{:.1f}", row.forwards), fmt::format("{:.1f}", row.backwards)});
   return table;
 }
 
-report::Table curve_table(const Evaluation& e) {
+report::Table curve_table(const Evaluation& e, const Threat& threat) {
   report::Table table{
       "curve",
       "Success against the budget, percent",
       {"eps", "bim on the cross-entropy", "best of three losses"},
       {},
-      "20 steps of 2.5 eps / 20. The last budget holds every image; there an attack that sees the "
-      "gradient always succeeds."};
+      fmt::format("20 steps of {}. The last budget holds every image; there an attack that sees the gradient "
+                  "always succeeds.",
+                  threat.norm == Norm::l0 ? "0.15 per pixel on average" : "2.5 eps / 20")};
   for (const CurvePoint& point : e.curve)
     table.add({fmt::format("{:.4g}", point.eps), report::percent(point.standard.value()),
                report::percent(point.best.value())});
@@ -116,10 +120,11 @@ std::string settings_text(const ReportVerb& v, const Evidence& evidence) {
                 v.draws.eot, v.draws.judge)
           : "";
   return fmt::format(
-      "command  {}\nmodel    {}\nthreat   {} {} in pixels of [0,1]\nimages   {}, of which {} are classified "
+      "command  {}\nmodel    {}\nthreat   {} {} {}\nimages   {}, of which {} are classified "
       "rightly and attacked\nseed     {}\n{}",
-      command_line, v.model, name_of(evidence.threat().norm), evidence.threat().eps, evidence.rows_given(),
-      evidence.rows(), v.common.seed, draws);
+      command_line, v.model, name_of(evidence.threat().norm), evidence.threat().eps,
+      evidence.threat().norm == Norm::l0 ? "pixels, times channels" : "in pixels of [0,1]",
+      evidence.rows_given(), evidence.rows(), v.common.seed, draws);
 }
 
 nlohmann::ordered_json json_of(const Evaluation& e, const std::vector<report::Table>& tables) {
@@ -137,7 +142,8 @@ nlohmann::ordered_json json_of(const Evaluation& e, const std::vector<report::Ta
 
 void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluation& e) {
   const std::vector<report::Table> tables = {accuracy_table(e), check_table(e),
-                                             ensemble_table(e, evidence.threat()), curve_table(e)};
+                                             ensemble_table(e, evidence.threat()),
+                                             curve_table(e, evidence.threat())};
   report::HtmlPage page("Robustness of " + std::filesystem::path(v.model).filename().string());
   page.paragraph(e.reason);
   page.preformatted(settings_text(v, evidence));
@@ -189,8 +195,10 @@ void add_report(CLI::App& app) {
   auto* verb = app.add_subcommand("report", "Evaluate robustness, and say whether to believe the number");
   auto v = std::make_shared<ReportVerb>();
   verb->add_option("MODEL", v->model, "model file")->required();
-  verb->add_option("--threat", v->threat,
-                   "norm and size of the perturbation, in pixels of [0,1]: linf:0.3, l2:2")
+  verb->add_option(
+          "--threat", v->threat,
+          "norm and size of the perturbation, in pixels of [0,1] (l0: their number): linf:0.3, l2:2, "
+          "l1:10, l0:20")
       ->check(parsed_by([](const std::string& text) { parse_threat(text); }, "NORM:EPS"));
   verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
   verb->add_option("--output", v->output, "folder of the report");
