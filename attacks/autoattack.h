@@ -8,12 +8,12 @@ namespace hashgrad {
 
 /// standard: apgd-ce, apgd-t, fab-t, square. plus: apgd-ce, apgd-dlr, fab (5 restarts each), square, apgd-t,
 /// fab-t. For l1, standard starts apgd-ce five times and apgd-t goes for five classes instead of nine. rand,
-/// for randomised models: apgd-ce, apgd-dlr, over the oracle's draws, or over 20 where it would follow a single
-/// one, as the authors run them: a row's first success only just changes the mean of the draws, so they go on
-/// to the last. Members are judged by draws of their own, so that the judge of the result has not taken part.
-/// A row has the image of the first attack that breaks it; one that none breaks has the image of the first
-/// attack. Its passes are counted over all attacks, and its first success is the forward passes of those before
-/// plus the steps of the one that broke it. Needs 4 classes, rand 3.
+/// for randomised models: apgd-ce, apgd-dlr, over the oracle's draws, or over 20 where it would follow a
+/// single one, as the authors run them: a row's first success only just changes the mean of the draws, so
+/// they go on to the last. Members are judged by draws of their own, so that the judge of the result has not
+/// taken part. A row has the image of the first attack that breaks it; one that none breaks has the image of
+/// the first attack. Its passes are counted over all attacks, and its first success is the forward passes of
+/// those before plus the steps of the one that broke it. Needs 4 classes, rand 3.
 class AutoAttack : public Attack {
  public:
   enum class Version { standard, plus, rand };

@@ -34,8 +34,13 @@ const std::vector<Check>& all_checks() {
       {"D11", "Does random search find nothing more?", check_random},
       {"D12", "Do twice the steps and a restart change nothing?", check_convergence},
       {"D13", "Is the best iterate the one returned?", check_returned},
+      {"D14", "Do images made on a substitute find nothing more?", check_transfer},
+      {"D15", "Is the worst case counted image by image?", check_worst_case},
       {"D16", "Do other losses and step sizes find nothing more?", check_losses},
       {"D17", "Does the attack find the same in double precision?", check_arithmetic},
+      {"D18", "Does every image counted lie in the box and the budget?", check_budget},
+      {"D19", "Do attacks on every target find nothing more?", check_targets},
+      {"D20", "Are there enough images, and is it said of which they are a share?", check_denominators},
       {"D21", "Do the images survive being stored with 8 bits?", check_rounding}};
   return checks;
 }

@@ -47,9 +47,14 @@ Finding check_black_box(Evidence& evidence);       // D10
 Finding check_random(Evidence& evidence);          // D11
 Finding check_convergence(Evidence& evidence);     // D12
 Finding check_returned(Evidence& evidence);        // D13
-Finding check_losses(Evidence& evidence);          // D16
+Finding check_transfer(Evidence& evidence);        // D14  attacks/checks/transfer.cpp
+Finding check_worst_case(Evidence& evidence);      // D15  attacks/checks/accounting.cpp
+Finding check_losses(Evidence& evidence);          // D16  attacks/checks/search.cpp
 Finding check_arithmetic(Evidence& evidence);      // D17  attacks/checks/protocol.cpp
-Finding check_rounding(Evidence& evidence);        // D21
+Finding check_budget(Evidence& evidence);          // D18  attacks/checks/accounting.cpp
+Finding check_targets(Evidence& evidence);         // D19
+Finding check_denominators(Evidence& evidence);    // D20
+Finding check_rounding(Evidence& evidence);        // D21  attacks/checks/protocol.cpp
 
 /// Budgets, as factors of the threat's, of the success-versus-budget curve; the last holds the whole box.
 std::vector<double> curve_factors(const Evidence& evidence);

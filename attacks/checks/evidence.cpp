@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "attacks/registry.h"
+#include "attacks/target.h"
 
 namespace hashgrad {
 
@@ -103,6 +104,18 @@ const AttackResult& Evidence::attack(const std::string& spec, const Model& other
   AttackInput input = right_;
   input.x = input.x.to(other.dtype());
   AttackResult result = make_attack(spec, options_.seed)->run(other, input, asked(1));
+  note(result.x_adv);
+  return others_.emplace(key, std::move(result)).first->second;
+}
+
+const AttackResult& Evidence::attack_rival(const std::string& spec, int64_t rank) {
+  const std::string key = fmt::format("{} at likely class {}", spec, rank + 1);
+  const auto found = others_.find(key);
+  if (found != others_.end()) return found->second;
+  if (options_.progress) options_.progress(key);
+  AttackInput input = right_;
+  input.targets = rivals(logits_, right_.y, rank);
+  AttackResult result = make_attack(spec, options_.seed)->run(model_, input, asked(1));
   note(result.x_adv);
   return others_.emplace(key, std::move(result)).first->second;
 }

@@ -57,6 +57,8 @@ class Evidence {
   std::string name_over_draws(const std::string& spec) const;
   /// The same against another network; `name` tells networks apart. Success is judged on that network.
   const AttackResult& attack(const std::string& spec, const Model& other, const std::string& name);
+  /// The same, every row aimed at the class with the rank-th largest logit of those that are not its label.
+  const AttackResult& attack_rival(const std::string& spec, int64_t rank);
   /// Per row whether that attack succeeded.
   std::vector<bool> broken(const std::string& spec);
   /// Per row whether this attack on input() succeeded within the budget; one without a ball may need more.
