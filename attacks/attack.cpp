@@ -108,6 +108,8 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, const Ora
   }
   const std::optional<Model> dense = dense_twin(model);
   OracleOptions asked = options;
+  check(uses_gradients() || !options.stand_ins, "{}: asks for no gradients, stand-ins would change nothing",
+        name());
   std::optional<Model> behind;
   if (options.surrogate) {
     check(uses_gradients(), "{}: asks for no gradients, a surrogate would change nothing", name());

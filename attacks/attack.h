@@ -73,7 +73,7 @@ class Attack {
   /// is.
   virtual bool on_device() const { return false; }
 
-  /// Whether it differentiates the model; if not, a surrogate is an Error.
+  /// Whether it differentiates the model; if not, a surrogate or stand-ins are an Error.
   virtual bool uses_gradients() const { return true; }
 
   /// Attacks every row and verifies what comes back with verify(). What the attack may ask of the model is up

@@ -86,7 +86,7 @@ std::string AutoAttack::repr() const {
 OracleOptions AutoAttack::asked_by(const Attack& member, const Oracle& oracle) const {
   constexpr int64_t authors_draws = 20;
   OracleOptions asked = oracle.options();
-  if (!member.uses_gradients()) asked.surrogate = nullptr;
+  if (!member.uses_gradients()) asked.surrogate = nullptr, asked.stand_ins = false;
   asked.draws.rehearsal = true;
   if (options_.version == Version::rand && asked.draws.count == 1) asked.draws.count = authors_draws;
   return asked;

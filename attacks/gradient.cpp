@@ -100,7 +100,8 @@ Tensor logits_of(const Model& model, const Tensor& x, int64_t batch) {
 /// value_of(logits, begin, end) is what each row of images [begin, end) is differentiated by. Returns logits,
 /// values and gradients.
 template <class F>
-std::vector<Tensor> differentiate_one(const Model& model, const Tensor& x, int64_t batch, const F& value_of) {
+std::vector<Tensor> differentiate_one(const Model& model, const Tensor& x, int64_t batch, const Pass& pass,
+                                      const F& value_of) {
   const int64_t n = x.size(0);
   const Device device = model.device(), home = x.device();
   Tensor all_logits = Tensor::empty({n, model.classes()}, x.dtype(), home);
@@ -108,7 +109,7 @@ std::vector<Tensor> differentiate_one(const Model& model, const Tensor& x, int64
   for (int64_t begin = 0; begin < n; begin += batch) {
     const int64_t end = std::min(n, begin + batch);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(device));  // [B,C,H,W]
-    const Variable logits = model.logits(image);                               // [B,K]
+    const Variable logits = model.logits(image, pass);                         // [B,K]
     const Variable value = value_of(logits, begin, end);                       // [B]
     const Tensor ones = Tensor::full({1, end - begin}, 1, x.dtype(), device);
     put(gradients, begin, vjp(value, {image}, ones)[0].reshape(image.shape()));
@@ -161,6 +162,9 @@ void check_options(const Model& model, const OracleOptions& options) {
         "attack: the surrogate {} cannot stand in for {}: images, classes, element types and devices must "
         "agree",
         surrogate ? to_string(surrogate->spec()) : "", to_string(model.spec()));
+  check(!options.stand_ins || !(surrogate ? *surrogate : model).transforms().empty(),
+        "attack: stand-ins (BPDA) were asked for, but the model has no input transforms: there is nothing to "
+        "stand in for");
 }
 
 }  // namespace
@@ -216,13 +220,15 @@ Oracle::Oracle(const Model& model, const OracleOptions& options, int64_t draws, 
     drawn_ = options_.realisations->first(draws, stream);
   }
   if (options.surrogate)
-    behind_ = std::make_shared<const Oracle>(*options.surrogate,
-                                             OracleOptions{.batch = options.batch, .draws = options.draws});
+    behind_ = std::make_shared<const Oracle>(
+        *options.surrogate,
+        OracleOptions{.batch = options.batch, .draws = options.draws, .stand_ins = options.stand_ins});
 }
 
 Oracle Oracle::judge(const Model& model, const OracleOptions& options) {
   OracleOptions alone = options;
   alone.surrogate = nullptr;
+  alone.stand_ins = false;
   Oracle oracle(model, alone, options.draws.judge,
                 options.draws.rehearsal ? Stream::rehearsal : Stream::judge);
   oracle.votes_ = randomised(model);
@@ -231,8 +237,9 @@ Oracle Oracle::judge(const Model& model, const OracleOptions& options) {
 
 /// The mean logits [B,K] as one graph, so that each draw goes forward once, whatever is asked of the mean.
 Variable Oracle::answer(const Variable& image) const {
-  Variable sum = drawn_[0]->logits(image);
-  for (size_t d = 1; d < drawn_.size(); ++d) sum = sum + drawn_[d]->logits(image);
+  const Pass pass{.stand_ins = options_.stand_ins};
+  Variable sum = drawn_[0]->logits(image, pass);
+  for (size_t d = 1; d < drawn_.size(); ++d) sum = sum + drawn_[d]->logits(image, pass);
   return drawn_.size() == 1 ? sum : sum * (1 / static_cast<double>(drawn_.size()));
 }
 
@@ -294,9 +301,11 @@ LossGradient Oracle::differentiate(const Tensor& x, const F& value_of) const {
       const Tensor seen = logits_of(model, x, batch());
       return {seen, value_of(seen, seen, 0, x.size(0))};
     }
-    return differentiate_one(model, x, batch(), [&](const Variable& logits, int64_t begin, int64_t end) {
-      return value_of(logits, logits.value(), begin, end);
-    });
+    const Pass pass{.stand_ins = options_.stand_ins};
+    return differentiate_one(model, x, batch(), pass,
+                             [&](const Variable& logits, int64_t begin, int64_t end) {
+                               return value_of(logits, logits.value(), begin, end);
+                             });
   });
   return {mean[0], mean[1], behind_ ? Tensor() : mean[2]};
 }

@@ -84,6 +84,8 @@ struct OracleOptions {
   int64_t batch = 128;               // most rows in one pass; bounds memory, changes no result
   const Model* surrogate = nullptr;  // what is differentiated in the model's place; must outlive the oracle
   Draws draws{};
+  /// Differentiate past the input transforms as if they were the identity (BPDA, see transform_input).
+  bool stand_ins = false;
   /// Draws made already, to be used again where they fit the model: those of Oracle::options().
   std::shared_ptr<Realisations> realisations{};
 };
@@ -97,7 +99,8 @@ struct OracleOptions {
 /// With a surrogate the model answers with logits and losses, and everything
 /// differentiated is the surrogate's: backward pass differentiable approximation (Athalye, Carlini and
 /// Wagner, ICML 2018) of a whole model that has no gradient worth following. An Error if the two do not take
-/// the same images to the same classes in the same element type on the same device.
+/// the same images to the same classes in the same element type on the same device; and if `stand_ins` is set
+/// but what is differentiated has no input transform.
 ///
 /// A randomised model answers with the mean of the logits of its draws; outputs and their products with
 /// cotangents are of that mean, losses and their gradients the mean of each draw's own. A surrogate may be

@@ -47,7 +47,7 @@ Model compress_hash(const Model& model, const HashCompression& options) {
     spec.layers[i].rate = options.rate;
   }
   Model result(spec, {.dtype = model.dtype(), .seed = options.seed, .hash = options.hash});
-  result.metadata = model.metadata;
+  result.inherit(model);
   copy_other_layers(model, result, chosen);
   if (options.start == HashCompression::Start::scratch) return result;
   const auto dense = model.state(), hashed = result.state();

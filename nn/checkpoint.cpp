@@ -29,7 +29,7 @@ void check_same(const std::string& path, const Archive& then, const Archive& now
     check(was == is, "{}: was made with {} '{}', now it is '{}'; resume with the same settings", path, name,
           was, is);
   };
-  for (const char* key : {"spec", "hash_seed", "hash_mode", "hash_bias"})
+  for (const char* key : {"spec", "hash_seed", "hash_mode", "hash_bias", "defences"})
     compare(key, value(then, key), value(now, key));
   for (const auto& [name, is] : settings) compare(name, value(then, "train." + name), is);
 }

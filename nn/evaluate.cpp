@@ -16,10 +16,10 @@ void check_fits(const Model& model, const Dataset& data) {
         data.classes, model.classes());
 }
 
-Evaluation evaluate(const Model& model, const Dataset& data, int64_t batch) {
+Score evaluate(const Model& model, const Dataset& data, int64_t batch) {
   check_fits(model, data);
   check(batch >= 1, "evaluate: batch {} must be at least 1", batch);
-  Evaluation result{.samples = data.size()};
+  Score result{.samples = data.size()};
   for (int64_t begin = 0; begin < data.size(); begin += batch) {
     const int64_t end = std::min(begin + batch, data.size());
     const Tensor labels = data.labels_of(begin, end);                                       // [B]

@@ -8,7 +8,7 @@
 
 namespace hashgrad {
 
-struct Evaluation {
+struct Score {
   int64_t samples = 0, correct = 0;
   double accuracy = 0;  ///< correct / samples
   double loss = 0;      ///< mean cross-entropy
@@ -16,7 +16,7 @@ struct Evaluation {
 
 /// Evaluates in inference. The result does not depend on `batch`. Errors: no labels, no samples, or data that
 /// do not fit the model.
-Evaluation evaluate(const Model& model, const Dataset& data, int64_t batch = 256);
+Score evaluate(const Model& model, const Dataset& data, int64_t batch = 256);
 
 /// Throws unless `data` is labelled, not empty, and has images and classes that `model` can take.
 void check_fits(const Model& model, const Dataset& data);

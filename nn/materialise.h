@@ -8,9 +8,10 @@
 
 namespace hashgrad {
 
-/// A dense model with plain weights that computes the same function as this one, on the same device. A model
-/// without hashed layers gives a copy. Defences that draw at every answer are kept; an Error where gi3 does
-/// on a hashed layer, because it draws for each bucket there and would for each weight in the twin.
+/// A dense model with plain weights that computes the same function as this one, input transforms included,
+/// on the same device. A model without hashed layers gives a copy. Defences that draw at every answer are
+/// kept; an Error where gi3 does on a hashed layer, because it draws for each bucket there and would for each
+/// weight in the twin.
 Model materialise(const Model& model);
 
 /// Copies the parameters and buffers of all layers except the numbers in `layers` between two models that

@@ -152,14 +152,16 @@ size_t Model::logits_end() const {
   return layers_.size() - size_t{spec_.layers.back().kind == Kind::softmax};
 }
 
-Tensor Model::logits(const Tensor& images, const Pass& pass) const {
+template <TensorLike X>
+X Model::logits_of(X images, const Pass& pass) const {
   check_images(images);
-  return run(images, pass, 0, logits_end(), true);
+  for (const InputTransformPtr& transform : transforms_)
+    images = transform_input(images, transform, pass.stand_ins);
+  return run(std::move(images), pass, 0, logits_end(), true);
 }
-Variable Model::logits(const Variable& images, const Pass& pass) const {
-  check_images(images);
-  return run(images, pass, 0, logits_end(), true);
-}
+
+Tensor Model::logits(const Tensor& images, const Pass& pass) const { return logits_of(images, pass); }
+Variable Model::logits(const Variable& images, const Pass& pass) const { return logits_of(images, pass); }
 Tensor Model::probabilities(const Tensor& images, const Pass& pass) const {
   return softmax(logits(images, pass));
 }
@@ -171,6 +173,17 @@ Tensor Model::forward(const Tensor& x, const Pass& pass, size_t begin, size_t en
 }
 Variable Model::forward(const Variable& x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
   return run(x, pass, begin, end, fuse);
+}
+
+void Model::add_transform(InputTransformPtr transform) {
+  static_cast<void>(
+      transform->forward(Tensor::empty(spec_.input.with(0, 0), dtype_)));  // no image of this shape
+  transforms_.push_back(std::move(transform));
+}
+
+void Model::inherit(const Model& from) {
+  metadata = from.metadata;
+  transforms_ = from.transforms_;
 }
 
 std::vector<Parameter> Model::parameters() {
@@ -216,7 +229,7 @@ Model Model::to(DType dtype) const {
   copy.move(device_);
   const std::map<std::string, Tensor> from = state();
   for (auto& [name, tensor] : copy.state()) tensor.copy_from(from.at(name));
-  copy.metadata = metadata;
+  copy.inherit(*this);
   return copy;
 }
 
@@ -232,7 +245,7 @@ Model Model::alias() const {
   const std::map<std::string, Tensor> shared = state();
   for (const Parameter& p : other.parameters()) *p.variable = Variable::leaf(shared.at(p.name));
   for (const Buffer& b : other.buffers()) *b.tensor = shared.at(b.name);
-  other.metadata = metadata;
+  other.inherit(*this);
   return other;
 }
 

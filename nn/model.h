@@ -8,6 +8,7 @@
 
 #include "autograd/ops/hashed.h"
 #include "nn/init.h"
+#include "nn/input_transform.h"
 #include "nn/module.h"
 #include "nn/spec.h"
 
@@ -52,8 +53,8 @@ class Model {
   /// softmax(logits), [N,K], whether or not the spec ends in softmax.
   Tensor probabilities(const Tensor& images, const Pass& pass = {}) const;
   Variable probabilities(const Variable& images, const Pass& pass = {}) const;
-  /// Layers [begin, end) alone: what is behind layer end - 1 for the input of layer begin. With `fuse` unset
-  /// every layer runs by itself; the bits are the same.
+  /// Layers [begin, end) alone, no input transforms: what is behind layer end - 1 for the input of layer
+  /// begin. With `fuse` unset every layer runs by itself; the bits are the same.
   Tensor forward(const Tensor& x, const Pass& pass, size_t begin, size_t end, bool fuse = true) const;
   Variable forward(const Variable& x, const Pass& pass, size_t begin, size_t end, bool fuse = true) const;
 
@@ -63,6 +64,13 @@ class Model {
   std::vector<Buffer> buffers();
   /// The parameter of this name; an Error that lists the names when there is none.
   Variable& parameter(const std::string& name);
+  /// What is done to images in front of layer 0, in this order. Their entries in metadata `defences` are kept
+  /// by whoever adds them (defenses/input_transforms.h, nn/model_file.h).
+  const std::vector<InputTransformPtr>& transforms() const { return transforms_; }
+  /// An Error if it does not apply to images of input_shape().
+  void add_transform(InputTransformPtr transform);
+  /// Takes over what belongs to no layer: metadata and input transforms.
+  void inherit(const Model& from);
   int64_t parameter_count() const { return hashgrad::parameter_count(spec_, hash_); }
   /// Parameters and buffers by name; they share memory with the model.
   std::map<std::string, Tensor> state() const;
@@ -83,6 +91,8 @@ class Model {
 
  private:
   template <TensorLike X>
+  X logits_of(X images, const Pass& pass) const;
+  template <TensorLike X>
   X run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const;
   template <TensorLike X>
   void check_images(const X& images) const;
@@ -94,6 +104,7 @@ class Model {
   DType dtype_;
   Device device_;
   std::vector<Shape> shapes_;
+  std::vector<InputTransformPtr> transforms_;
   std::vector<std::unique_ptr<Module>> layers_;
 };
 

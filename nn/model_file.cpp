@@ -20,7 +20,9 @@ struct FunctionKey {
   std::vector<std::string> known;
 };
 const std::array<FunctionKey, 3> function_keys{
-    {{"defences", {"gi1", "gi2", "gi3", "logits-augmentation", "dropout"}},
+    {{"defences",
+      {"gi1", "gi2", "gi3", "logits-augmentation", "dropout", "bit-depth", "median", "jpeg",
+       "feature-distillation", "distill", "adversarial-training"}},
      {"quantisers", {}},
      {"masks", {}}}};
 
@@ -70,6 +72,24 @@ void load_tensor(const Tensor& from, Tensor& to, const std::string& where) {
         name_of(from.dtype()), name_of(to.dtype()));
   if (is_floating(from.dtype())) check_finite(from, where);
   to.copy_from(from);
+}
+
+/// The input transforms among the defences; the list has been checked.
+void add_transforms(Model& model, const std::string& name) {
+  const auto list = model.metadata.find("defences");
+  if (list == model.metadata.end()) return;
+  for (const json& entry : json::parse(list->second)) {
+    const std::string method = entry["method"].get<std::string>();
+    const TransformKind* kind = find_transform(method);
+    if (!kind) continue;
+    check(entry.contains(kind->setting) && entry[kind->setting].is_number_integer(),
+          "{}: metadata defences has a '{}' without an integer \"{}\"", name, method, kind->setting);
+    try {
+      model.add_transform(make_input_transform(method, entry[kind->setting].get<int64_t>()));
+    } catch (const Error& error) {
+      fail("{}: {}", name, error.what());
+    }
+  }
 }
 
 void check_variance(const Tensor& variance, const std::string& where) {
@@ -135,6 +155,7 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
           key, tensor.shape(), to_string(model.spec()));
   model.metadata = archive.metadata;
   check_draws(model, name);
+  add_transforms(model, name);
   return model;
 }
 

@@ -26,8 +26,9 @@ Archive archive_of(const Model& model);
 /// Some metadata says that the stored weights are not the whole function: `defences`, `quantisers` and
 /// `masks` hold JSON lists of objects with a "method". Evaluating such a model while ignoring one of them
 /// would give wrong numbers quietly, so a method that this version does not know is an Error. Known: the
-/// defences "gi1", "gi2", "gi3", "logits-augmentation" and "dropout", which are in the weights already unless
-/// they draw at every answer (nn/randomised.h).
+/// defences that are in the weights already ("gi1", "gi2", "gi3", "logits-augmentation", "distill",
+/// "adversarial-training"), those that draw at every answer ("gi3", "dropout": nn/randomised.h), and those of
+/// nn/input_transform.h, which the model is built with.
 void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name);
 
 /// Throws, opening with `what`, at the first value that is infinite or NaN.

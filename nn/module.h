@@ -21,6 +21,8 @@ struct Pass {
   uint64_t seed = 0;
   Tensor step{};     // [1] int64
   Tensor samples{};  // [N] int64
+  /// The backward pass takes input transforms (nn/input_transform.h) for the identity; forward is as ever.
+  bool stand_ins = false;
 };
 
 /// Layers that follow a convolution or linear layer and are computed by its kernel; the bits are the same.

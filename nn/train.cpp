@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 
+#include "autograd/ops/arithmetic.h"
 #include "autograd/ops/loss.h"
 #include "autograd/ops/reduce.h"
 #include "core/device_memory.h"
@@ -34,6 +35,7 @@ void check_options(const TrainOptions& o) {
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
         "train: label smoothing is {}, at least 0 and below 1 is accepted", o.label_smoothing);
   positive(o.lr, "the learning rate");
+  positive(o.temperature, "the temperature");
   check(o.report_seconds >= 0, "train: report_seconds is {}, 0 or more is accepted", o.report_seconds);
   positive(o.hashed_lr, "the factor on the learning rate of hashed layers");
 }
@@ -49,6 +51,8 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
           {"schedule", o.schedule.text()},
           {"hashed_lr", fmt::format("{}", o.hashed_lr)},
           {"label_smoothing", fmt::format("{}", o.label_smoothing)},
+          {"temperature", fmt::format("{}", o.temperature)},
+          {"method", o.method},
           {"augment", to_string(o.augmentation)},
           {"seed", std::to_string(o.seed)}};
 }
@@ -156,7 +160,7 @@ class Trainer {
   void run_step(std::optional<StepInputs> inputs) {
     const auto [at, first] = repeated_.try_emplace(inputs->batch());
     RepeatedStep& repeated = at->second;
-    if (first || !options_.graph) return issue_step(*inputs);
+    if (first || !recordable()) return issue_step(*inputs);
     if (!repeated.run) {
       repeated.inputs = std::move(inputs);
       repeated.run = pipeline_->record([&] { issue_step(*repeated.inputs); });
@@ -167,16 +171,27 @@ class Trainer {
     repeated.run();
   }
 
+  /// Lessons and input transforms (nn/input_transform.h) look at images on the host.
+  bool recordable() const { return options_.graph && !options_.teach && model_.transforms().empty(); }
+
   /// One update. It issues work and neither waits for it nor brings anything from the host, so it can be
-  /// recorded; and it leaves no trace but in the memory of the device, or a recording would miss it.
+  /// recorded (see recordable()); and it leaves no trace but in the memory of the device, or a recording
+  /// would miss it.
   void issue_step(const StepInputs& in) {
     const Pass pass{.training = true, .seed = options_.seed, .step = in.step(), .samples = in.samples()};
     const Tensor labels = in.labels();  // [B]
+    Lesson lesson{
+        augmented(in),
+        smoothed_one_hot_of_valid(labels, model_.classes(), options_.label_smoothing, model_.dtype()), labels,
+        in.samples(), 0};
+    if (options_.teach) {
+      lesson.step = in.step().to(Device{}).data<int64_t>()[0];
+      options_.teach(lesson);
+    }
     model_.zero_grad();
-    const Variable logits = model_.logits(Variable(augmented(in)), pass);  // [B, K]
-    const Tensor targets =
-        smoothed_one_hot_of_valid(labels, logits.size(1), options_.label_smoothing, logits.dtype());
-    const Variable loss = mean(cross_entropy_soft(logits, targets));  // []
+    const Variable logits = model_.logits(Variable(lesson.images), pass);  // [B, K]
+    const Variable cooled = options_.temperature == 1 ? logits : logits / options_.temperature;
+    const Variable loss = mean(cross_entropy_soft(cooled, lesson.targets));  // []
     count(loss.value(), argmax(logits.value(), 1), labels, in.step());
     loss.backward();
     optimizer_.update(in.pace, options_.hashed_lr);
@@ -251,7 +266,7 @@ class Trainer {
     state_.accuracy = static_cast<double>(state_.correct) / seen;
     std::string validation = ",";
     if (options_.validation) {
-      const Evaluation e = evaluate(model_, *options_.validation);
+      const Score e = evaluate(model_, *options_.validation);
       validation = fmt::format("{:.6g},{:.6g}", e.loss, e.accuracy);
     }
     state_.log +=
@@ -261,6 +276,7 @@ class Trainer {
     state_.batch = state_.seen = state_.correct = 0;
     state_.loss_sum = 0;
     write_tally();
+    if (options_.epoch_done) options_.epoch_done(state_.epoch);
   }
 
   /// The checkpoint first: a log row exists only for an epoch that a resumed run will not repeat.

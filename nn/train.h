@@ -25,6 +25,15 @@ struct TrainProgress {
   double images_per_second = 0;  ///< since this run began
 };
 
+/// What one update learns from, on the model's device.
+struct Lesson {
+  Tensor images;   // [B,C,H,W], augmented
+  Tensor targets;  // [B,K], the wanted distribution of each: its label, smoothed
+  Tensor labels;   // [B] int64
+  Tensor samples;  // [B] int64: the places of the images in the dataset
+  int64_t step;    // updates made before
+};
+
 struct TrainOptions {
   int64_t epochs = 10;
   int64_t batch = 128;
@@ -33,7 +42,13 @@ struct TrainOptions {
   Schedule schedule{};
   double hashed_lr = 1;        ///< factor on lr for bucket values, whose gradients are sums
   double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
+  double temperature = 1;      ///< the loss is that of logits / temperature
   Augmentation augmentation{};
+  /// May replace images and targets of a lesson; a function of the lesson and of the model as it stands, or a
+  /// resumed run would differ. `method` says what it does, for the record and for a resumed run to agree on.
+  /// Such steps are not recorded as graphs.
+  std::function<void(Lesson&)> teach{};
+  std::string method = "plain";
   uint64_t seed = 0;                    ///< of order, augmentation and dropout
   const Dataset* validation = nullptr;  ///< evaluated after every epoch, for the log
 
@@ -45,6 +60,7 @@ struct TrainOptions {
   bool graph = true;            ///< run a device's steps as recorded graphs; the bits are the same without
   double report_seconds = 0.2;  ///< on a device: between two looks at its counts, which wait for it
   std::function<void(const TrainProgress&)> progress{};
+  std::function<void(int64_t epoch)> epoch_done{};  ///< after each, counted from 1
   const std::atomic<bool>* stop = nullptr;  ///< set by another thread or a signal: stop after this step
 };
 

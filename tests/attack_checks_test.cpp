@@ -2,12 +2,17 @@
 // that is really robust, and networks that hide their gradients in different ways.
 #include <algorithm>
 #include <doctest/doctest.h>
+#include <map>
 #include <set>
 #include <span>
 
 #include "attacks/checks/evaluation.h"
 #include "attacks/registry.h"
+#include "datasets/synthetic_digits.h"
+#include "defenses/adversarial_training.h"
+#include "defenses/distillation.h"
 #include "defenses/gradient_inhibition.h"
+#include "defenses/input_transforms.h"
 #include "tests/attack_models.h"
 
 using namespace hashgrad;
@@ -147,6 +152,87 @@ TEST_CASE("checks: logits of a thousand times the size, as distillation leaves t
   CHECK(scale.verdict == Verdict::masked);
   CHECK(scale.samples.size() > 10);
   CHECK(finding_of("D17", evidence).verdict == Verdict::masked);
+}
+
+/// Digits that training has seen or not seen, for networks that are trained here.
+const Dataset& digits(Split split) {
+  static const Dataset train = synthetic_digits(Split::train, 1000), test = synthetic_digits(Split::test, 60);
+  return split == Split::train ? train : test;
+}
+
+AttackInput unseen_digits() {
+  const Dataset& data = digits(Split::test);
+  return {data.images_float(0, data.size()), data.labels, {}, {}};
+}
+
+const char* const digits_net = "1x28x28 conv4k4s4 relu flatten fc32 relu fc10";
+
+TrainOptions digits_training(int64_t epochs) {
+  return {.epochs = epochs, .batch = 50, .optimizer = parse_optimizer("adam"), .lr = 0.01};
+}
+
+TEST_CASE("checks: pixels rounded to few levels, by the gradient that is zero in every direction") {
+  const Plain plain;
+  Model squeezed = plain.model.clone();
+  add_input_transform(squeezed, "bit-depth", 3);
+  Evidence evidence(squeezed, {plain.x, own_labels(squeezed, plain.x), {}, {}}, plain.threat);
+  const Evaluation e = evaluate_robustness(evidence);
+  CAPTURE(e.reason);
+  const std::set<std::string> masked = ids_of(e, Verdict::masked);
+  for (const char* id : {"D2", "D8", "D10"}) {
+    CAPTURE(id);
+    CHECK(masked.contains(id));
+  }
+  for (const char* id : {"D1", "D4", "D5", "D17"}) {
+    CAPTURE(id);
+    CHECK_FALSE(masked.contains(id));
+  }
+  CHECK(finding_of("D2", evidence).reason ==
+        "the cross-entropy gradient of 40 of 40 images is exactly zero, so attacks that follow it do not "
+        "start; "
+        "along the exact direction 40 are zero");
+  // Seen through by the attacks that take the transform for the identity, and by those alone.
+  std::map<std::string, int64_t> hits;
+  for (const EnsembleRow& row : e.ensemble) hits[row.spec] = row.broken.hits;
+  CHECK(hits.at("fgsm:eps=0.15") == 0);
+  CHECK(hits.at("bpda fgsm:eps=0.15") > 10);
+  CHECK(hits.at("bpda pgd:iters=40,norm=linf,eps=0.15") > 15);
+  CHECK(e.robust.hits <= 40 - hits.at("bpda pgd:iters=40,norm=linf,eps=0.15"));
+}
+
+TEST_CASE("checks: a distilled network, by gradients that underflow and come back with smaller logits") {
+  constexpr double temperature = 100;
+  Model teacher(digits_net, {.seed = 1}), student(digits_net, {.seed = 1});
+  TrainOptions options = digits_training(10);
+  options.temperature = temperature;
+  train(teacher, digits(Split::train), options);
+  distil_from(teacher, temperature, options);
+  train(student, digits(Split::train), options);
+  Evidence evidence(student, unseen_digits(), {Norm::linf, 0.1});
+  CHECK(evidence.rows() > 40);  // it has learned its task
+  CHECK(finding_of("D2", evidence).verdict == Verdict::masked);
+  CHECK(finding_of("D4", evidence).verdict == Verdict::masked);
+  CHECK(finding_of("D3", evidence).verdict == Verdict::passed);  // the slope of the margin is as told
+}
+
+TEST_CASE("checks: a network trained against pgd is not accused") {
+  Model model(digits_net, {.seed = 1}), plain(digits_net, {.seed = 1});
+  TrainOptions options = digits_training(10);
+  options.lr = 0.002;
+  train(plain, digits(Split::train), options);
+  AdversarialTraining recipe = AdversarialTraining::of("pgd", 0.1);
+  recipe.iters = 7, recipe.step = 0.025;
+  train_adversarially(model, recipe, options);
+  train(model, digits(Split::train), options);
+  Evidence evidence(model, unseen_digits(), {Norm::linf, 0.1});
+  const Evaluation e = evaluate_robustness(evidence);
+  for (const auto& [check, finding] : e.findings) {
+    CAPTURE(check.id);
+    CAPTURE(finding.reason);
+    CHECK(finding.verdict != Verdict::masked);
+  }
+  CHECK(e.robust.hits >= 15);
+  CHECK(pgd_accuracy(model, digits(Split::test), 0.1) > pgd_accuracy(plain, digits(Split::test), 0.1) + 0.2);
 }
 
 TEST_CASE("checks: probabilities in the place of logits") {

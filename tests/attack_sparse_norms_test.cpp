@@ -404,7 +404,7 @@ TEST_CASE("reports: successes outside the budget are not counted, attacks withou
   Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::l0, 2});
   const std::string spec = "jsma:gamma=0.5";
   const Tensor& l0 = evidence.attack(spec).l0;
-  const std::vector<bool> broken = evidence.broken(spec), within = evidence.within(spec);
+  const std::vector<bool> broken = evidence.broken(spec), within = evidence.within(evidence.attack(spec));
   int64_t outside = 0;
   for (size_t i = 0; i < broken.size(); ++i) {
     CHECK(within[i] == (broken[i] && l0.data<double>()[i] <= 2));

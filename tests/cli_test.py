@@ -58,6 +58,11 @@ class Command(unittest.TestCase):
             raise AssertionError(f"{arguments}: exit {done.returncode}: {done.stderr}")
         return done.stdout
 
+    def assert_error(self, phrase, *arguments):
+        done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, cwd=self.folder)
+        self.assertIn(done.returncode, (1, 2), done.stdout)
+        self.assertIn(phrase, done.stderr)
+
     def json_of(self, name):
         with open(self.path(name)) as file:
             return json.load(file)
@@ -218,6 +223,43 @@ class Command(unittest.TestCase):
         for a, b in zip(numbers(self.tensors("hashed_logits")["logits"]), numbers(self.tensors("dense_logits")["logits"])):
             self.assertAlmostEqual(a, b, delta=1e-4)
 
+    def test_input_transforms_have_no_gradient_and_bpda_looks_past_them(self):
+        images = (*DATA, "--first", "5")
+        for method, flags in (("bit-depth", ("--bits", "2")), ("median", ("--size", "2")), ("jpeg", ("--quality", "30")),
+                              ("feature-distillation", ("--step", "40"))):
+            self.run_ok("defend", method, self.model, *flags, "--output", self.path(method), "--json", self.path("d.json"))
+            self.assertEqual(json.loads(self.json_of("d.json")["defences"]),
+                             [{"method": method, flags[0][2:]: int(flags[1])}])
+            self.run_ok("predict", self.path(method), *images, "--output", self.path("logits"))
+        self.run_ok("gradient", self.path("jpeg"), *images, "--output", self.path("g"))
+        self.assertEqual(set(numbers(self.tensors("g")["gradient"])), {0.0})
+        self.run_ok("gradient", self.path("jpeg"), *images, "--bpda", "--output", self.path("g"))
+        self.assertGreater(max(numbers(self.tensors("g")["gradient"])), 0)
+        attack = ("attack", "fgsm", self.path("bit-depth"), *images, "--eps", "0.3", "--output", self.path("a"))
+        self.run_ok(*attack)
+        self.assertEqual(set(numbers(self.tensors("a")["linf"])), {0.0})
+        self.run_ok(*attack, "--bpda")
+        self.assertGreater(min(numbers(self.tensors("a")["linf"])), 0.29)
+        self.assert_error("nothing to stand in for", "attack", "fgsm", self.model, *images, "--bpda", "--output", self.path("a"))
+        self.assert_error("has this defence already", "defend", "median", self.path("median"), "--output", self.path("m"))
+        self.assert_error("does not apply to median", "defend", "median", self.model, "--bits", "2", "--output", self.path("m"))
+        self.assert_error("which trains nothing", "defend", "jpeg", self.model, "--epochs", "2", "--output", self.path("m"))
+
+    def test_trained_defences_from_a_spec_and_from_a_model(self):
+        recipe = (*DATA, "--first", "60", "--epochs", "2", "--batch", "20", "--quiet")
+        fast = self.run_ok("defend", "adversarial-training", self.model, *recipe, "--method", "fast", "--eps", "0.1",
+                           "--watch", "10", "--output", self.path("fast"))
+        self.assertIn("epoch 2: clean", fast)
+        self.run_ok("defend", "distill", "1x28x28 flatten fc10", *recipe, "--output", self.path("distilled"))
+        for name in ("fast", "distilled"):
+            self.run_ok("evaluate", self.path(name), *DATA, "--first", "10")
+        for log in ("fast.csv", "distilled.csv", "distilled.start.csv", "distilled.teacher.csv"):
+            self.assertTrue(os.path.exists(self.path(log)), log)
+        self.assert_error("is no file, and no network either", "defend", "distill", "nonsense", *recipe, "--output",
+                          self.path("n"))
+        self.assert_error("cannot be resumed", "defend", "distill", self.model, *recipe, "--resume", "x", "--output",
+                          self.path("n"))
+
     def test_hash_modes_are_kept_in_the_file(self):
         dense = self.path("all_dense")
         self.run_ok("materialise", self.model, "--output", dense)
@@ -294,7 +336,8 @@ class Command(unittest.TestCase):
             self.assertLessEqual(max(struct.unpack("12d", lengths[2])), eps)
             self.run_ok("report", self.model, *DATA, "--first", "12", "--threat", f"{norm}:{eps}", "--quiet", "--output",
                         self.path("few"), "--json", self.path("few.json"))
-            self.assertIn(f"threat   {norm} {eps}", open(self.path("few/report.md")).read())
+            with open(self.path("few/report.md")) as file:
+                self.assertIn(f"threat   {norm} {eps}", file.read())
 
     def test_demo_writes_its_report(self):
         out = self.run_ok("demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked",

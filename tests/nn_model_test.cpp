@@ -260,7 +260,8 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
       {[](Archive& a) { a.metadata["hash_bias"] = "yes"; }, "f: metadata hash_bias is 'yes'"},
       {[](Archive& a) { a.metadata["defences"] = R"([{"method":"gi1"},{"method":"moat"}])"; },
        "f: metadata defences names 'moat', which this version does not know (it knows: gi1, gi2, gi3, "
-       "logits-augmentation, dropout)"},
+       "logits-augmentation, dropout, bit-depth, median, jpeg, feature-distillation, distill, "
+       "adversarial-training)"},
       {[](Archive& a) { a.metadata["quantisers"] = R"([{"method":"fixed-point"}])"; },
        "f: metadata quantisers names 'fixed-point', which this version does not know (it knows none)"},
       {[](Archive& a) { a.metadata["defences"] = "[[["; }, "f: metadata defences is not a JSON list"},

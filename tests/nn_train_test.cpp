@@ -163,7 +163,7 @@ TEST_CASE("training learns the digits, and gives the same bits on one thread and
 
 TEST_CASE("evaluation does not depend on the batch size") {
   const Model model(small);
-  const Evaluation all = evaluate(model, digits(), 1000), some = evaluate(model, digits(), 33);
+  const Score all = evaluate(model, digits(), 1000), some = evaluate(model, digits(), 33);
   CHECK(all.samples == 100);
   CHECK(all.correct == some.correct);
   CHECK(all.loss == some.loss);

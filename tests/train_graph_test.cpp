@@ -196,7 +196,7 @@ TEST_CASE("loss and accuracy of an epoch are those of its samples, each counted 
     options.lr = 1e-9;  // the model hardly moves
     Model model = Model("1x6x6 flatten fc3", {.seed = 2}).to(device);
     const TrainResult result = train(model, tiny_set(), options);
-    const Evaluation after = evaluate(model, tiny_set());
+    const Score after = evaluate(model, tiny_set());
     CHECK(result.loss == doctest::Approx(after.loss).epsilon(1e-5));
     CHECK(result.accuracy == after.accuracy);
     CHECK(result.steps == 3 * steps_per_epoch);

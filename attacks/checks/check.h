@@ -56,12 +56,20 @@ Finding check_targets(Evidence& evidence);         // D19
 Finding check_denominators(Evidence& evidence);    // D20
 Finding check_rounding(Evidence& evidence);        // D21  attacks/checks/protocol.cpp
 
+/// What images found without the model's gradients say about these: they hide something if `found` has images
+/// that withstand every attack of the ensemble that follows gradients, or a quarter of all images more than
+/// the standard attack. `how` opens the reason: "500 questions break".
+Finding without_gradients(Evidence& evidence, const std::string& how, const std::vector<bool>& found);
+
 /// Budgets, as factors of the threat's, of the success-versus-budget curve; the last holds the whole box.
 std::vector<double> curve_factors(const Evidence& evidence);
 /// The attack of the curve at one of them.
 std::string curve_spec(const Evidence& evidence, double factor);
 /// Attacks that a randomised model meets along single draws as well as over many.
 std::vector<std::string> specs_over_draws(const Evidence& evidence);
+/// What others are measured against: pgd on the cross-entropy; apgd-ce for l1, where steps of one length are
+/// known to be weak (Croce and Hein, ICML 2021).
+const char* standard_name(const Evidence& evidence);
 /// The papers' attack of one step; none for l0, which has no small steps.
 std::optional<std::string> one_step_spec(const Evidence& evidence);
 /// The attack without gradients; none for l0.

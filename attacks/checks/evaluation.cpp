@@ -21,11 +21,19 @@ EnsembleRow row_of(const Evidence& evidence, const std::string& name, const Atta
           mean_of(r.backwards)};
 }
 
+/// The specs and, for a model with input transforms, each of them once more past those.
+std::vector<std::string> with_stand_ins(std::vector<std::string> specs, const Evidence& evidence) {
+  if (evidence.model().transforms().empty()) return specs;
+  for (size_t i = 0, n = specs.size(); i < n; ++i) specs.push_back(std::string(bpda) + specs[i]);
+  return specs;
+}
+
 CurvePoint point_at(Evidence& evidence, double factor) {
   const std::vector<bool> standard = evidence.broken(curve_spec(evidence, factor));
   std::vector<bool> best = standard;
   for (const char* loss : {"ce-exact", "margin"})
-    best = either(best, evidence.broken(curve_spec(evidence, factor) + ",loss=" + loss));
+    for (const std::string& spec : with_stand_ins({curve_spec(evidence, factor) + ",loss=" + loss}, evidence))
+      best = either(best, evidence.broken(spec));
   return {evidence.threat().eps * factor, {count(standard), evidence.rows()}, {count(best), evidence.rows()}};
 }
 
@@ -78,6 +86,7 @@ std::vector<std::string> ensemble_specs(const Evidence& evidence) {
     specs.push_back(spec);
   if (evidence.model().classes() >= 3) specs.push_back("pgd:iters=40,loss=dlr," + ball);
   for (const std::string& spec : specs_of_norm(evidence)) specs.push_back(spec);
+  specs = with_stand_ins(std::move(specs), evidence);
   if (const auto black_box = black_box_spec(evidence)) specs.push_back(*black_box);
   return specs;
 }

@@ -22,7 +22,8 @@ struct EnsembleRow {
 struct CurvePoint {
   double eps;
   Rate standard;  // bim on the cross-entropy, what papers report
-  Rate best;      // bim on the cross-entropy, its exact direction or the margin, whichever breaks an image
+  Rate best;      // bim on the cross-entropy, its exact direction or the margin (those also past input
+                  // transforms), whichever breaks
 };
 
 struct Evaluation {
@@ -35,8 +36,9 @@ struct Evaluation {
   std::string reason;  // one sentence for people
 };
 
-/// The attacks that every evaluation runs, for this threat and number of classes; a randomised model meets
-/// specs_over_draws() over draws as well.
+/// The attacks that every evaluation runs, for this threat and number of classes. A model with input
+/// transforms is attacked past them too (BPDA), and a randomised one meets specs_over_draws() over draws as
+/// well, so that the number is the adaptive one.
 std::vector<std::string> ensemble_specs(const Evidence& evidence);
 
 /// Runs ensemble, curve and checks.

@@ -91,7 +91,11 @@ const AttackResult& Evidence::run(const std::string& name, const std::string& sp
   const auto found = attacks_.find(name);
   if (found != attacks_.end()) return found->second;
   if (options_.progress) options_.progress(name);
-  AttackResult result = make_attack(spec, options_.seed)->run(model_, right_, asked(draws));
+  const bool stand_ins = spec.starts_with(bpda);
+  OracleOptions options = asked(draws);
+  options.stand_ins = stand_ins;
+  const auto attack = make_attack(stand_ins ? spec.substr(bpda.size()) : spec, options_.seed);
+  AttackResult result = attack->run(model_, right_, options);
   note(result.x_adv);
   return attacks_.emplace(name, std::move(result)).first->second;
 }

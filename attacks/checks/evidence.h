@@ -5,11 +5,16 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "attacks/attack.h"
 
 namespace hashgrad {
+
+/// Opens the spec of an attack that is to differentiate past the model's input transforms
+/// (OracleOptions::stand_ins).
+inline constexpr std::string_view bpda = "bpda ";
 
 struct EvidenceOptions {
   int64_t batch = 128;
@@ -48,8 +53,8 @@ class Evidence {
   /// The factor at which the ball holds every image of the box.
   double whole_box() const;
 
-  /// What the attack of this spec did to input(). Run once; progress is told. Against a randomised model it
-  /// follows a single draw, as the attacks of the literature did.
+  /// What the attack of this spec, perhaps behind `bpda`, did to input(). Run once; progress is told. Against
+  /// a randomised model it follows a single draw, as the attacks of the literature did.
   const AttackResult& attack(const std::string& spec);
   /// The same along the mean gradient of `options().draws.count` draws; of an ordinary model, the same.
   const AttackResult& over_draws(const std::string& spec);

@@ -178,7 +178,7 @@ Finding check_scale(Evidence& evidence) {
     const std::vector<bool> gained = without(broken, as_is);
     if (count(gained) > most) most = count(gained), better = gained;
   }
-  const bool flat = !notable(most, evidence.rows()) || 20 * most < evidence.rows();
+  const bool flat = !notable(most, evidence.rows()) || 4 * most < evidence.rows();  // a little may be chance
   return {
       flat ? Verdict::passed : Verdict::masked,
       fmt::format("bim breaks {} of {} images; with logits scaled{}", count(as_is), evidence.rows(), numbers),

@@ -2,15 +2,11 @@
 #include <algorithm>
 
 #include "attacks/checks/check.h"
+#include "attacks/checks/evaluation.h"
 
 namespace hashgrad {
 namespace {
 
-/// What others are measured against: pgd on the cross-entropy; apgd-ce for l1, where steps of one length are
-/// known to be weak (Croce and Hein, ICML 2021).
-const char* standard_name(const Evidence& evidence) {
-  return evidence.threat().norm == Norm::l1 ? "apgd-ce" : "pgd";
-}
 std::string standard_spec(const Evidence& evidence, int iters, const std::string& rest) {
   return fmt::format("{}:iters={},{}", standard_name(evidence), iters, rest);
 }
@@ -20,6 +16,10 @@ constexpr int black_box_queries = 500;
 std::string shares(int64_t rows, int64_t n) { return fmt::format("{} of {} images", rows, n); }
 
 }  // namespace
+
+const char* standard_name(const Evidence& evidence) {
+  return evidence.threat().norm == Norm::l1 ? "apgd-ce" : "pgd";
+}
 
 std::vector<double> curve_factors(const Evidence& evidence) {
   std::vector<double> factors;
@@ -96,28 +96,35 @@ Finding check_unbounded(Evidence& evidence) {
       evidence.samples(standing)};
 }
 
+Finding without_gradients(Evidence& evidence, const std::string& how, const std::vector<bool>& found) {
+  constexpr double much = 0.25;  // of all images, that another search may gain where nothing is hidden
+  const std::vector<bool> standard = evidence.broken(standard_spec(evidence, 40, evidence.ball()));
+  std::vector<bool> all = standard;
+  for (const std::string& spec : ensemble_specs(evidence))
+    if (spec != black_box_spec(evidence)) all = either(all, evidence.within(evidence.attack(spec)));
+  const std::vector<bool> gained = without(found, standard), unseen = without(found, all);
+  const int64_t n = evidence.rows();
+  const bool masked =
+      notable(count(unseen), n) ||
+      (notable(count(gained), n) && static_cast<double>(count(gained)) >= much * static_cast<double>(n));
+  return {masked ? Verdict::masked : Verdict::passed,
+          fmt::format("{} {} of {} images; {} of them withstand {}, {} every attack that follows gradients",
+                      how, count(found), n, count(gained), standard_name(evidence), count(unseen)),
+          evidence.samples(gained)};
+}
+
 Finding check_black_box(Evidence& evidence) {
   const std::optional<std::string> spec = black_box_spec(evidence);
   if (!spec)
     return {Verdict::not_applicable, "no attack without gradients is bounded in l0; D11 is all there is"};
-  const std::vector<bool> white = evidence.broken(standard_spec(evidence, 40, evidence.ball()));
-  const std::vector<bool> black = evidence.broken(*spec);
-  const std::vector<bool> gained = without(black, white);
-  return {notable(count(gained), evidence.rows()) ? Verdict::masked : Verdict::passed,
-          fmt::format("{} questions per image, without gradients, break {}; {} of them withstand {}",
-                      black_box_queries, shares(count(black), evidence.rows()), count(gained),
-                      standard_name(evidence)),
-          evidence.samples(gained)};
+  return without_gradients(evidence,
+                           fmt::format("{} questions per image, without gradients, break", black_box_queries),
+                           evidence.broken(*spec));
 }
 
 Finding check_random(Evidence& evidence) {
-  const std::vector<bool> white = evidence.broken(standard_spec(evidence, 40, evidence.ball()));
-  const std::vector<bool> noise = evidence.broken("random-noise:draws=1000," + evidence.ball());
-  const std::vector<bool> gained = without(noise, white);
-  return {notable(count(gained), evidence.rows()) ? Verdict::masked : Verdict::passed,
-          fmt::format("a thousand random points of the ball break {}; {} of them withstand {}",
-                      shares(count(noise), evidence.rows()), count(gained), standard_name(evidence)),
-          evidence.samples(gained)};
+  return without_gradients(evidence, "a thousand random points of the ball break",
+                           evidence.broken("random-noise:draws=1000," + evidence.ball()));
 }
 
 Finding check_convergence(Evidence& evidence) {

@@ -30,21 +30,17 @@ Model substitute_for(const Evidence& evidence) {
 }  // namespace
 
 Finding check_transfer(Evidence& evidence) {
-  const std::string spec = "pgd:iters=40," + evidence.ball();
-  const std::vector<bool> white = evidence.broken(spec);
+  const std::string spec = fmt::format("{}:iters=40,{}", standard_name(evidence), evidence.ball());
   const Model substitute = substitute_for(evidence);
   const AttackResult& crafted = evidence.attack(spec, substitute, "a substitute");
   const std::vector<int64_t> seen = evidence.judge().predict(crafted.x_adv);
   std::vector<bool> fooled(seen.size());
   for (size_t i = 0; i < seen.size(); ++i)
     fooled[i] = evidence.input().goal().reached(static_cast<int64_t>(i), seen[i]);
-  const std::vector<bool> gained = without(fooled, white);
-  return {notable(count(gained), evidence.rows()) ? Verdict::masked : Verdict::passed,
-          fmt::format(
-              "pgd on a substitute that was trained on the model's answers fools it on {} of {} images; {} "
-              "of them withstand pgd on the model itself",
-              count(fooled), evidence.rows(), count(gained)),
-          evidence.samples(gained)};
+  return without_gradients(evidence,
+                           fmt::format("{} on a substitute that was trained on the model's answers breaks",
+                                       standard_name(evidence)),
+                           fooled);
 }
 
 }  // namespace hashgrad

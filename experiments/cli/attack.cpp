@@ -27,7 +27,7 @@ struct AttackVerb {
   DataFlags data;
   DrawFlags draws;
   std::string name, model, surrogate, input, output;
-  bool targeted = false;
+  bool targeted = false, bpda = false;
   std::string target;
   std::map<std::string, std::string> settings;  // of any attack, as given
   std::map<std::string, bool> flags;
@@ -167,6 +167,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
 
   OracleOptions options = judge.options();  // with the draws made so far
   options.surrogate = surrogate ? &*surrogate : nullptr;
+  options.stand_ins = v.bpda;
   Archive archive;
   const auto start = std::chrono::steady_clock::now();
   archive.tensors = run_pieces(*attack, model, options, input, v.common);
@@ -177,6 +178,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   if (input.targets.defined()) archive.tensors["target"] = input.targets;
   archive.metadata = {{"attack", attack->repr()}, {"model", v.model}, {"command", command_line}};
   if (surrogate) archive.metadata["surrogate"] = v.surrogate;
+  if (v.bpda) archive.metadata["bpda"] = "true";
   write_archive(v.output, archive);
   write_json(v.common.json, numbers, verb);
 }
@@ -218,6 +220,8 @@ void add_flags(CLI::App& verb, AttackVerb& v) {
   verb.add_option(
       "--surrogate", v.surrogate,
       "model file: differentiate this one, and judge by MODEL, for parts without a useful gradient (BPDA)");
+  verb.add_flag("--bpda", v.bpda,
+                "differentiate past the model's input transforms as if they were the identity (BPDA)");
   verb.add_flag("--targeted", v.targeted, "reach the class in 'target' of the input");
   verb.add_option("--target", v.target, "targeted, at: next, all, random, least-likely, runner-up")
       ->check(one_of({"next", "all", "random", "least-likely", "runner-up"}));

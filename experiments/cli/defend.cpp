@@ -1,77 +1,135 @@
-// hashgrad defend METHOD MODEL: a model with a defence built in.
+// hashgrad defend METHOD MODEL: a model with a defence built in, or trained to have it.
+#include "experiments/cli/defend.h"
+
 #include <algorithm>
+#include <cmath>
 #include <fmt/ranges.h>
 #include <vector>
 
 #include "defenses/defensive_dropout.h"
 #include "defenses/gradient_inhibition.h"
+#include "defenses/input_transforms.h"
 #include "defenses/logits_augmentation.h"
-#include "experiments/cli/options.h"
 #include "nn/model_file.h"
 
 namespace hashgrad::cli {
 namespace {
 
-struct DefendVerb {
-  CommonFlags common;
-  std::string method, model, output, layers = "last:1", draws = "forward";
-  double eps = 0, rate = 0.3;
-  int64_t last = 0;
-};
-
-/// A defence: what it does, the flags that it takes, and the eps it has when none is given.
+/// A defence: what it does, the flags that it takes, the eps it has when none is given, and whether it is a
+/// training, which starts from a file or a spec and takes data.
 struct Method {
   const char* name;
   const char* help;
   std::vector<std::string> flags;
   double eps;
+  bool trains;
   void (*apply)(Model& model, const DefendVerb& v);
 };
 
+int64_t table_step(const DefendVerb& v) {
+  const double step = v.step < 0 ? 40 : v.step;
+  if (step != std::floor(step) || step > 254)
+    usage("--step: {} given, an integer from 1 to 254 expected", step);
+  return static_cast<int64_t>(step);
+}
+
+std::vector<Method> weight_defences() {
+  return {{"gi1",
+           "w + eps sign(w)",
+           {"eps", "layers"},
+           0.1,
+           false,
+           [](Model& model, const DefendVerb& v) { gradient_inhibition_1(model, v.eps, v.layers); }},
+          {"gi2",
+           "(1 + eps) w",
+           {"eps", "layers"},
+           3,
+           false,
+           [](Model& model, const DefendVerb& v) { gradient_inhibition_2(model, v.eps, v.layers); }},
+          {"gi3",
+           "w + eps U sign(w), U random in [0,1)",
+           {"eps", "layers", "draws"},
+           0.2,
+           false,
+           [](Model& model, const DefendVerb& v) {
+             gradient_inhibition_3(model, v.eps, v.draws == "once" ? Redraw::once : Redraw::forward, v.layers,
+                                   v.common.seed);
+           }},
+          {"logits-augmentation",
+           "(1 + eps) w in the last fully connected layer",
+           {"eps"},
+           20,
+           false,
+           [](Model& model, const DefendVerb& v) { logits_augmentation(model, v.eps); }},
+          {"dropout",
+           "inputs of layers dropped at every answer",
+           {"rate", "layers"},
+           0,
+           false,
+           [](Model& model, const DefendVerb& v) { defensive_dropout(model, v.rate, v.layers); }}};
+}
+
+std::vector<Method> other_defences() {
+  return {{"bit-depth",
+           "pixels of few levels",
+           {"bits"},
+           0,
+           false,
+           [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, v.bits); }},
+          {"median",
+           "median filter in front of the network",
+           {"size"},
+           0,
+           false,
+           [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, v.size); }},
+          {"jpeg",
+           "JPEG in front of the network",
+           {"quality"},
+           0,
+           false,
+           [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, v.quality); }},
+          {"feature-distillation",
+           "JPEG that keeps the low frequencies",
+           {"step"},
+           0,
+           false,
+           [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, table_step(v)); }},
+          {"distill", "trained on the soft answers of a teacher", {"temperature"}, 0, true, distil},
+          {"adversarial-training",
+           "trained on attacked images",
+           {"eps", "step", "method", "iters", "watch"},
+           0.3,
+           true,
+           train_against_attacks}};
+}
+
 const std::vector<Method>& methods() {
-  static const std::vector<Method> rows = {
-      {"gi1",
-       "w + eps sign(w)",
-       {"eps", "layers"},
-       0.1,
-       [](Model& model, const DefendVerb& v) { gradient_inhibition_1(model, v.eps, v.layers); }},
-      {"gi2",
-       "(1 + eps) w",
-       {"eps", "layers"},
-       3,
-       [](Model& model, const DefendVerb& v) { gradient_inhibition_2(model, v.eps, v.layers); }},
-      {"gi3",
-       "w + eps U sign(w), U random in [0,1)",
-       {"eps", "layers", "draws"},
-       0.2,
-       [](Model& model, const DefendVerb& v) {
-         gradient_inhibition_3(model, v.eps, v.draws == "once" ? Redraw::once : Redraw::forward, v.layers,
-                               v.common.seed);
-       }},
-      {"logits-augmentation",
-       "(1 + eps) w in the last fully connected layer",
-       {"eps"},
-       20,
-       [](Model& model, const DefendVerb& v) { logits_augmentation(model, v.eps); }},
-      {"dropout",
-       "inputs of layers dropped at every answer",
-       {"rate", "layers"},
-       0,
-       [](Model& model, const DefendVerb& v) { defensive_dropout(model, v.rate, v.layers); }},
-  };
-  return rows;
+  static const std::vector<Method> all = [] {
+    std::vector<Method> rows = weight_defences();
+    for (Method& m : other_defences()) rows.push_back(std::move(m));
+    return rows;
+  }();
+  return all;
 }
 
 const Method& method_named(const std::string& name) {
   return *std::find_if(methods().begin(), methods().end(), [&](const Method& m) { return m.name == name; });
 }
 
+/// Flags of training and of its data are refused where nothing is trained.
+void refuse_training_flags(const CLI::App& verb, const std::string& method) {
+  for (const CLI::Option* option : verb.get_options())
+    if (option->count() > 0 && (option->get_group() == "Training" || option->get_group() == "Data"))
+      usage("{}: does not apply to {}, which trains nothing", option->get_name(), method);
+}
+
 void run(DefendVerb& v, const CLI::App& verb) {
-  refuse_foreign_flags(verb, v.method);
   const Method& method = method_named(v.method);
+  refuse_foreign_flags(verb, v.method);
+  if (!method.trains) refuse_training_flags(verb, v.method);
   if (verb.count("--eps") == 0) v.eps = method.eps;
   if (v.last > 0) v.layers = fmt::format("last:{}", v.last);
-  Model model = load_model(v.model).to(v.common.type());
+  Model model = method.trains ? start_of(v) : load_model(v.model).to(v.common.type());
   method.apply(model, v);
   save_model(v.output, model);
   const std::string defences = model.metadata["defences"];
@@ -92,7 +150,7 @@ std::string eps_help() {
   std::vector<std::string> defaults;
   for (const Method& m : methods())
     if (m.eps > 0) defaults.push_back(fmt::format("{} {}", m.name, m.eps));
-  return fmt::format("strength ({})", fmt::join(defaults, ", "));
+  return fmt::format("strength; adversarial-training: radius in pixels ({})", fmt::join(defaults, ", "));
 }
 
 std::string methods_help() {
@@ -107,7 +165,7 @@ std::vector<std::string> method_names() {
   return names;
 }
 
-void add_flags(CLI::App& verb, DefendVerb& v) {
+void add_weight_flags(CLI::App& verb, DefendVerb& v) {
   verb.add_option("--eps,--tau", v.eps, eps_help())
       ->check(not_negative())
       ->default_str("")
@@ -128,16 +186,56 @@ void add_flags(CLI::App& verb, DefendVerb& v) {
       ->group(group_of("rate"));
 }
 
+void add_transform_flags(CLI::App& verb, DefendVerb& v) {
+  const auto setting = [&](const std::string& flag, int64_t& value, const char* text, const char* method) {
+    const TransformKind& kind = *find_transform(method);
+    verb.add_option("--" + flag, value, text)->check(integer_in(kind.low, kind.high))->group(group_of(flag));
+  };
+  setting("bits", v.bits, "bits per pixel and channel", "bit-depth");
+  setting("size", v.size, "side of the window in pixels", "median");
+  setting("quality", v.quality, "of the quantisation tables", "jpeg");
+  verb.add_option(
+          "--step", v.step,
+          "feature-distillation: added to the steps of the table (40); adversarial-training: of the attack, "
+          "in pixels (pgd eps / 30, fast 1.25 eps)")
+      ->check(positive())
+      ->default_str("")
+      ->group(group_of("step"));
+}
+
+void add_trained_flags(CLI::App& verb, DefendVerb& v) {
+  verb.add_option("--temperature", v.temperature, "of teacher and student in training")
+      ->check(number_in(1, 1e6))
+      ->group(group_of("temperature"));
+  verb.add_option("--method", v.adversary,
+                  "attack of each update: pgd, or fast (one step from a random start)")
+      ->check(one_of({"pgd", "fast"}))
+      ->group(group_of("method"));
+  verb.add_option("--iters", v.iters, "steps of it (pgd 40, fast 1)")
+      ->check(integer_in(1, 1000))
+      ->default_str("")
+      ->group(group_of("iters"));
+  verb.add_option("--watch", v.watch, "test images to attack after every epoch (0: none)")
+      ->check(integer_in(0, 100000))
+      ->group(group_of("watch"));
+}
+
 }  // namespace
 
 void add_defend(CLI::App& app) {
-  auto* verb = app.add_subcommand(
-      "defend", "Build a defence into a model: " + fmt::format("{}", fmt::join(method_names(), ", ")));
+  auto* verb = app.add_subcommand("defend", "Build a defence into a model, or train one that has it: " +
+                                                fmt::format("{}", fmt::join(method_names(), ", ")));
   auto v = std::make_shared<DefendVerb>();
   verb->add_option("METHOD", v->method, methods_help())->required()->check(one_of(method_names()));
-  verb->add_option("MODEL", v->model, "model file")->required();
+  verb->add_option("MODEL", v->model,
+                   "model file; distill and adversarial-training also take a spec or a name")
+      ->required();
   verb->add_option("--output", v->output, "file of the defended model")->required()->check(output_file());
-  add_flags(*verb, *v);
+  add_weight_flags(*verb, *v);
+  add_transform_flags(*verb, *v);
+  add_trained_flags(*verb, *v);
+  add_data(*verb, v->data);
+  add_training(*verb, v->training);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }

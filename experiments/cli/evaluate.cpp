@@ -19,7 +19,7 @@ struct EvaluateVerb {
 };
 
 nlohmann::ordered_json evaluate_ordinary(const EvaluateVerb& v, const Model& model, const Dataset& data) {
-  const Evaluation result = evaluate(model, data, v.common.batch);
+  const Score result = evaluate(model, data, v.common.batch);
   const Interval interval = wilson(result.correct, result.samples);
   fmt::print("accuracy {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {}), loss {:.5f}\n",
              100 * result.accuracy, 100 * interval.low, 100 * interval.high, result.correct, result.samples,

@@ -14,6 +14,7 @@ struct GradientVerb {
   DataFlags data;
   int64_t draws = 20;
   std::string model, input, output, loss = "ce", jacobian;
+  bool bpda = false;
 };
 
 bool needs_labels(const Loss& loss) {
@@ -29,7 +30,9 @@ void run(const GradientVerb& v, const CLI::App& verb) {
         "{}: holds no labels y, which --loss {} needs (logit:K and prob:K do not)", data.name, v.loss);
 
   const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
-  const Oracle oracle(model, {.batch = v.common.batch, .draws = {.count = v.draws, .seed = v.common.seed}});
+  const Oracle oracle(
+      model,
+      {.batch = v.common.batch, .draws = {.count = v.draws, .seed = v.common.seed}, .stand_ins = v.bpda});
   Archive archive;
   if (!jacobian_alone) {
     auto pass = oracle.gradient(x, data.labels, loss);
@@ -59,6 +62,8 @@ void add_gradient(CLI::App& app) {
   verb->add_option("--jacobian", v->jacobian, "also write jacobian [N,K,C,H,W] of these outputs")
       ->check(one_of({"logits", "probs"}));
   add_answer_draws(*verb, v->draws);
+  verb->add_flag("--bpda", v->bpda,
+                 "differentiate past the model's input transforms as if they were the identity (BPDA)");
   add_data(*verb, v->data);
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });

@@ -108,7 +108,8 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
 }
 
 TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlags& flags,
-                         const CommonFlags& common, const std::string& output) {
+                         const CommonFlags& common, const std::string& output,
+                         const std::function<void(TrainOptions&)>& adapt) {
   TrainOptions options = options_of(flags, common, output);
   for (const std::string& path : {output, options.log_csv, options.checkpoint}) check_writable(path);
   const Dataset images = load(data);
@@ -125,6 +126,7 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
     progress.update(seen, fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs,
                                       p.loss, 100 * p.accuracy));
   };
+  if (adapt) adapt(options);
   const InterruptGuard guard;
   const TrainResult result = train(model, images, options);
   if (result.stopped) throw Interrupted{options.checkpoint};

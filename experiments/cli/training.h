@@ -1,6 +1,7 @@
 // Training as `train` does it and as `compress` does it to recover accuracy: the same flags, the same loop.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "experiments/cli/options.h"
@@ -27,8 +28,10 @@ void add_training(CLI::App& verb, TrainingFlags& flags);
 /// Trains `model` with a progress bar. Checkpoints go to --checkpoint, by default `output`.checkpoint, which
 /// is removed at the end; the log to --log, by default `output`.csv. The first Ctrl-C stops after a
 /// checkpoint (throws Interrupted), a second one at once.
+/// `adapt` has the last word on the options that the flags make.
 TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlags& flags,
-                         const CommonFlags& common, const std::string& output);
+                         const CommonFlags& common, const std::string& output,
+                         const std::function<void(TrainOptions&)>& adapt = {});
 
 /// Throws now if a file of this name could not be written at the end.
 void check_writable(const std::string& path);

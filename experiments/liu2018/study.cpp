@@ -62,7 +62,7 @@ Inhibition measure_inhibition(const Model& plain, double tau, const Dataset& tes
   stages.next();
   result.gradients =
       gradient_histogram(Oracle(model, {.batch = options.batch}).gradient(x, {}, "ce").gradient);
-  const Evaluation clean = evaluate(model, test.first(x.size(0)), options.batch);
+  const Score clean = evaluate(model, test.first(x.size(0)), options.batch);
   result.accuracy = {clean.correct, clean.samples};
   stages.next();
   return result;
@@ -103,7 +103,7 @@ NetworkResult measure(const Model& model, const Dataset& test, const StudyOption
   result.parameters = model.parameter_count();
   Stages stages("attack " + result.name, 3 + 3 * static_cast<int64_t>(options.taus.size()), options.quiet);
 
-  const Evaluation clean = evaluate(model, test, options.batch);
+  const Score clean = evaluate(model, test, options.batch);
   result.accuracy = {clean.correct, clean.samples};
   result.loss = clean.loss;
   stages.next();

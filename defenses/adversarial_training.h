@@ -1,0 +1,47 @@
+// Adversarial training: every update learns from images that were just now attacked on the model as it
+// stands.
+#pragma once
+
+#include <string>
+
+#include "nn/train.h"
+
+namespace hashgrad {
+
+/// The attack of a step: iters times x <- project(x + step * sign(d ce / d x)) in the linf ball of radius
+/// eps, from a random point of it, whether or not the image is already wrong; as Pgd (attacks/pgd.h) without
+/// early stop, which judges and counts besides.
+struct AdversarialTraining {
+  std::string method = "pgd";
+  double eps = 0.3;    // pixels
+  double step = 0.01;  // pixels
+  int64_t iters = 40;
+
+  /// Settings by name: "pgd", 40 steps of eps / 30 (Madry et al., ICLR 2018: 40 of 0.01 at eps 0.3); "fast",
+  /// one step of 1.25 eps (Wong, Rice and Kolter, ICLR 2020).
+  static AdversarialTraining of(const std::string& method, double eps);
+};
+/// Errors: eps or step not in (0, 1], iters not in [1, 1000], more than one iteration of "fast".
+void validate(const AdversarialTraining& recipe);
+
+/// The images [B,C,H,W] that the lesson's step learns from. The attack sees the model in inference: batch
+/// norm uses its running statistics and dropout is off, so that a row does not depend on its batch. Random
+/// starts are functions of (seed, sample, step). The start is cut by the box [0,1], as all images of this
+/// library are. Input transforms, if the model has some, are differentiated past (BPDA): training along their
+/// zero gradient would be training on noise.
+Tensor adversarial_images(const Model& model, const AdversarialTraining& recipe, const Lesson& lesson,
+                          uint64_t seed);
+
+/// Makes `options` train `model`, which must outlive the training, on such images. Resuming gives the same
+/// bits.
+void train_adversarially(const Model& model, const AdversarialTraining& recipe, TrainOptions& options);
+
+/// Writes {"method":"adversarial-training","attack":"fast","eps":..,"step":..,"iters":..} into `defences`.
+void record_adversarial_training(Model& model, const AdversarialTraining& recipe);
+
+/// Share of the images that stay right under 20 steps of pgd at `eps`. Falling from one epoch to the next
+/// while the accuracy on one-step images rises is catastrophic overfitting: the model has learned to hide
+/// from one step.
+double pgd_accuracy(const Model& model, const Dataset& images, double eps);
+
+}  // namespace hashgrad

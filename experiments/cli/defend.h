@@ -1,0 +1,28 @@
+// What the verb `defend` is told, and the defences that are trainings.
+#pragma once
+
+#include <string>
+
+#include "experiments/cli/options.h"
+#include "experiments/cli/training.h"
+
+namespace hashgrad::cli {
+
+struct DefendVerb {
+  CommonFlags common;
+  DataFlags data{.split = "train"};
+  TrainingFlags training;
+  std::string method, model, output, layers = "last:1", draws = "forward", adversary = "pgd";
+  double eps = 0, step = -1, rate = 0.3, temperature = 100;  // a step below 0: what the method has by itself
+  int64_t last = 0, iters = 0, watch = 200;
+  int64_t bits = 1, size = 2, quality = 75;
+};
+
+/// The model of the file MODEL, or a new one of that spec.
+Model start_of(const DefendVerb& v);
+/// Defensive distillation: teacher and student, each trained with the flags of the command.
+void distil(Model& model, const DefendVerb& v);
+/// Adversarial training; prints after every epoch what the robust accuracy comes to.
+void train_against_attacks(Model& model, const DefendVerb& v);
+
+}  // namespace hashgrad::cli

@@ -1,0 +1,95 @@
+// The defences of `hashgrad defend` that are trainings: distillation and adversarial training.
+#include <cstdio>
+#include <filesystem>
+
+#include "defenses/adversarial_training.h"
+#include "defenses/distillation.h"
+#include "experiments/cli/defend.h"
+#include "nn/model_file.h"
+
+namespace hashgrad::cli {
+namespace {
+
+bool is_file(const DefendVerb& v) { return std::filesystem::exists(v.model); }
+
+/// A stage of a distillation. Its checkpoint is of no use: which teacher it was trained by is not known to
+/// it.
+void run_stage(const DefendVerb& v, Model& model, const TrainingFlags& flags, const std::string& output,
+               const std::function<void(TrainOptions&)>& adapt) {
+  try {
+    run_training(model, v.data, flags, v.common, output, adapt);
+  } catch (const Interrupted& stopped) {
+    std::remove(stopped.checkpoint.c_str());
+    fail("distill: stopped; a distillation cannot be resumed, start it anew");
+  }
+}
+
+AdversarialTraining recipe_of(const DefendVerb& v) {
+  AdversarialTraining recipe = AdversarialTraining::of(v.adversary, v.eps);
+  if (v.step >= 0) recipe.step = v.step;
+  if (v.iters > 0) recipe.iters = v.iters;
+  validate(recipe);
+  return recipe;
+}
+
+/// Prints after every epoch what the robust accuracy comes to, and warns when it has fallen apart: by 20
+/// points, where Wong, Rice and Kolter stop.
+std::function<void(int64_t)> watch_robustness(const DefendVerb& v, const Model& model, double eps) {
+  if (v.watch == 0) return {};
+  const Dataset images = load({v.data.data, v.data.data_dir, "test", {}, v.watch});
+  return [&model, images, eps, best = 0.0](int64_t epoch) mutable {
+    const double clean = evaluate(model, images).accuracy, robust = pgd_accuracy(model, images, eps);
+    fmt::print("epoch {}: clean {:.2f} %, pgd-20 {:.2f} % of {} test images\n", epoch, 100 * clean,
+               100 * robust, images.size());
+    if (robust < best - 0.2) fmt::print("warning: {:.2f} % before: catastrophic overfitting\n", 100 * best);
+    std::fflush(stdout);
+    best = std::max(best, robust);
+  };
+}
+
+}  // namespace
+
+Model start_of(const DefendVerb& v) {
+  if (is_file(v)) return load_model(v.model).to(v.common.type()).to(v.common.where());
+  try {
+    return Model(v.model, {.dtype = v.common.type(), .seed = v.common.seed}).to(v.common.where());
+  } catch (const Error& error) {
+    fail("{}: is no file, and no network either: {}", v.model, error.what());
+  }
+}
+
+void distil(Model& model, const DefendVerb& v) {
+  if (!v.training.resume.empty() || !v.training.checkpoint.empty())
+    usage("--resume, --checkpoint: a distillation is two trainings and cannot be resumed");
+  TrainingFlags alone = v.training;  // the earlier stages have logs of their own
+  alone.log = "";
+  if (!is_file(v)) {
+    TrainingFlags once = alone;
+    once.epochs = 1;
+    run_stage(v, model, once, v.output + ".start", {});
+  }
+  Model teacher = model.clone();
+  run_stage(v, teacher, alone, v.output + ".teacher",
+            [&](TrainOptions& options) { options.temperature = v.temperature; });
+  record_distillation(model, v.temperature);
+  run_stage(v, model, v.training, v.output,
+            [&](TrainOptions& options) { distil_from(teacher, v.temperature, options); });
+  fmt::print("{}: distilled at temperature {}, {} epochs\n", v.output, v.temperature, v.training.epochs);
+}
+
+void train_against_attacks(Model& model, const DefendVerb& v) {
+  const AdversarialTraining recipe = recipe_of(v);
+  record_adversarial_training(model, recipe);  // before, so that checkpoints have it
+  const auto watch = watch_robustness(v, model, recipe.eps);
+  const TrainResult result =
+      run_training(model, v.data, v.training, v.common, v.output, [&](TrainOptions& options) {
+        train_adversarially(model, recipe, options);
+        options.epoch_done = watch;
+      });
+  fmt::print(
+      "{}: {} adversarial training, eps {}, {} epochs, accuracy {:.2f} % on the images trained on, {:.1f} "
+      "s\n",
+      v.output, recipe.method, recipe.eps, result.epochs, 100 * result.accuracy, result.seconds);
+}
+
+}  // namespace hashgrad::cli
