@@ -21,7 +21,9 @@ Model substitute_for(const Evidence& evidence) {
                    {.dtype = model.dtype(), .seed = evidence.options().seed});
   const Tensor seeds =
       evidence.input().x.to(Device{}).slice(0, 0, std::min(most_seeds, evidence.rows())).contiguous();
-  SubstituteOptions options{.rounds = 5};
+  SubstituteOptions options;
+  options.training.batch = 32;  // few images make few updates
+  options.training.epochs = 20;
   options.training.seed = evidence.options().seed;
   train_substitute(evidence.judge(), substitute, seeds, options);
   return substitute;
@@ -30,16 +32,14 @@ Model substitute_for(const Evidence& evidence) {
 }  // namespace
 
 Finding check_transfer(Evidence& evidence) {
-  const std::string spec = fmt::format("{}:iters=40,{}", standard_name(evidence), evidence.ball());
+  const std::string spec = fmt::format("pgd:iters=40,no-early-stop,{}", evidence.ball());
   const Model substitute = substitute_for(evidence);
   const AttackResult& crafted = evidence.attack(spec, substitute, "a substitute");
   const std::vector<int64_t> seen = evidence.judge().predict(crafted.x_adv);
   std::vector<bool> fooled(seen.size());
   for (size_t i = 0; i < seen.size(); ++i)
     fooled[i] = evidence.input().goal().reached(static_cast<int64_t>(i), seen[i]);
-  return without_gradients(evidence,
-                           fmt::format("{} on a substitute that was trained on the model's answers breaks",
-                                       standard_name(evidence)),
+  return without_gradients(evidence, "pgd on a substitute that was trained on the model's answers breaks",
                            fooled);
 }
 
