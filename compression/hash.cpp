@@ -44,9 +44,14 @@ Model compress_hash(const Model& model, const HashCompression& options) {
   for (const size_t i : chosen) {
     check(!spec.layers[i].hashed(), "compress hash: layer {} ({}) is hashed already", i,
           to_string(spec.layers[i]));
+    for (const char* part : {"weight", "bias"})
+      check(model.coding.of(fmt::format("{}.{}", i, part)).plain(),
+            "compress hash: layer {} ({}) is pruned, shared or in fixed point; hash it first", i,
+            to_string(spec.layers[i]));
     spec.layers[i].rate = options.rate;
   }
   Model result(spec, {.dtype = model.dtype(), .seed = options.seed, .hash = options.hash});
+  result.coding = model.coding;
   result.inherit(model);
   copy_other_layers(model, result, chosen);
   if (options.start == HashCompression::Start::scratch) return result;
@@ -61,28 +66,6 @@ Model compress_hash(const Model& model, const HashCompression& options) {
       Tensor(hashed.at(bias)).copy_from(dense.at(bias));
   }
   return result;
-}
-
-SizeReport size_report(const Model& model) {
-  SizeReport report;
-  const auto state = model.state();
-  for (size_t i = 0; i < model.spec().layers.size(); ++i) {
-    const LayerSpec& layer = model.spec().layers[i];
-    for (const char* part : {"weight", "bias"}) {
-      const auto found = state.find(fmt::format("{}.{}", i, part));
-      if (found == state.end()) continue;
-      const int64_t real = found->second.numel();
-      LayerSize size{found->first, real, real, real * static_cast<int64_t>(size_of(model.dtype()))};
-      if (layer.hashed())
-        size.virtual_parameters =
-            part == std::string("weight") ? virtual_weights(layer, model.shapes()[i]) : layer.out;
-      report.virtual_parameters += size.virtual_parameters;
-      report.real_parameters += real;
-      report.bytes += size.bytes;
-      report.layers.push_back(size);
-    }
-  }
-  return report;
 }
 
 }  // namespace hashgrad

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "nn/model.h"
 
@@ -19,21 +18,8 @@ struct HashCompression {
   uint64_t seed = 0;  // of `scratch`
 };
 
-/// A model whose chosen layers are hashed; everything else is copied. Error when a chosen layer is hashed
-/// already, or when the model is randomised (nn/randomised.h).
+/// A model whose chosen layers are hashed; everything else is copied. Error when a chosen layer is hashed,
+/// pruned, shared or quantised already, or when the model is randomised (nn/randomised.h).
 Model compress_hash(const Model& model, const HashCompression& options);
-
-/// What a model takes to store. Virtual: the weights that a dense model of this shape has; real: what is
-/// stored.
-struct LayerSize {
-  std::string name;  // "3.weight"
-  int64_t virtual_parameters, real_parameters;
-  int64_t bytes;  // of the real ones
-};
-struct SizeReport {
-  std::vector<LayerSize> layers;  // parameters in order
-  int64_t virtual_parameters = 0, real_parameters = 0, bytes = 0;
-};
-SizeReport size_report(const Model& model);
 
 }  // namespace hashgrad

@@ -29,7 +29,7 @@ void check_same(const std::string& path, const Archive& then, const Archive& now
     check(was == is, "{}: was made with {} '{}', now it is '{}'; resume with the same settings", path, name,
           was, is);
   };
-  for (const char* key : {"spec", "hash_seed", "hash_mode", "hash_bias", "defences"})
+  for (const char* key : {"spec", "hash_seed", "hash_mode", "hash_bias", "defences", "masks", "quantisers"})
     compare(key, value(then, key), value(now, key));
   for (const auto& [name, is] : settings) compare(name, value(then, "train." + name), is);
 }
@@ -37,13 +37,14 @@ void check_same(const std::string& path, const Archive& then, const Archive& now
 }  // namespace
 
 void save_checkpoint(const std::string& path, const Model& model, const Optimizer& optimizer,
-                     const TrainState& state) {
+                     const Constraints& constraints, const TrainState& state) {
   Archive archive = archive_of(model);
   for (const auto& [name, tensor] : archive.tensors)
     if (is_floating(tensor.dtype()))
       check_finite(tensor,
                    fmt::format("train: '{}' after step {} ({} is kept as it was)", name, state.step, path));
   optimizer.save(archive);
+  constraints.save(archive);
   archive.tensors[counts_name] =
       Tensor::of(std::vector<int64_t>{state.epoch, state.batch, state.step, state.seen, state.correct}, {5});
   archive.tensors[sums_name] =
@@ -54,13 +55,14 @@ void save_checkpoint(const std::string& path, const Model& model, const Optimize
 }
 
 TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, Model& model,
-                           Optimizer& optimizer) {
+                           Optimizer& optimizer, Constraints& constraints) {
   const Archive archive = read_archive(path);
   check(archive.tensors.contains(counts_name), "{}: is not a checkpoint of a training run", path);
   check_same(path, archive, archive_of(model), settings);
   const std::map<std::string, Tensor> saved = model_from_archive(archive, path).state();
   for (auto& [name, tensor] : model.state()) tensor.copy_from(saved.at(name));
   optimizer.load(archive, path);
+  constraints.load(archive, path);
   const std::vector<int64_t> counts = values_of<int64_t>(archive, counts_name, 5, path);
   const std::vector<double> sums = values_of<double>(archive, sums_name, 4, path);
   for (int64_t count : counts)

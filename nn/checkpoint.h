@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "nn/constraints.h"
 #include "nn/model.h"
 #include "nn/optim.h"
 
@@ -27,11 +28,11 @@ using TrainSettings = std::map<std::string, std::string>;
 /// Replaces `path` atomically: a kill leaves the old checkpoint or the new one. A model that has become
 /// infinite or NaN is an Error and leaves the old one.
 void save_checkpoint(const std::string& path, const Model& model, const Optimizer& optimizer,
-                     const TrainState& state);
+                     const Constraints& constraints, const TrainState& state);
 
-/// Restores a run into a model and an optimiser made with the same settings; an Error names the first setting
-/// that differs.
+/// Restores a run into a model, an optimiser and constraints made with the same settings; an Error names the
+/// first setting that differs.
 TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, Model& model,
-                           Optimizer& optimizer);
+                           Optimizer& optimizer, Constraints& constraints);
 
 }  // namespace hashgrad

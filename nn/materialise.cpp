@@ -38,6 +38,7 @@ Model materialise(const Model& model) {
           "materialise first, then defend",
           i);
   Model twin(spec, {.dtype = model.dtype(), .init = Init::zeros});
+  twin.coding.activations = model.coding.activations;
   twin.inherit(model);
   copy_other_layers(model, twin, hashed);
   const auto from = model.state(), to = twin.state();

@@ -1,4 +1,4 @@
-// The dense twin of a hashed network.
+// The dense twin of a compressed network.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,9 @@
 namespace hashgrad {
 
 /// A dense model with plain weights that computes the same function as this one, input transforms included,
-/// on the same device. A model without hashed layers gives a copy. Defences that draw at every answer are
-/// kept; an Error where gi3 does on a hashed layer, because it draws for each bucket there and would for each
-/// weight in the twin.
+/// on the same device: nothing in it is hashed, pruned, shared or in fixed point but the activations, whose
+/// rounding is part of the function. Defences that draw at every answer are kept; an Error where gi3 does on
+/// a hashed layer, because it draws for each bucket there and would for each weight in the twin.
 Model materialise(const Model& model);
 
 /// Copies the parameters and buffers of all layers except the numbers in `layers` between two models that

@@ -136,9 +136,13 @@ X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
         "model: a defence draws random numbers at every answer, so there is no single one; ask a realisation "
         "(nn/randomised.h), or an Oracle with its draws");
   for (size_t i = begin; i < end;) {
-    const Fused fused = fuse ? fused_behind(spec_.layers, i, end) : Fused{};
+    const auto rounding = coding.activations.lower_bound(i);
+    const bool any = rounding != coding.activations.end();
+    const size_t stop = any ? std::min(end, rounding->first + 1) : end;
+    const Fused fused = fuse ? fused_behind(spec_.layers, i, stop) : Fused{};
     x = layers_[i]->forward(x, pass, fused);
     i += 1 + size_t{fused.relu} + size_t{fused.max_pool2};
+    if (any && i == rounding->first + 1) x = fixed_point(x, rounding->second);
   }
   return x;
 }
@@ -229,6 +233,7 @@ Model Model::to(DType dtype) const {
   copy.move(device_);
   const std::map<std::string, Tensor> from = state();
   for (auto& [name, tensor] : copy.state()) tensor.copy_from(from.at(name));
+  copy.coding = coding;
   copy.inherit(*this);
   return copy;
 }
@@ -245,6 +250,7 @@ Model Model::alias() const {
   const std::map<std::string, Tensor> shared = state();
   for (const Parameter& p : other.parameters()) *p.variable = Variable::leaf(shared.at(p.name));
   for (const Buffer& b : other.buffers()) *b.tensor = shared.at(b.name);
+  other.coding = coding;
   other.inherit(*this);
   return other;
 }

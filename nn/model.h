@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/ops/hashed.h"
+#include "nn/coding.h"
 #include "nn/init.h"
 #include "nn/input_transform.h"
 #include "nn/module.h"
@@ -76,8 +77,8 @@ class Model {
   std::map<std::string, Tensor> state() const;
   void zero_grad();
 
-  /// An independent copy, metadata included; to() also converts, or puts the copy on a device. Images must be
-  /// where the model is.
+  /// An independent copy, coding and metadata included; to() also converts, or puts the copy on a device.
+  /// Images must be where the model is.
   Model clone() const { return to(dtype_); }
   Model to(DType dtype) const;
   Model to(Device device) const;
@@ -85,8 +86,14 @@ class Model {
   /// give it a new leaf there.
   Model alias() const;
 
+  /// Which parameters are pruned, shared or quantised: what files and training make of their values. Its
+  /// `activations` are part of the function: logits() and forward() round behind those layers, and the
+  /// gradient passes straight through (autograd/ops/fixed_point.h).
+  Coding coding{};
+
   /// Strings that travel in the model's file: how it was trained, compressed, defended. Keys that describe
-  /// the network itself (spec, hash_seed, hash_mode, hash_bias) are written from the model.
+  /// the network itself (spec, hash_seed, hash_mode, hash_bias, masks, quantisers) are written from the
+  /// model.
   std::map<std::string, std::string> metadata{};
 
  private:

@@ -5,9 +5,11 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 
 #include "nn/randomised.h"
+#include "nn/weight_codec.h"
 
 namespace hashgrad {
 namespace {
@@ -23,8 +25,8 @@ const std::array<FunctionKey, 3> function_keys{
     {{"defences",
       {"gi1", "gi2", "gi3", "logits-augmentation", "dropout", "bit-depth", "median", "jpeg",
        "feature-distillation", "distill", "adversarial-training"}},
-     {"quantisers", {}},
-     {"masks", {}}}};
+     {"quantisers", {"kmeans", "fixed-point"}},
+     {"masks", {"prune"}}}};
 
 /// Tensors with these prefixes belong to a checkpoint's training, not to its model.
 constexpr std::array<std::string_view, 2> training_prefixes{"optimizer.", "train."};
@@ -92,6 +94,21 @@ void add_transforms(Model& model, const std::string& name) {
   }
 }
 
+/// What the metadata say of the model's numbers, each checked to be about something that the model has.
+Coding read_coding(const Archive& archive, Model& model, const std::string& name) {
+  const Coding coding = coding_of(archive.metadata, name);
+  const std::vector<Parameter> parameters = model.parameters();
+  for (const auto& [parameter, unused] : coding.parameters)
+    check(std::any_of(parameters.begin(), parameters.end(),
+                      [&](const Parameter& p) { return p.name == parameter; }),
+          "{}: metadata masks or quantisers name the parameter '{}', which '{}' does not have", name,
+          parameter, to_string(model.spec()));
+  for (const auto& [layer, unused] : coding.activations)
+    check(layer < model.spec().layers.size(), "{}: metadata quantisers name layer {}, '{}' has {}", name,
+          layer, to_string(model.spec()), model.spec().layers.size());
+  return coding;
+}
+
 void check_variance(const Tensor& variance, const std::string& where) {
   for_float_type(variance.dtype(), "check_variance", [&]<class T>() {
     for (int64_t i = 0; i < variance.numel(); ++i)
@@ -142,16 +159,19 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
       fail("{}: {}", name, error.what());
     }
   }();
-  std::map<std::string, Tensor> state = model.state();
-  for (auto& [key, tensor] : state) {
+  model.coding = read_coding(archive, model, name);
+  std::set<std::string> used;
+  for (auto& [key, tensor] : model.state()) {
+    const ParameterCoding coding = model.coding.of(key);
+    for (const std::string& part : tensors_of_parameter(archive, key, coding)) used.insert(part);
     const bool optional = key.ends_with("num_batches_tracked");
     if (optional && !archive.tensors.contains(key)) continue;
     const std::string where = fmt::format("{}: tensor '{}'", name, key);
-    load_tensor(archive.at(key, name), tensor, where);
+    load_tensor(decode_parameter(archive, key, tensor.shape(), model.dtype(), coding, name), tensor, where);
     if (key.ends_with("running_var")) check_variance(tensor, where);
   }
   for (const auto& [key, tensor] : archive.tensors)
-    check(state.contains(key) || belongs_to_training(key), "{}: tensor '{}' {} has no place in '{}'", name,
+    check(used.contains(key) || belongs_to_training(key), "{}: tensor '{}' {} has no place in '{}'", name,
           key, tensor.shape(), to_string(model.spec()));
   model.metadata = archive.metadata;
   check_draws(model, name);
@@ -160,10 +180,16 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
 }
 
 Archive archive_of(const Model& model) {
-  Archive archive{model.state(), model.metadata};
-  for (auto& [name, tensor] : archive.tensors) tensor = tensor.to(Device{});
+  Archive archive{{}, model.metadata};
+  for (const auto& [name, tensor] : model.state()) {
+    const std::string what = fmt::format("model: parameter '{}'", name);
+    for (const auto& [suffix, part] : encode_parameter(tensor.to(Device{}), model.coding.of(name), what))
+      archive.tensors[name + suffix] = part;
+  }
   archive.metadata["spec"] = to_string(model.spec());
-  for (const char* key : {"hash_seed", "hash_mode", "hash_bias"}) archive.metadata.erase(key);
+  for (const char* key : {"hash_seed", "hash_mode", "hash_bias", "masks", "quantisers"})
+    archive.metadata.erase(key);
+  archive.metadata.merge(metadata_of(model.coding));
   const auto& layers = model.spec().layers;
   if (std::any_of(layers.begin(), layers.end(), [](const LayerSpec& l) { return l.hashed(); })) {
     archive.metadata["hash_seed"] = std::to_string(model.hash().seed);

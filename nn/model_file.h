@@ -11,10 +11,11 @@ namespace hashgrad {
 /// Reads a model. The file needs the metadata string `spec` (a spec or a zoo name) and the parameters and
 /// buffers of that network under their PyTorch names; who wrote it does not matter. Optional metadata:
 /// hash_seed, hash_mode ("full", "strat", "window", "xxhash"), hash_bias ("true", "false"). All other
-/// metadata is kept. The model is float64 if any of its tensors is, else float32 (float16 and bfloat16 are
-/// widened). Checkpoints of training load as the model they hold. Errors, naming the file and the tensor:
-/// missing, surplus or misshapen tensors, numbers that are not finite, and metadata that changes the
-/// network's function in a way that this version does not know (see check_known_function).
+/// metadata is kept. Parameters that masks or quantisers speak of stand in the tensors of nn/weight_codec.h.
+/// The model is float64 if any of its tensors is, else float32 (float16 and bfloat16 are widened).
+/// Checkpoints of training load as the model they hold. Errors, naming the file and the tensor: missing,
+/// surplus or misshapen tensors, numbers that are not finite, and metadata that changes the network's
+/// function in a way that this version does not know (see check_known_function).
 Model load_model(const std::string& path);
 /// Replaces `path` atomically.
 void save_model(const std::string& path, const Model& model);
@@ -28,7 +29,8 @@ Archive archive_of(const Model& model);
 /// would give wrong numbers quietly, so a method that this version does not know is an Error. Known: the
 /// defences that are in the weights already ("gi1", "gi2", "gi3", "logits-augmentation", "distill",
 /// "adversarial-training"), those that draw at every answer ("gi3", "dropout": nn/randomised.h), and those of
-/// nn/input_transform.h, which the model is built with.
+/// nn/input_transform.h, which the model is built with; the quantisers "kmeans" and "fixed-point" and the
+/// mask "prune", which say how parameters are stored (nn/coding.h).
 void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name);
 
 /// Throws, opening with `what`, at the first value that is infinite or NaN.

@@ -15,6 +15,7 @@
 #include "cuda/tally.h"
 #include "datasets/loader.h"
 #include "nn/checkpoint.h"
+#include "nn/constraints.h"
 #include "nn/randomised.h"
 
 namespace hashgrad {
@@ -107,7 +108,8 @@ class Trainer {
       : model_(model),
         options_(options),
         device_(model.device()),
-        optimizer_(model.parameters(), options.optimizer),
+        constraints_(model),
+        optimizer_(constraints_.trained(), options.optimizer),
         loader_(data, {.batch = options.batch,
                        .dtype = model.dtype(),
                        .seed = options.seed,
@@ -115,7 +117,8 @@ class Trainer {
         tally_(sizeof(cpu::Tally), device_) {
     HASHGRAD_ON(device_, make_pipeline(pipeline_));
     const TrainSettings settings = settings_of(model, data, options);
-    if (!options.resume.empty()) state_ = load_checkpoint(options.resume, settings, model, optimizer_);
+    if (!options.resume.empty())
+      state_ = load_checkpoint(options.resume, settings, model, optimizer_, constraints_);
     for (const auto& [name, value] : settings) model.metadata["train." + name] = value;
     earlier_seconds_ = state_.seconds;
     write_tally();
@@ -194,7 +197,9 @@ class Trainer {
     const Variable loss = mean(cross_entropy_soft(cooled, lesson.targets));  // []
     count(loss.value(), argmax(logits.value(), 1), labels, in.step());
     loss.backward();
+    constraints_.constrain_gradients();
     optimizer_.update(in.pace, options_.hashed_lr);
+    constraints_.project();
   }
 
   /// The images [B,C,H,W] of a step; on the CPU the loader's thread has changed them already.
@@ -282,7 +287,8 @@ class Trainer {
   /// The checkpoint first: a log row exists only for an epoch that a resumed run will not repeat.
   void save() {
     catch_up();
-    if (!options_.checkpoint.empty()) save_checkpoint(options_.checkpoint, model_, optimizer_, state_);
+    if (!options_.checkpoint.empty())
+      save_checkpoint(options_.checkpoint, model_, optimizer_, constraints_, state_);
     if (!options_.log_csv.empty()) write_file(options_.log_csv, log_header + state_.log);
   }
 
@@ -295,6 +301,7 @@ class Trainer {
   Model& model_;
   const TrainOptions& options_;
   const Device device_;
+  Constraints constraints_;
   Optimizer optimizer_;
   Loader loader_;
   TrainState state_;

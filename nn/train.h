@@ -40,7 +40,7 @@ struct TrainOptions {
   OptimizerOptions optimizer{};
   double lr = 0.05;
   Schedule schedule{};
-  double hashed_lr = 1;        ///< factor on lr for bucket values, whose gradients are sums
+  double hashed_lr = 1;  ///< factor on lr for bucket values and shared weights, whose gradients are sums
   double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
   double temperature = 1;      ///< the loss is that of logits / temperature
   Augmentation augmentation{};
@@ -71,12 +71,12 @@ struct TrainResult {
   bool stopped = false;           ///< by the stop flag
 };
 
-/// Minimises the mean cross-entropy of `data` in place. The same model, data, options and seed give the same
-/// bits, whatever the number of threads, and also when the run was killed at any moment and resumed from its
-/// checkpoint. Settings are recorded in model.metadata under "train.*". Errors: options out of range, data
-/// that do not fit the model, a checkpoint made with other settings (naming the first that differs), a loss
-/// that is not finite: the error names the first step with one, the last checkpoint is kept, and the model is
-/// of no use any more.
+/// Minimises the mean cross-entropy of `data` in place. What model.coding says of parameters stays true of
+/// them (nn/constraints.h). The same model, data, options and seed give the same bits, whatever the number of
+/// threads, and also when the run was killed at any moment and resumed from its checkpoint. Settings are
+/// recorded in model.metadata under "train.*". Errors: options out of range, data that do not fit the model,
+/// a checkpoint made with other settings (naming the first that differs), a loss that is not finite: the
+/// error names the first step with one, the last checkpoint is kept, and the model is of no use any more.
 ///
 /// On a device nothing waits for a step, so several may be under way: docs/architecture.md, "A training step
 /// on a device".

@@ -260,6 +260,56 @@ class Command(unittest.TestCase):
         self.assert_error("cannot be resumed", "defend", "distill", self.model, *recipe, "--resume", "x", "--output",
                           self.path("n"))
 
+    def test_every_compression_writes_a_file_of_the_size_it_claims(self):
+        runs = {"pruned": ["prune", "--density", "1/10"], "rounds": ["iterative-prune", "--rounds", "2", "--epochs", "1"],
+                "tuned": ["prune", "--percent", "50", "--scope", "global", "--epochs", "1"],
+                "fixed": ["fixed-point", "--width", "5", "--point", "1"],
+                "lattice": ["fixed-point", "--width", "8", "--point", "2", "--activations", "no", "--epochs", "1"],
+                "shared": ["kmeans", "--bits", "3", "--layers", "last:1"]}
+        for name, (method, *flags) in runs.items():
+            train = [*DATA, "--first", "64", "--quiet"] if "--epochs" in flags else []
+            self.run_ok("compress", method, self.model, *flags, *train, "--output", self.path(name), "--json", self.path("c.json"))
+            size = self.json_of("c.json")
+            with open(self.path(name), "rb") as file:
+                content = file.read()
+            self.assertEqual(size["file_bytes"], len(content))
+            self.assertEqual(size["bytes"], len(content) - 8 - struct.unpack("<Q", content[:8])[0], name)
+            self.assertIn(str(size["bytes"]), self.run_ok("info", self.path(name)))
+            self.run_ok("materialise", self.path(name), "--output", self.path("plain"))
+            for model in (name, "plain"):
+                self.run_ok("predict", self.path(model), *DATA, "--first", "5", "--output", self.path(model + "_logits"))
+            for a, b in zip(numbers(self.tensors(name + "_logits")["logits"]), numbers(self.tensors("plain_logits")["logits"])):
+                self.assertAlmostEqual(a, b, delta=1e-4)
+        self.assertEqual(self.tensors("pruned")["7.weight.values"][1], [16])
+        self.assertIn("huffman_bytes", size)
+        self.run_ok("attack", "fgsm", self.path("fixed"), *DATA, "--first", "5", "--output", self.path("attacked"))
+
+    def test_compress_refuses_and_leaves_no_file(self):
+        once = self.path("once")
+        self.run_ok("compress", "prune", self.model, "--density", "0.5", "--output", once)
+        with open(once, "rb") as file:
+            before = file.read()
+        for code, words, message in (
+                (2, ["prune", self.model], "one of --threshold, --percent and --density is needed, 0 are given"),
+                (2, ["prune", self.model, "--density", "0"], "--density"),
+                (2, ["prune", self.model, "--density", "1.5"], "--density"),
+                (2, ["fixed-point", self.model, "--width", "1"], "--width"),
+                (2, ["fixed-point", self.model, "--width", "33"], "--width"),
+                (2, ["kmeans", self.model, "--rate", "1/8"], "--rate: does not apply to kmeans"),
+                (1, ["fixed-point", self.model, "--width", "4", "--point", "5"], "point 5, 1 to the width of 4"),
+                (1, ["kmeans", self.model, "--layers", "last:7"], "layers 'last:7' of a model with 3"),
+                (1, ["prune", once, "--density", "0.1"], "is pruned already"),
+                (1, ["hash", once], "layer 0 (conv4k5p2) is pruned")):
+            done = subprocess.run([BINARY, "compress", *words, "--output", self.path("none")], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+            self.assertIn(message, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
+            self.assertFalse(os.path.exists(self.path("none")))
+        broken = subprocess.run([BINARY, "compress", "prune", once, "--density", "0.1", "--output", once], capture_output=True)
+        self.assertEqual(broken.returncode, 1)
+        with open(once, "rb") as file:
+            self.assertEqual(file.read(), before)
+
     def test_hash_modes_are_kept_in_the_file(self):
         dense = self.path("all_dense")
         self.run_ok("materialise", self.model, "--output", dense)

@@ -113,19 +113,6 @@ TEST_CASE("from scratch the bucket values are an untrained layer's and depend on
   for (const float w : weights(1).to_vector<float>()) CHECK(std::abs(w) <= 1 / std::sqrt(17.0));
 }
 
-TEST_CASE("sizes count virtual and real parameters") {
-  const SizeReport dense = size_report(small_net());
-  CHECK(dense.virtual_parameters == dense.real_parameters);
-  CHECK(dense.real_parameters == 4 * 9 + 4 + 36 * 17 + 17 + 17 * 5 + 5);
-  CHECK(dense.bytes == 4 * dense.real_parameters);
-  const SizeReport hashed = size_report(compress_hash(small_net(), {.rate = 0.25, .layers = "last:2"}));
-  CHECK(hashed.virtual_parameters == dense.real_parameters);
-  CHECK(hashed.real_parameters == 4 * 9 + 4 + 153 + 17 + 22 + 5);
-  CHECK(hashed.layers[2].name == "4.weight");
-  CHECK(hashed.layers[2].virtual_parameters == 612);
-  CHECK(hashed.layers[2].real_parameters == 153);
-}
-
 TEST_CASE("a compressed model goes through a file with its hash options") {
   const Model hashed = compress_hash(small_net(), {.rate = 0.25, .hash = {.seed = 77, .bias = true}});
   const Model back = model_from_archive(archive_of(hashed), "memory");

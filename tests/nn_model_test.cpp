@@ -262,8 +262,9 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
        "f: metadata defences names 'moat', which this version does not know (it knows: gi1, gi2, gi3, "
        "logits-augmentation, dropout, bit-depth, median, jpeg, feature-distillation, distill, "
        "adversarial-training)"},
-      {[](Archive& a) { a.metadata["quantisers"] = R"([{"method":"fixed-point"}])"; },
-       "f: metadata quantisers names 'fixed-point', which this version does not know (it knows none)"},
+      {[](Archive& a) { a.metadata["quantisers"] = R"([{"method":"binary"}])"; },
+       "f: metadata quantisers names 'binary', which this version does not know (it knows: kmeans, "
+       "fixed-point)"},
       {[](Archive& a) { a.metadata["defences"] = "[[["; }, "f: metadata defences is not a JSON list"},
       {[](Archive& a) { a.metadata["masks"] = R"(["m"])"; },
        "f: metadata masks has an entry that is not an object"},

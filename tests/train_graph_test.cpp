@@ -3,6 +3,8 @@
 #include <cmath>
 #include <doctest/doctest.h>
 
+#include "compression/fixed_point.h"
+#include "compression/prune.h"
 #include "core/archive.h"
 #include "core/random.h"
 #include "nn/train.h"
@@ -100,6 +102,25 @@ TEST_CASE("training by graphs gives the bits of training step by step") {
       CHECK(testing::timeless_log(graphs.log_csv) == testing::timeless_log(steps.log_csv));
       CHECK_FALSE(testing::same_bits(a, Model(c.spec, c.model)));
     }
+}
+
+TEST_CASE(
+    "graphs keep a compressed model pruned and in fixed point, with the bits of training step by step") {
+  for (const Device device : other_devices()) {
+    Model start = compress_prune(Model(cases[0].spec, cases[0].model), {.value = 0.5});
+    declare_fixed_point(start, {.format = {8, 2}});
+    TrainOptions options = tiny_options();
+    Model graphs = start.to(device), steps = start.to(device);
+    train(graphs, tiny_set(), options);
+    options.graph = false;
+    train(steps, tiny_set(), options);
+    CHECK(testing::same_bits(graphs, steps));
+    const std::vector<float> before = start.state().at("7.weight").to_vector<float>();
+    const std::vector<float> after = graphs.state().at("7.weight").to_vector<float>();
+    for (size_t i = 0; i < before.size(); ++i)
+      if (before[i] == 0) CHECK(after[i] == 0);
+    CHECK_FALSE(before == after);
+  }
 }
 
 TEST_CASE("training by graphs follows training on the CPU, augmentation and counts of batches included") {

@@ -1,6 +1,8 @@
 // hashgrad info MODEL and hashgrad models: what a model consists of, and which networks have names.
+#include <algorithm>
 #include <cmath>
 
+#include "compression/size_report.h"
 #include "cuda/hash_gemm.h"
 #include "experiments/cli/options.h"
 #include "experiments/report/table.h"
@@ -20,6 +22,26 @@ int64_t flops(const LayerSpec& layer, const Shape& in, const Shape& out) {
   if (layer.kind == LayerSpec::Kind::conv) return 2 * out.numel() * in[0] * layer.kernel * layer.kernel;
   if (layer.kind == LayerSpec::Kind::fc) return 2 * out.numel() * in.numel();
   return out.numel();
+}
+
+/// What layer i stores, all its parameters and buffers together.
+LayerSize size_of_layer(const SizeReport& report, size_t i) {
+  LayerSize sum;
+  for (const LayerSize& size : report.layers) {
+    if (!size.name.starts_with(fmt::format("{}.", i))) continue;
+    sum.virtual_parameters += size.virtual_parameters;
+    sum.real_parameters += size.real_parameters;
+    sum.bytes += size.bytes;
+  }
+  return sum;
+}
+
+/// The share of a layer's stored weights that are not zero; 1 without weights.
+double density(const Model& model, size_t i) {
+  if (!model.spec().layers[i].has_weight()) return 1;
+  const std::vector<double> w =
+      model.state().at(fmt::format("{}.weight", i)).to(DType::float64).to_vector<double>();
+  return 1 - static_cast<double>(std::count(w.begin(), w.end(), 0.0)) / static_cast<double>(w.size());
 }
 
 /// The GPU that products are planned for: that of `device`, else the one that hash_plan.h knows.
@@ -86,31 +108,29 @@ void run(const InfoVerb& v, const CLI::App& verb) {
   const Spec& spec = model.spec();
   report::Table table{
       "layers", to_string(spec), {"layer", "token", "output", "virtual", "stored", "bytes", "flops"}, {}, {}};
-  int64_t dense = 0, operations = 0;
+  const SizeReport size = size_report(model);
+  int64_t operations = 0;
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
     const Shape &in = model.shapes()[i], &out = model.shapes()[i + 1];
-    LayerSpec plain = layer;
-    plain.rate = 0;
-    const int64_t stored = parameter_count(layer, in, model.hash()), whole = parameter_count(plain, in);
-    const int64_t bytes = stored * static_cast<int64_t>(size_of(model.dtype())), work = flops(layer, in, out);
-    dense += whole;
+    const LayerSize stored = size_of_layer(size, i);
+    const auto work = std::llround(density(model, i) * static_cast<double>(flops(layer, in, out)));
     operations += work;
-    table.add({std::to_string(i), to_string(layer), to_string(out), std::to_string(whole),
-               std::to_string(stored), std::to_string(bytes), std::to_string(work)});
+    table.add({std::to_string(i), to_string(layer), to_string(out), std::to_string(stored.virtual_parameters),
+               std::to_string(stored.real_parameters), std::to_string(stored.bytes), std::to_string(work)});
   }
-  const int64_t stored = model.parameter_count();
-  const int64_t bytes = stored * static_cast<int64_t>(size_of(model.dtype()));
-  table.note = fmt::format("{} parameters, {} stored, {} bytes, {:.1f} MFLOP per image, {}", dense, stored,
-                           bytes, static_cast<double>(operations) * 1e-6, name_of(model.dtype()));
+  table.note =
+      fmt::format("{} parameters, {} stored, {} bytes, {:.1f} MFLOP per image (weights of zero left out), {}",
+                  size.virtual_parameters, size.real_parameters, size.bytes,
+                  static_cast<double>(operations) * 1e-6, name_of(model.dtype()));
   fmt::print("{}", to_text(table));
   const nlohmann::ordered_json plans = plan_layers(model, v.common.batch, device);
   for (const auto& [key, value] : model.metadata) fmt::print("  {}: {}\n", key, value);
   write_json(v.common.json,
              {{"spec", to_string(spec)},
-              {"virtual_parameters", dense},
-              {"real_parameters", stored},
-              {"bytes", bytes},
+              {"virtual_parameters", size.virtual_parameters},
+              {"real_parameters", size.real_parameters},
+              {"bytes", size.bytes},
               {"flops", operations},
               {"metadata", model.metadata},
               {"layers", to_json(table)["rows"]},

@@ -24,7 +24,7 @@ void run(const MaterialiseVerb& v, const CLI::App& verb) {
 }  // namespace
 
 void add_materialise(CLI::App& app) {
-  auto* verb = app.add_subcommand("materialise", "Write the dense twin of a hashed model");
+  auto* verb = app.add_subcommand("materialise", "Write the dense twin of a compressed model");
   auto v = std::make_shared<MaterialiseVerb>();
   verb->add_option("MODEL", v->model, "model file")->required();
   verb->add_option("--output", v->output, "file of the dense model")->required()->check(output_file());

@@ -1,0 +1,46 @@
+#include "compression/fixed_point.h"
+
+#include "compression/layers.h"
+#include "nn/constraints.h"
+
+namespace hashgrad {
+namespace {
+
+void declare_parameter(Model& model, const std::string& name, const FixedPointFormat& format) {
+  ParameterCoding& coding = model.coding.parameters[name];
+  check(coding.shared_bits == 0 && !coding.fixed_point, "compress fixed-point: '{}' is {} already", name,
+        coding.fixed_point ? "in fixed point" : "shared");
+  coding.fixed_point = format;
+}
+
+/// Behind layer i: where its sums are complete, in front of the activation function. Nowhere for class
+/// scores.
+void declare_activation(Model& model, size_t i, const FixedPointFormat& format) {
+  const std::vector<LayerSpec>& layers = model.spec().layers;
+  if (i + 1 < layers.size() && layers[i + 1].kind == LayerSpec::Kind::bn) ++i;
+  const bool scores = i + 1 == layers.size() || layers[i + 1].kind == LayerSpec::Kind::softmax;
+  if (!scores) model.coding.activations[i] = format;
+}
+
+}  // namespace
+
+void declare_fixed_point(Model& model, const FixedPointCompression& options) {
+  check_format(options.format, "compress fixed-point");
+  for (const size_t i : select_layers(model.spec(), options.layers, "compress fixed-point")) {
+    declare_parameter(model, fmt::format("{}.weight", i), options.format);
+    if (model.spec().layers[i].bias) declare_parameter(model, fmt::format("{}.bias", i), options.format);
+    if (options.activations) declare_activation(model, i, options.format);
+  }
+  model.metadata["compress.fixed-point"] =
+      fmt::format("width {}, point {}, activations {}, layers {}", options.format.width, options.format.point,
+                  options.activations ? "yes" : "no", options.layers);
+}
+
+Model compress_fixed_point(const Model& model, const FixedPointCompression& options) {
+  Model result = model.clone();
+  declare_fixed_point(result, options);
+  round_parameters(result);
+  return result;
+}
+
+}  // namespace hashgrad
