@@ -200,15 +200,14 @@ Tensor ascend(const Tensor& x, double scale, const Tensor& gradient, const Tenso
   return result;
 }
 
-Tensor random_start(const Tensor& centre, const Threat& threat, uint64_t seed,
-                    const std::vector<int64_t>& samples, uint32_t restart) {
+Tensor ball_point(const Tensor& centre, const Threat& threat, uint64_t seed,
+                  const std::vector<int64_t>& samples, uint32_t restart) {
   const Device device = centre.device();
   const int64_t rows = centre.size(0), columns = row_size(centre);
   check_plain(centre, "random_start");
   check(static_cast<int64_t>(samples.size()) == rows, "random_start: {} sample numbers for {} rows",
         samples.size(), rows);
-  if (!on_every_engine(threat.norm))
-    return project(start_sparse(centre, threat, seed, samples, restart), centre, threat);
+  if (!on_every_engine(threat.norm)) return start_sparse(centre, threat, seed, samples, restart);
   const Tensor keys = Tensor::of(samples, {rows}).to(device);
   Tensor start = like(centre);
   for_float_type(centre.dtype(), "random_start", [&]<class T>() {
@@ -222,7 +221,12 @@ Tensor random_start(const Tensor& centre, const Threat& threat, uint64_t seed,
                   start_l2(rows, columns, seed, restart, sample, radii.data<double>(), c, start.data<T>()));
     }
   });
-  return project(start, centre, threat);
+  return start;
+}
+
+Tensor random_start(const Tensor& centre, const Threat& threat, uint64_t seed,
+                    const std::vector<int64_t>& samples, uint32_t restart) {
+  return project(ball_point(centre, threat, seed, samples, restart), centre, threat);
 }
 
 Distances distances(const Tensor& x, const Tensor& x_adv) {

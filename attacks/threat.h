@@ -61,6 +61,9 @@ Tensor ascend(const Tensor& x, double scale, const Tensor& gradient, const Tenso
 /// box in floor(eps) places), from a sequence of its own for each (seed, sample, restart).
 Tensor random_start(const Tensor& centre, const Threat& threat, uint64_t seed,
                     const std::vector<int64_t>& samples, uint32_t restart);
+/// The same point before the box cuts it, to rounding in the ball.
+Tensor ball_point(const Tensor& centre, const Threat& threat, uint64_t seed,
+                  const std::vector<int64_t>& samples, uint32_t restart);
 
 /// Distance of every row, in float64: the number of pixels that differ, the sum of |difference|, its
 /// Euclidean norm, its largest element. Each [N], on the CPU wherever the images are: they are there to

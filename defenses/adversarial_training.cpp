@@ -30,8 +30,9 @@ Tensor adversarial_images(const Model& model, const AdversarialTraining& recipe,
   const Threat ball{Norm::linf, recipe.eps};
   const Oracle oracle(model, {.batch = lesson.images.size(0), .stand_ins = !model.transforms().empty()});
   const Goal goal{lesson.labels.to(Device{}), {}};
-  Tensor x = random_start(lesson.images, ball, seed, lesson.samples.to_vector<int64_t>(),
-                          static_cast<uint32_t>(lesson.step));
+  const auto start = recipe.method == "fast" ? ball_point : random_start;
+  Tensor x = start(lesson.images, ball, seed, lesson.samples.to_vector<int64_t>(),
+                   static_cast<uint32_t>(lesson.step));
   for (int64_t i = 0; i < recipe.iters; ++i)
     x = ascend(x, recipe.step, oracle.ascent(x, goal, "ce").gradient, lesson.images, ball);
   return x;

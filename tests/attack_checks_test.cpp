@@ -215,7 +215,14 @@ TEST_CASE("checks: a distilled network, by gradients that underflow and come bac
   CHECK(finding_of("D3", evidence).verdict == Verdict::passed);  // the slope of the margin is as told
 }
 
-TEST_CASE("checks: a network trained against pgd is not accused") {
+// Minutes under sanitizers, through code that the other cases run there as well.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
+TEST_CASE("checks: a network trained against pgd is not accused" * doctest::skip(sanitized)) {
   Model model(digits_net, {.seed = 1}), plain(digits_net, {.seed = 1});
   TrainOptions options = digits_training(10);
   options.lr = 0.002;

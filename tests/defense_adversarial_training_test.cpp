@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <doctest/doctest.h>
 
@@ -54,8 +55,17 @@ TEST_CASE("adversarial training: a step learns from what pgd makes of its images
     AdversarialTraining recipe = AdversarialTraining::of(method, 0.2);
     if (recipe.method == "pgd") recipe.iters = 5;
     const Tensor made = adversarial_images(model, recipe, lesson_of(x, y, samples, 0), 6);
-    const Pgd pgd({.eps = 0.2, .step = recipe.step, .iters = recipe.iters, .early_stop = false, .seed = 6});
-    CHECK(identical(made, pgd.run(model, {x, y, {}, samples}).x_adv));
+    if (recipe.method == "pgd") {
+      const Pgd pgd({.eps = 0.2, .step = recipe.step, .iters = recipe.iters, .early_stop = false, .seed = 6});
+      CHECK(identical(made, pgd.run(model, {x, y, {}, samples}).x_adv));
+    } else {  // from a point that the box has not cut
+      const Threat ball{Norm::linf, 0.2};
+      const Tensor start = ball_point(x, ball, 6, samples, 0);
+      const std::vector<float> pixels = start.to_vector<float>();
+      CHECK(*std::min_element(pixels.begin(), pixels.end()) < 0);
+      const Tensor gradient = Oracle(model).ascent(start, {y, {}}, "ce").gradient;
+      CHECK(identical(made, ascend(start, recipe.step, gradient, x, ball)));
+    }
     CHECK_FALSE(identical(made, adversarial_images(model, recipe, lesson_of(x, y, samples, 1), 6)));
     const Tensor alone =
         adversarial_images(model, recipe, lesson_of(gather(x, {4}), gather(y, {4}), {samples[4]}, 0), 6);

@@ -23,7 +23,7 @@ Model substitute_for(const Evidence& evidence) {
       evidence.input().x.to(Device{}).slice(0, 0, std::min(most_seeds, evidence.rows())).contiguous();
   SubstituteOptions options;
   options.training.batch = 32;  // few images make few updates
-  options.training.epochs = 20;
+  options.training.epochs = 8;
   options.training.seed = evidence.options().seed;
   train_substitute(evidence.judge(), substitute, seeds, options);
   return substitute;

@@ -110,7 +110,7 @@ std::vector<std::string> method_names() {
 }
 
 /// JSON of the sizes; numbers that a layer does not have are left out.
-nlohmann::ordered_json json_of(const SizeReport& size) {
+nlohmann::ordered_json size_json(const SizeReport& size) {
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const LayerSize& layer : size.layers) {
     layers.push_back({{"name", layer.name},
@@ -143,7 +143,7 @@ void run(const CompressVerb& v, const CLI::App& verb) {
       size.real_parameters, size.virtual_parameters);
   if (size.huffman_bytes)
     fmt::print("  with Huffman's code for the codes (not written so) {} bytes\n", *size.huffman_bytes);
-  nlohmann::ordered_json json = json_of(size);
+  nlohmann::ordered_json json = size_json(size);
   json["file_bytes"] = file;
   write_json(v.common.json, json, verb);
 }

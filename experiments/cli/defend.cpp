@@ -17,7 +17,7 @@ namespace {
 
 /// A defence: what it does, the flags that it takes, the eps it has when none is given, and whether it is a
 /// training, which starts from a file or a spec and takes data.
-struct Method {
+struct Defence {
   const char* name;
   const char* help;
   std::vector<std::string> flags;
@@ -33,7 +33,7 @@ int64_t table_step(const DefendVerb& v) {
   return static_cast<int64_t>(step);
 }
 
-std::vector<Method> weight_defences() {
+std::vector<Defence> weight_defences() {
   return {{"gi1",
            "w + eps sign(w)",
            {"eps", "layers"},
@@ -69,7 +69,7 @@ std::vector<Method> weight_defences() {
            [](Model& model, const DefendVerb& v) { defensive_dropout(model, v.rate, v.layers); }}};
 }
 
-std::vector<Method> other_defences() {
+std::vector<Defence> other_defences() {
   return {{"bit-depth",
            "pixels of few levels",
            {"bits"},
@@ -103,17 +103,18 @@ std::vector<Method> other_defences() {
            train_against_attacks}};
 }
 
-const std::vector<Method>& methods() {
-  static const std::vector<Method> all = [] {
-    std::vector<Method> rows = weight_defences();
-    for (Method& m : other_defences()) rows.push_back(std::move(m));
+const std::vector<Defence>& defences() {
+  static const std::vector<Defence> all = [] {
+    std::vector<Defence> rows = weight_defences();
+    for (Defence& m : other_defences()) rows.push_back(std::move(m));
     return rows;
   }();
   return all;
 }
 
-const Method& method_named(const std::string& name) {
-  return *std::find_if(methods().begin(), methods().end(), [&](const Method& m) { return m.name == name; });
+const Defence& defence_named(const std::string& name) {
+  return *std::find_if(defences().begin(), defences().end(),
+                       [&](const Defence& m) { return m.name == name; });
 }
 
 /// Flags of training and of its data are refused where nothing is trained.
@@ -124,7 +125,7 @@ void refuse_training_flags(const CLI::App& verb, const std::string& method) {
 }
 
 void run(DefendVerb& v, const CLI::App& verb) {
-  const Method& method = method_named(v.method);
+  const Defence& method = defence_named(v.method);
   refuse_foreign_flags(verb, v.method);
   if (!method.trains) refuse_training_flags(verb, v.method);
   if (verb.count("--eps") == 0) v.eps = method.eps;
@@ -140,7 +141,7 @@ void run(DefendVerb& v, const CLI::App& verb) {
 /// "For gi1, gi2": the methods that take this flag.
 std::string group_of(const std::string& flag) {
   std::vector<std::string> names;
-  for (const Method& m : methods())
+  for (const Defence& m : defences())
     if (std::find(m.flags.begin(), m.flags.end(), flag) != m.flags.end()) names.push_back(m.name);
   return fmt::format("For {}", fmt::join(names, ", "));
 }
@@ -148,20 +149,20 @@ std::string group_of(const std::string& flag) {
 /// "strength (gi1 0.1, gi2 3)".
 std::string eps_help() {
   std::vector<std::string> defaults;
-  for (const Method& m : methods())
+  for (const Defence& m : defences())
     if (m.eps > 0) defaults.push_back(fmt::format("{} {}", m.name, m.eps));
   return fmt::format("strength; adversarial-training: radius in pixels ({})", fmt::join(defaults, ", "));
 }
 
-std::string methods_help() {
+std::string defences_help() {
   std::vector<std::string> lines;
-  for (const Method& m : methods()) lines.push_back(fmt::format("{}: {}", m.name, m.help));
+  for (const Defence& m : defences()) lines.push_back(fmt::format("{}: {}", m.name, m.help));
   return fmt::format("{}", fmt::join(lines, "; "));
 }
 
-std::vector<std::string> method_names() {
+std::vector<std::string> defence_names() {
   std::vector<std::string> names;
-  for (const Method& m : methods()) names.push_back(m.name);
+  for (const Defence& m : defences()) names.push_back(m.name);
   return names;
 }
 
@@ -224,9 +225,9 @@ void add_trained_flags(CLI::App& verb, DefendVerb& v) {
 
 void add_defend(CLI::App& app) {
   auto* verb = app.add_subcommand("defend", "Build a defence into a model, or train one that has it: " +
-                                                fmt::format("{}", fmt::join(method_names(), ", ")));
+                                                fmt::format("{}", fmt::join(defence_names(), ", ")));
   auto v = std::make_shared<DefendVerb>();
-  verb->add_option("METHOD", v->method, methods_help())->required()->check(one_of(method_names()));
+  verb->add_option("METHOD", v->method, defences_help())->required()->check(one_of(defence_names()));
   verb->add_option("MODEL", v->model,
                    "model file; distill and adversarial-training also take a spec or a name")
       ->required();

@@ -27,7 +27,8 @@ Threat parse_threat(const std::string& text) {
   const size_t colon = text.find(':');
   check(colon != std::string::npos, "threat: '{}' is not NORM:EPS, such as linf:0.3, l2:2, l1:10 or l0:20",
         text);
-  return {parse_norm(text.substr(0, colon)), parse_number(text.substr(colon + 1), "threat: eps", 1e-6, 1e6)};
+  return {parse_norm(text.substr(0, colon)),
+          hashgrad::parse_number(text.substr(colon + 1), "threat: eps", 1e-6, 1e6)};
 }
 
 std::string with_interval(const Rate& rate) {
