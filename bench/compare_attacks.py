@@ -259,7 +259,7 @@ def trained(binary, folder, net, data_dir):
 class Peer:
     def __init__(self, library, threads):
         env = dict(os.environ, OMP_NUM_THREADS=str(threads))
-        self.library = library
+        self.name = library
         self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--worker", library], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
 
@@ -275,11 +275,11 @@ def compare(row, peers, binary, task, rounds, threads):
     sides, times = {}, {}
     for number in range(rounds):
         task = dict(task, warm=number == 0)
-        for side in ["hashgrad", *(p.library for p in peers)]:
+        for side in ["hashgrad", *(p.name for p in peers)]:
             if "error" in sides.get(side, {}) or "absent" in sides.get(side, {}):
                 continue
             time.sleep(0.1)  # waiting threads of the side before go to sleep
-            answer = ours(binary, task, threads) if side == "hashgrad" else next(p for p in peers if p.library == side).ask(task)
+            answer = ours(binary, task, threads) if side == "hashgrad" else next(p for p in peers if p.name == side).ask(task)
             sides[side] = answer
             if "seconds" in answer:
                 times.setdefault(side, []).append(answer["seconds"])

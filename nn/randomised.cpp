@@ -46,7 +46,8 @@ RandomDefence read(const Model& model, const json& entry, const std::string& nam
         method);
   RandomDefence defence{method == "dropout", NAN, {}};
   const char* strength = defence.dropout ? "rate" : "eps";
-  if (entry.contains(strength) && entry[strength].is_number()) defence.strength = entry[strength].get<double>();
+  if (entry.contains(strength) && entry[strength].is_number())
+    defence.strength = entry[strength].get<double>();
   check(defence.dropout ? defence.strength > 0 && defence.strength < 1
                         : defence.strength >= 0 && defence.strength <= 1e30,
         "{}: metadata defences gives {} no {} in its range", name, method, strength);

@@ -8,6 +8,7 @@
 
 #include "attacks/checks/evaluation.h"
 #include "attacks/registry.h"
+#include "attacks/target.h"
 #include "datasets/synthetic_digits.h"
 #include "defenses/adversarial_training.h"
 #include "defenses/distillation.h"
@@ -254,6 +255,48 @@ TEST_CASE("checks: a gradient that is not a number") {
   const Tensor x = Tensor::of<float>({1, 0.5f, 0.5f, 1}, {2, 1, 1, 2});
   Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::linf, 0.1});
   CHECK(finding_of("D2", evidence).verdict == Verdict::masked);  // zero here: the logits differ by 1e38
+}
+
+TEST_CASE("checks: what is found without gradients accuses by what withstands those that follow them") {
+  const Plain plain;
+  Evidence easy(plain.model, plain.input, plain.threat);
+  const std::vector<bool> all(40, true), none(40);
+  std::vector<bool> broken = none;
+  for (const std::string& spec : ensemble_specs(easy))
+    if (spec != black_box_spec(easy)) broken = either(broken, easy.broken(spec));
+  std::vector<bool> one = none, two = none;
+  for (size_t i = 0; i < 40 && count(two) < 2; ++i)
+    if (!broken[i]) one[i] = count(one) == 0, two[i] = true;
+  REQUIRE(count(two) == 2);
+  const auto verdict = [](Evidence& evidence, const std::vector<bool>& found) {
+    return without_gradients(evidence, "a guess breaks", found).verdict;
+  };
+  CHECK(verdict(easy, none) == Verdict::passed);
+  CHECK(verdict(easy, broken) == Verdict::passed);  // found by gradients as well
+  CHECK(verdict(easy, one) == Verdict::passed);     // one image is no sign
+  CHECK(verdict(easy, two) == Verdict::masked);
+  Model inhibited = plain.model.clone();  // pgd does not start, the margin does
+  gradient_inhibition_1(inhibited, 400);
+  Evidence hidden(inhibited, {plain.x, own_labels(inhibited, plain.x), {}, {}}, plain.threat);
+  CHECK(verdict(hidden, hidden.broken("pgd:iters=80,restarts=2,loss=margin," + hidden.ball())) ==
+        Verdict::masked);
+}
+
+TEST_CASE("checks: rivals are aimed at one by one, and few images tell little") {
+  const Plain plain;
+  Evidence evidence(plain.model, plain.input, plain.threat);
+  const std::string spec = "pgd:iters=20,loss=ce-exact," + evidence.ball();
+  const std::vector<int64_t> runner_up =
+      rivals(evidence.logits(), evidence.input().y, 0).to_vector<int64_t>();
+  const AttackResult& first = evidence.attack_rival(spec, 0);
+  const std::vector<int64_t> seen = evidence.judge().predict(first.x_adv);
+  for (size_t i = 0; i < 40; ++i) CHECK((first.success.data<uint8_t>()[i] == 1) == (seen[i] == runner_up[i]));
+  CHECK(count(succeeded(first)) > count(succeeded(evidence.attack_rival(spec, 3))));
+  CHECK(finding_of("D20", evidence).verdict == Verdict::passed);
+  Evidence few(plain.model,
+               gather(AttackInput{plain.x, plain.input.y, {}, evidence.input().samples}, {0, 1, 2}),
+               plain.threat);
+  CHECK(finding_of("D20", few).verdict == Verdict::inconclusive);
 }
 
 TEST_CASE("checks: evidence is gathered once, and the worst case only grows") {

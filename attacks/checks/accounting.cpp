@@ -13,7 +13,8 @@ Finding check_targets(Evidence& evidence) {
   int64_t reached = 0;
   for (int64_t rank = 0; rank < targets; ++rank) {
     const std::vector<bool> hit = succeeded(evidence.attack_rival(spec, rank));
-    for (size_t i = 0; i < hit.size(); ++i) any[i] = any[i] || hit[i], all[i] = all[i] && hit[i];
+    any = either(any, hit);
+    all = without(all, without(all, hit));
     reached += count(hit);
   }
   const std::vector<bool> untargeted =
@@ -36,7 +37,7 @@ Finding check_worst_case(Evidence& evidence) {
   for (const std::string& spec : ensemble_specs(evidence)) {
     const std::vector<bool> broken = evidence.within(evidence.attack(spec));
     if (count(broken) > best) best = count(broken), name = spec;
-    for (size_t i = 0; i < any.size(); ++i) any[i] = any[i] || broken[i];
+    any = either(any, broken);
   }
   return {
       Verdict::passed,
@@ -73,8 +74,7 @@ Finding check_denominators(Evidence& evidence) {
                  of_right = Rate{standing, clean.hits}.interval();
   const std::string numbers = fmt::format(
       "{} of {} images were wrong before any attack; robust: {} of {} [{:.1f}, {:.1f}] %, of those right "
-      "before {} of {} "
-      "[{:.1f}, {:.1f}] %",
+      "before {} of {} [{:.1f}, {:.1f}] %",
       clean.trials - clean.hits, clean.trials, standing, clean.trials, 100 * of_all.low, 100 * of_all.high,
       standing, clean.hits, 100 * of_right.low, 100 * of_right.high);
   constexpr double widest = 0.35;  // of an interval that still says something

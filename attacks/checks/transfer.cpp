@@ -1,6 +1,4 @@
 // The check that attacks another network: what a substitute finds, the model's own gradients must find too.
-#include "attacks/transfer.h"
-
 #include <algorithm>
 
 #include "attacks/checks/check.h"

@@ -61,7 +61,8 @@ Model start_of(const DefendVerb& v) {
 void distil(Model& model, const DefendVerb& v) {
   if (!v.training.resume.empty() || !v.training.checkpoint.empty())
     usage("--resume, --checkpoint: a distillation is two trainings and cannot be resumed");
-  TrainingFlags alone = v.training;  // the earlier stages have logs of their own
+  record_distillation(model, v.temperature);  // first: twice is an error, and better before hours than after
+  TrainingFlags alone = v.training;           // the earlier stages have logs of their own
   alone.log = "";
   if (!is_file(v)) {
     TrainingFlags once = alone;
@@ -71,7 +72,6 @@ void distil(Model& model, const DefendVerb& v) {
   Model teacher = model.clone();
   run_stage(v, teacher, alone, v.output + ".teacher",
             [&](TrainOptions& options) { options.temperature = v.temperature; });
-  record_distillation(model, v.temperature);
   run_stage(v, model, v.training, v.output,
             [&](TrainOptions& options) { distil_from(teacher, v.temperature, options); });
   fmt::print("{}: distilled at temperature {}, {} epochs\n", v.output, v.temperature, v.training.epochs);
