@@ -1,9 +1,8 @@
 #include "attacks/autoattack.h"
 
-#include <numeric>
-
 #include "attacks/apgd.h"
 #include "attacks/fab.h"
+#include "attacks/relay.h"
 #include "attacks/square.h"
 
 namespace hashgrad {
@@ -96,28 +95,9 @@ Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const 
   const bool rand = options_.version == Version::rand;
   check(oracle.model().classes() >= (rand ? 3 : 4), "autoattack: {}, the model has {}",
         rand ? "apgd-dlr needs 3 classes" : "apgd-t needs 4 classes", oracle.model().classes());
-  Crafted out(input.x);
-  std::vector<int64_t> open(out.status.size());  // rows not broken yet
-  std::iota(open.begin(), open.end(), 0);
-  for (const auto& member : members_) {
-    const AttackResult r = member->run(oracle.model(), gather(input, open), asked_by(*member, oracle));
-    std::vector<int64_t> resisting;
-    for (size_t i = 0; i < open.size(); ++i) {
-      const int64_t at = static_cast<int64_t>(i);
-      const size_t row = static_cast<size_t>(open[i]);
-      const bool broken = r.success.data<uint8_t>()[i] == 1;
-      if (broken || member == members_.front()) scatter(out.x_adv, {open[i]}, gather(r.x_adv, {at}));
-      if (broken)
-        out.first_success[row] = out.forwards[row] + r.first_success.data<int64_t>()[i];
-      else
-        resisting.push_back(open[i]);
-      out.status[row] = static_cast<Status>(r.status.data<int64_t>()[i]);
-      out.forwards[row] += r.forwards.data<int64_t>()[i];
-      out.backwards[row] += r.backwards.data<int64_t>()[i];
-    }
-    open = std::move(resisting);
-  }
-  return out;
+  return relay(members_, oracle, input, Keeps::first, [&](const Attack& member) {
+           return asked_by(member, oracle);
+         }).crafted;
 }
 
 AttackInfo AutoAttack::info() {

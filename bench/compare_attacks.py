@@ -14,7 +14,8 @@ whose gradient comes back, per image attacked (a library that leaves images in t
   VENV/bin/python bench/compare_attacks.py [--data-dir DIR] [--rows fgsm/a2,cw-l2/mlp] [--rounds 5] [--models FOLDER]
                                            [--output experiments/results/compare_attacks]
 
-Networks that FOLDER does not hold are trained there for an epoch of MNIST.
+Networks that FOLDER does not hold are trained there for an epoch of MNIST. Rows that OUTPUT.json holds already and that are
+not asked for again stay, each with the load average it was measured at.
 """
 import argparse
 import gzip
@@ -310,7 +311,7 @@ def table(results):
 
 
 def page(results):
-    goals = ["| row | goal | fastest library | reached |", "|---|---|---|---|"]
+    goals = ["| row | goal | fastest library | reached | rounds | load before |", "|---|---|---|---|---|---|"]
     for row, result in results["rows"].items():
         others = {k: v["seconds"] for k, v in result["sides"].items() if k != "hashgrad" and "seconds" in v}
         if not others:
@@ -318,12 +319,15 @@ def page(results):
         fastest = min(others, key=others.get)
         ratio = others[fastest] / result["sides"]["hashgrad"]["seconds"]
         goal = ATTACKS[row.split("/")[0]]["goal"]
-        goals.append(f"| {row} | {goal}x | {fastest} | {ratio:.2f}x{'' if ratio >= goal else ', below the goal'} |")
+        goals.append(f"| {row} | {goal}x | {fastest} | {ratio:.2f}x{'' if ratio >= goal else ', below the goal'} | {result['rounds']} | {result['load']:.2f} |")
+    missing = [row for row in ROWS if row not in results["rows"]]
+    if missing:
+        goals += ["", f"Not measured: {', '.join(missing)}."]
     settings = "\n".join(f"    {name}: hashgrad attack {s['ours']}" for name, s in ATTACKS.items())
     return f"""# Attacks beside Foolbox, ART, torchattacks and AdverTorch
 
-`{results['command']}`, {results['rounds']} rounds, medians; {results['machine']}, {results['threads']} threads, batch {BATCH};
-{results['versions']}. Load average before: {results['load']:.2f}. Ratio: seconds of that side over ours.
+`bench/compare_attacks.py`, medians; {results['machine']}, {results['threads']} threads, batch {BATCH};
+{results['versions']}. Ratio: seconds of that side over ours.
 
 {chr(10).join(goals)}
 
@@ -336,6 +340,12 @@ when the batch's loss rises, and of ZOO only ART has a version. Ours:
 
 {settings}
 """
+
+
+def earlier(file, here):
+    """The rows measured by earlier runs `here`: on the same machine, with the same threads and libraries."""
+    before = json.loads(file.read_text()) if file.exists() else {}
+    return before["rows"] if all(before.get(key) == value for key, value in here.items()) else {}
 
 
 def versions():
@@ -361,8 +371,8 @@ def main():
         parser.error(f"--rows: {', '.join(unknown)}: none of {', '.join(ROWS)}")
     folder = pathlib.Path(args.models)
     folder.mkdir(parents=True, exist_ok=True)
-    results = {"command": "bench/compare_attacks.py " + " ".join(a for a in sys.argv[1:]), "rounds": args.rounds,
-               "machine": machine(), "threads": args.threads, "versions": versions(), "load": os.getloadavg()[0], "rows": {}}
+    here = {"machine": machine(), "threads": args.threads, "versions": versions()}
+    results = {**here, "rows": earlier(pathlib.Path(args.output + ".json"), here)}
     peers = [Peer(library, args.threads) for library in LIBRARIES]
     for row in args.rows.split(","):
         attack, net = row.split("/")
@@ -370,7 +380,10 @@ def main():
         images = str(folder / f"{net}-{ATTACKS[attack]['images']}-images.safetensors")
         write_images(images, model, args.data_dir, ATTACKS[attack]["images"])
         task = {"attack": attack, "model": model, "images": images}
-        results["rows"][row] = {"sides": compare(row, peers, args.binary, task, args.rounds, args.threads)}
+        load = os.getloadavg()[0]
+        results["rows"][row] = {"sides": compare(row, peers, args.binary, task, args.rounds, args.threads),
+                                "rounds": args.rounds, "load": load}
+        results["rows"] = {r: results["rows"][r] for r in ROWS if r in results["rows"]}
         pathlib.Path(args.output + ".json").write_text(json.dumps(results, indent=1) + "\n")
         pathlib.Path(args.output + ".md").write_text(page(results))
     print(page(results))

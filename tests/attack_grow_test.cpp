@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "attacks/grow.h"
+#include "attacks/growing.h"
 #include "attacks/statistics.h"
 #include "tests/attack_models.h"
 
@@ -150,4 +151,56 @@ TEST_CASE("the gradient histogram keeps zeros, underflow and every decade apart"
   CHECK(h.zero_share().hits == 1);
   const Tensor denormal = Tensor::of<float>({1.4e-45F, 0}, {1, 1, 1, 2});
   CHECK(gradient_histogram(denormal).below == 1);  // the mean is 0.7e-45; float32 zeros are zeros only
+}
+
+TEST_CASE("growing: a row has the first budget that breaks it, the passes of all before, or the largest") {
+  const Model model = small_net(DType::float64);
+  const Tensor x = images(33, model.input_shape(), DType::float64);
+  const AttackInput input{x, own_labels(model, x), {}, {}};
+  const std::vector<double> budgets{0.01, 0.05, 0.1};
+  const Growing attack(attack_info("pgd"), {{"iters", "4"}, {"no-random-start", ""}}, budgets, 3);
+  const AttackResult r = attack.run(model, input);
+  std::vector<AttackResult> own;
+  for (const double eps : budgets)
+    own.push_back(make_attack(fmt::format("pgd:eps={},iters=4,no-random-start", eps), 3)->run(model, input));
+  std::vector<int64_t> broken(budgets.size() + 1, 0);
+  for (int64_t i = 0; i < 33; ++i) {
+    int64_t forwards = 0;
+    size_t b = 0;
+    for (; b < budgets.size(); ++b) {
+      forwards += own[b].forwards.data<int64_t>()[i];
+      if (own[b].success.data<uint8_t>()[i]) break;
+    }
+    ++broken[b];
+    const size_t last = std::min(b, budgets.size() - 1);
+    CHECK(r.first_success.data<int64_t>()[i] == (b == budgets.size() ? -1 : static_cast<int64_t>(b) + 1));
+    CHECK(r.forwards.data<int64_t>()[i] == forwards);
+    CHECK(identical(r.x_adv.slice(0, i, i + 1).contiguous(), own[last].x_adv.slice(0, i, i + 1).contiguous()));
+  }
+  for (const int64_t rows : broken) CHECK(rows > 0);
+}
+
+TEST_CASE("growing: jsma grows its share of features; attacks without a budget and bad budgets are refused") {
+  const Model model = small_net(DType::float64);
+  const Tensor x = images(9, model.input_shape(), DType::float64);
+  const Tensor y = own_labels(model, x);
+  Tensor targets = y.clone();
+  for (int64_t i = 0; i < 9; ++i) targets.data<int64_t>()[i] = (y.data<int64_t>()[i] + 1) % 5;
+  const Growing jsma(attack_info("jsma"), {}, {0.06, 0.3}, 0);
+  const AttackResult r = jsma.run(model, {x, y, targets, {}});
+  int64_t small = 0;
+  for (int64_t i = 0; i < 9; ++i) {
+    small += r.first_success.data<int64_t>()[i] == 1;
+    CHECK((r.first_success.data<int64_t>()[i] != 1 || r.l0.data<double>()[i] <= 0.06 * 36));
+  }
+  CHECK(small > 0);
+  const auto refusal = [](const char* name, const std::map<std::string, std::string>& given,
+                          const std::vector<double>& budgets) {
+    return error_of([&] { Growing(attack_info(name), given, budgets, 0); });
+  };
+  CHECK(refusal("cw-l2", {}, {0.1}) == "cw-l2: has no budget to grow, neither eps nor gamma");
+  CHECK(refusal("pgd", {}, {}) == "growing pgd: no budgets");
+  CHECK(refusal("pgd", {}, {0.2, 0.1}) == "growing pgd: budget 0.1 after 0.2, ascending ones expected");
+  CHECK(refusal("pgd", {{"eps", "0.3"}}, {0.1}) ==
+        "growing pgd: eps is given beside the budgets, which are its values");
 }

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <optional>
 
+#include "attacks/growing.h"
 #include "attacks/registry.h"
 #include "attacks/statistics.h"
 #include "attacks/target.h"
@@ -28,6 +29,7 @@ struct AttackVerb {
   DrawFlags draws;
   std::string name, model, surrogate, input, output;
   bool targeted = false, bpda = false;
+  std::vector<double> budgets;  // none: one attack under its own budget
   std::string target;
   std::map<std::string, std::string> settings;  // of any attack, as given
   std::map<std::string, bool> flags;
@@ -40,6 +42,8 @@ std::unique_ptr<Attack> attack_of(const AttackVerb& v, const CLI::App& verb) try
     if (verb.count("--" + name) > 0) given[name] = text;
   for (const auto& [name, set] : v.flags)
     if (set) given[name] = "";
+  if (!v.budgets.empty())
+    return std::make_unique<Growing>(attack_info(v.name), given, v.budgets, v.common.seed);
   return make_attack(attack_info(v.name), given, v.common.seed);
 } catch (const Error& error) {
   usage("{}", error.what());
@@ -114,13 +118,27 @@ int64_t total(const Tensor& counts) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});
 }
 
+/// Rows whose prediction has changed under this or a smaller budget, as A-ALG1 counts.
+nlohmann::ordered_json growth(const std::vector<double>& budgets, const std::map<std::string, Tensor>& made) {
+  const std::vector<int64_t> tried = made.at("first_success").to_vector<int64_t>();
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (size_t b = 0; b < budgets.size(); ++b) {
+    Rate reached{0, static_cast<int64_t>(tried.size())};
+    for (const int64_t t : tried) reached.hits += t >= 0 && t <= static_cast<int64_t>(b) + 1;
+    print_rate(fmt::format("success under budgets up to {:g}", budgets[b]).c_str(), reached);
+    rows.push_back({{"budget", budgets[b]}, {"success", json_of(reached)}});
+  }
+  return rows;
+}
+
 nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const AttackInput& input,
-                              const std::map<std::string, Tensor>& made, double seconds) {
+                              const Tensor& labels, const std::map<std::string, Tensor>& made,
+                              double seconds) {
   const Tensor& success = made.at("success");
   Rate reached{0, success.size(0)};
   for (int64_t n = 0; n < reached.trials; ++n) reached.hits += success.data<uint8_t>()[n];
   const SuccessRates rates =
-      success_rates(input.y.to_vector<int64_t>(), judge.predict(input.x), judge.predict(made.at("x_adv")));
+      success_rates(labels.to_vector<int64_t>(), judge.predict(input.x), judge.predict(made.at("x_adv")));
   std::map<std::string, int64_t> endings;
   for (int64_t status : made.at("status").to_vector<int64_t>())
     ++endings[name_of(static_cast<Status>(status))];
@@ -159,7 +177,10 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
   const Oracle judge = Oracle::judge(model, {.batch = v.common.batch, .draws = v.draws.of(v.common.seed)});
-  const AttackInput input = input_of(v, judge, data);
+  AttackInput input = input_of(v, judge, data);
+  const Tensor labels = input.y;
+  if (!v.budgets.empty() && !input.targets.defined())
+    input.y = Tensor::of(judge.predict(input.x), labels.shape());
   validate(model, input, v.name);
 
   std::optional<Model> surrogate;
@@ -172,7 +193,8 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   const auto start = std::chrono::steady_clock::now();
   archive.tensors = run_pieces(*attack, model, options, input, v.common);
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  const auto numbers = report(*attack, judge, input, archive.tensors, taken.count());
+  auto numbers = report(*attack, judge, input, labels, archive.tensors, taken.count());
+  if (!v.budgets.empty()) numbers["growth"] = growth(v.budgets, archive.tensors);
   archive.tensors["x"] = input.x;
   archive.tensors["y"] = input.y;
   if (input.targets.defined()) archive.tensors["target"] = input.targets;
@@ -225,6 +247,11 @@ void add_flags(CLI::App& verb, AttackVerb& v) {
   verb.add_flag("--targeted", v.targeted, "reach the class in 'target' of the input");
   verb.add_option("--target", v.target, "targeted, at: next, all, random, least-likely, runner-up")
       ->check(one_of({"next", "all", "random", "least-likely", "runner-up"}));
+  verb.add_option("--grow", v.budgets,
+                  "0.1,0.2,...: values of eps (jsma, gamma: share of the features) in turn, until the model's own "
+                  "clean prediction, not the label, has changed (A-ALG1 of Liu et al. 2018)")
+      ->delimiter(',')
+      ->check(positive());
   for (const AttackInfo& info : all_attacks())
     for (const AttackSetting& setting : info.settings) add_setting(verb, setting, v);
 }
