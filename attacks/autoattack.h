@@ -11,8 +11,10 @@ namespace hashgrad {
 /// for randomised models: apgd-ce, apgd-dlr, over the oracle's draws, or over 20 where it would follow a
 /// single one, as the authors run them: a row's first success only just changes the mean of the draws, so
 /// they go on to the last. Members are judged by draws of their own, so that the judge of the result has not
-/// taken part. A row has the image of the first attack that breaks it; one that none breaks has the image of
-/// the first attack. Its passes are counted over all attacks, and its first success is the forward passes of
+/// taken part. Members, restarts, targets and the three balls of apgd for l1 are those of the authors'
+/// program at its release of January 2023; there plus and rand run apgd in one ball in l1 too, and warn of
+/// plus. A row has the image of the first attack that breaks it; one that none breaks has the image of the
+/// first attack. Its passes are counted over all attacks, and its first success is the forward passes of
 /// those before plus the steps of the one that broke it. Needs 4 classes, rand 3.
 class AutoAttack : public Attack {
  public:

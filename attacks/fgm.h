@@ -1,7 +1,7 @@
 // Fast gradient method: the step keeps the gradient's direction (Goodfellow et al., ICLR 2015; C-E4).
 #pragma once
 
-#include "attacks/registry.h"
+#include "attacks/library_rules.h"
 
 namespace hashgrad {
 
@@ -15,6 +15,7 @@ class Fgm : public Attack {
     bool normalise = true;
     Loss loss = "ce";
     bool own_prediction = false;
+    LibraryRules rules{.step = StepRule::dense};  // other than this: steps of another library
   };
   explicit Fgm(Options options);
   static AttackInfo info();
@@ -23,7 +24,7 @@ class Fgm : public Attack {
   std::string repr() const override;
   /// The unnormalised step is as long as the gradient makes it: no ball.
   std::optional<Threat> threat() const override;
-  bool on_device() const override { return on_every_engine(options_.norm); }
+  bool on_device() const override { return on_every_engine(options_.norm) && options_.rules.floor == 0; }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

@@ -26,8 +26,8 @@ Growing::Growing(const AttackInfo& info, const std::map<std::string, std::string
   check(!given.contains(budget), "growing {}: {} is given beside the budgets, which are its values", name_,
         budget);
   for (size_t i = 0; i < budgets.size(); ++i) {
-    check(i == 0 || budgets[i] > budgets[i - 1], "growing {}: budget {} after {}, ascending ones expected", name_,
-          budgets[i], budgets[i - 1]);
+    check(i == 0 || budgets[i] > budgets[i - 1], "growing {}: budget {} after {}, ascending ones expected",
+          name_, budgets[i], budgets[i - 1]);
     std::map<std::string, std::string> settings = given;
     settings[budget] = fmt::format("{}", budgets[i]);
     members_.push_back(make_attack(info, settings, seed));

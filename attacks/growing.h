@@ -6,11 +6,11 @@
 
 namespace hashgrad {
 
-/// Runs the same attack under every budget, in ascending order; a row that is broken leaves. So success under a
-/// budget counts that under all smaller ones, and never falls. first_success is the number of budgets tried; a
-/// row that resists all has the image of the largest. The paper takes the gradient once and stretches it, and
-/// wants a prediction that is not the model's own: grow_fgsm and grow_jsma (attacks/grow.h) are that to the
-/// letter; here every budget is an attack of its own, and the goal is that of the input.
+/// Runs the same attack under every budget, in ascending order; a row that is broken leaves. So success under
+/// a budget counts that under all smaller ones, and never falls. first_success is the number of budgets
+/// tried; a row that resists all has the image of the largest. The paper takes the gradient once and
+/// stretches it, and wants a prediction that is not the model's own: grow_fgsm and grow_jsma (attacks/grow.h)
+/// are that to the letter; here every budget is an attack of its own, and the goal is that of the input.
 class Growing : public Attack {
  public:
   /// `info` with `given` settings but for the budget, which is "eps" or, without one, "gamma". Errors: an

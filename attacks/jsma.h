@@ -10,12 +10,21 @@ namespace hashgrad {
 /// class that is not the label.
 class Jsma : public Attack {
  public:
-  enum class Rule { pair, single };
+  /// pair: the best pair; single: the best feature (A-E7); rise: the two features that raise the target most,
+  /// whatever the others do, as in ART. On probabilities that is the best pair, if raising it helps at all;
+  /// on logits it is another attack.
+  enum class Rule { pair, single, rise };
   struct Options {
     Rule rule = Rule::pair;
     Outputs on = Outputs::probs;
-    double theta = 1;    // change of a feature in one step, in [-1,1], not 0
-    double gamma = 0.1;  // steps: floor(n * gamma / 2) pairs, or floor(n * gamma) features, of n in an image
+    double theta = 1;  // change of a feature in one step, in [-1,1], not 0
+    /// Steps: floor(n * gamma / 2) pairs, or floor(n * gamma) features, of n in an image; rise goes on until
+    /// more than n * gamma features have changed.
+    double gamma = 0.1;
+    // Rules of other libraries:
+    bool once = false;      // a feature that was chosen once leaves the search, saturated or not
+    double full = 1;        // features at or beyond this are out of the search (theta < 0: 1 - full)
+    bool round_up = false;  // ceil in the place of floor
   };
   explicit Jsma(Options options);
   static AttackInfo info();

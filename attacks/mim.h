@@ -1,14 +1,13 @@
 // Momentum iterative method, MI-FGSM (Dong et al., CVPR 2018).
 #pragma once
 
-#include "attacks/registry.h"
+#include "attacks/library_rules.h"
 
 namespace hashgrad {
 
 /// m <- decay * m + g / mean |g|; x <- project(x + step * steepest(m)), `iters` times from the image; for l1
-/// the step is along m / ||m||_1. The
-/// gradient is normalised before it is added and the sign taken after, so a pixel's momentum keeps its
-/// weight.
+/// the step is along m / ||m||_1. The gradient is normalised before it is added and the sign taken after, so
+/// a pixel's momentum keeps its weight.
 class Mim : public Attack {
  public:
   struct Options {
@@ -19,6 +18,8 @@ class Mim : public Attack {
     double decay = 1;
     bool early_stop = true;  // false: always `iters` steps, and the last iterate
     Loss loss = "ce";
+    bool unit_first = false;  // Foolbox 3: m <- decay * m + steepest(g), for linf its sign
+    LibraryRules rules{.step = StepRule::dense};  // other than this: those of another library
   };
   explicit Mim(Options options);
   static AttackInfo info();

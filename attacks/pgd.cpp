@@ -26,9 +26,9 @@ class Climb {
     for (int64_t restart = 0; restart < options_.restarts && !open.empty(); ++restart) {
       rows_ = std::exchange(open, {});
       live_ = gather(input_, rows_);
-      x_ = options_.random_start
-               ? random_start(live_.x, ball_, options_.seed, live_.samples, static_cast<uint32_t>(restart))
-               : live_.x;
+      x_ = options_.random_start ? start_by(options_.rules, live_.x, ball_, options_.seed, live_.samples,
+                                            static_cast<uint32_t>(restart))
+                                 : live_.x;
       for (int64_t taken = 0; taken <= options_.iters && !rows_.empty(); ++taken)
         iterate(restart * options_.iters + taken, taken == options_.iters, open);
     }
@@ -45,13 +45,8 @@ class Climb {
   /// Judges the iterates after `taken` steps and, unless these are the last, moves those that go on.
   void iterate(int64_t taken, bool last, std::vector<int64_t>& failed) {
     const Goal goal = live_.goal();
-    LossGradient pass;
-    if (last) {
-      pass.logits = oracle_.logits(x_);
-      pass.value = Oracle::objective(pass.logits, goal, options_.loss);
-    } else {
-      pass = oracle_.ascent(x_, goal, options_.loss);
-    }
+    if (last) x_ = returnable();
+    const LossGradient pass = evaluate(goal, last);
     const Readings now = readings_of(pass);  // all that the host waits for in a step
     std::vector<int64_t> going_on, kept;
     for (size_t i = 0; i < rows_.size(); ++i) {
@@ -65,8 +60,22 @@ class Climb {
       if (stop && !success) failed.push_back(rows_[i]);
       if (!stop) going_on.push_back(row);
     }
-    scatter(out_.x_adv, numbers_of(kept), x_, kept);
+    scatter(out_.x_adv, numbers_of(kept), returnable(), kept);
     if (!last) advance(going_on, pass.gradient);
+  }
+
+  /// One pass at the iterates; the last one needs no gradient.
+  LossGradient evaluate(const Goal& goal, bool last) const {
+    if (!last) return oracle_.ascent(x_, goal, options_.loss);
+    LossGradient pass;
+    pass.logits = oracle_.logits(x_);
+    pass.value = Oracle::objective(pass.logits, goal, options_.loss);
+    return pass;
+  }
+
+  /// The iterates, back in the box where a library's rules have left it.
+  Tensor returnable() const {
+    return options_.rules.leaves_the_box() ? project(clip(x_), live_.x, ball_) : x_;
   }
 
   /// ok, or why a row's gradient leads nowhere.
@@ -109,7 +118,16 @@ class Climb {
       x_ = gather(x_, going_on);
       gradient = gather(gradient, going_on);
     }
-    x_ = ball_.norm == Norm::l1 ? spread_step(gradient) : ascend(x_, options_.step, gradient, live_.x, ball_);
+    x_ = next(gradient);
+  }
+
+  Tensor next(const Tensor& gradient) const {
+    const LibraryRules& rules = options_.rules;
+    if (rules != LibraryRules{})
+      return into_ball(step(x_, options_.step, along(gradient, ball_.norm, rules)), live_.x, ball_,
+                       rules.ball);
+    return ball_.norm == Norm::l1 ? spread_step(gradient)
+                                  : ascend(x_, options_.step, gradient, live_.x, ball_);
   }
 
   /// The step for l1 (see Pgd::Options::sparsity).
@@ -131,11 +149,55 @@ class Climb {
   Tensor x_;                   // their iterates, [rows,C,H,W]
 };
 
+// What bim and pgd are elsewhere. CleverHans 2.0 is the tag of August 2017, which has no pgd; pgd of 2.1 is
+// MadryEtAl; that of ART starts at random only where restarts are asked for.
+constexpr LibraryRules on_the_sphere{.step = StepRule::dense, .ball = BallRule::sphere},
+    madry{.step = StepRule::sign, .ball = BallRule::box_first, .cube_start = true},
+    foolbox_l2{.floor = 1e-12}, foolbox_l1{.step = StepRule::dense, .ball = BallRule::radial, .floor = 1e-12},
+    box_first{.ball = BallRule::box_first}, box_first_floored{.ball = BallRule::box_first, .floor = 1e-6};
+
+constexpr LibraryProfile bim_profiles[] = {
+    {"ch20", Norm::linf, 0.3, 0.05, 0, 10},
+    {"ch20", Norm::l2, 0.3, 0.05, 0, 10, on_the_sphere},
+    {"ch20", Norm::l1, 0.3, 0.05, 0, 10, on_the_sphere},
+    {"ch21", Norm::linf, 0.3, 0.05, 0, 10},
+    {"ch21", Norm::l2, 0.3, 0.05, 0, 10, box_first},
+    {"ch21", Norm::l1, 0.3, 0.05, 0, 10, {.step = StepRule::dense, .ball = BallRule::box_first}},
+    {"ch31", Norm::linf, 0.3, 0.05, 0, 10},
+    {"ch31", Norm::l2, 0.3, 0.05, 0, 10, box_first_floored},
+    {"foolbox3", Norm::linf, 0.3, 0, 0.2, 10},
+    {"foolbox3", Norm::l2, 0.3, 0, 0.2, 10, foolbox_l2},
+    {"foolbox3", Norm::l1, 0.3, 0, 0.2, 10, foolbox_l1},
+    {"art", Norm::linf, 0.3, 0.1, 0, 100},
+    {"ta35", Norm::linf, 8.0 / 255, 2.0 / 255, 0, 10},
+    {"advertorch", Norm::linf, 0.1, 0.05, 0, 10},
+    {"advertorch", Norm::l2, 0.1, 0.05, 0, 10, box_first_floored},
+};
+
+constexpr LibraryProfile pgd_profiles[] = {
+    {"ch21", Norm::linf, 0.3, 0.01, 0, 40, madry},
+    {"ch21", Norm::l2, 0.3, 0.01, 0, 40, madry},
+    {"ch21", Norm::l1, 0.3, 0.01, 0, 40, madry},
+    {"ch31", Norm::linf, 0.3, 0.05, 0, 10},
+    {"ch31", Norm::l2, 0.3, 0.05, 0, 10, box_first_floored},
+    {"foolbox3", Norm::linf, 0.3, 0, 0.01 / 0.3, 40},
+    {"foolbox3", Norm::l2, 0.3, 0, 0.025, 50, foolbox_l2},
+    {"foolbox3", Norm::l1, 0.3, 0, 0.025, 50, foolbox_l1},
+    {"art", Norm::linf, 0.3, 0.1, 0, 100},
+    {"art", Norm::l2, 0.3, 0.1, 0, 100, box_first},
+    {"art", Norm::l1, 0.3, 0.1, 0, 100, box_first},
+    {"ta35", Norm::linf, 8.0 / 255, 2.0 / 255, 0, 10},
+    {"ta35", Norm::l2, 1, 0.2, 0, 10},
+    {"advertorch", Norm::linf, 0.3, 0.01, 0, 40},
+    {"advertorch", Norm::l2, 0.3, 0.01, 0, 40, box_first_floored},
+};
+
 /// What bim and pgd have in common.
-AttackInfo loop_info(const char* name, const char* about, int64_t iters) {
+AttackInfo loop_info(const char* name, const char* about, int64_t iters,
+                     std::span<const LibraryProfile> profiles) {
   return {name,
           about,
-          {eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1", "l0"}),
+          {compat_setting(profiles), eps_setting(0.3), norm_setting("linf", {"linf", "l2", "l1", "l0"}),
            AttackSetting::number("step", 0, 0, 1e30, "step in pixels; 0: 2.5 eps / iters, l0: 0.15"),
            iters_setting(iters),
            AttackSetting::number("sparsity", 0.01, 0, 1, "l1: share of the pixels that a step moves"),
@@ -144,15 +206,24 @@ AttackInfo loop_info(const char* name, const char* about, int64_t iters) {
           {}};
 }
 
-Pgd::Options loop_options(const AttackSettings& s) {
-  return {.norm = parse_norm(s.word("norm")),
-          .eps = s.number("eps"),
-          .step = s.number("step"),
-          .iters = s.integer("iters"),
-          .sparsity = s.number("sparsity"),
-          .early_stop = !s.flag("no-early-stop"),
-          .loss = s.word("loss"),
-          .seed = s.seed()};
+Pgd::Options loop_options(const AttackSettings& s, const char* name,
+                          std::span<const LibraryProfile> profiles) {
+  Pgd::Options options{.norm = parse_norm(s.word("norm")),
+                       .eps = s.number("eps"),
+                       .step = s.number("step"),
+                       .iters = s.integer("iters"),
+                       .sparsity = s.number("sparsity"),
+                       .early_stop = !s.flag("no-early-stop"),
+                       .loss = s.word("loss"),
+                       .seed = s.seed()};
+  if (s.word("compat") == "none") return options;
+  const LibraryProfile& own = profile_of(profiles, s.word("compat"), options.norm, name);
+  options.eps = s.number("eps", own.eps);
+  options.step = s.number("step", own.step_of(options.eps));
+  options.iters = s.integer("iters", own.iters);
+  options.early_stop = false;
+  options.rules = own.rules;
+  return options;
 }
 
 }  // namespace
@@ -178,9 +249,10 @@ std::string Pgd::repr() const {
   return fmt::format(
       "Pgd({{.norm = Norm::{}, .eps = {}, .step = {}, .iters = {}, .restarts = {}, .sparsity = {}, "
       ".random_start = {}, "
-      ".early_stop = {}, .loss = \"{}\", .seed = {}}})",
+      ".early_stop = {}, .loss = \"{}\", .seed = {}{}}})",
       name_of(options_.norm), options_.eps, options_.step, options_.iters, options_.restarts,
-      options_.sparsity, options_.random_start, options_.early_stop, options_.loss.name(), options_.seed);
+      options_.sparsity, options_.random_start, options_.early_stop, options_.loss.name(), options_.seed,
+      repr_of(options_.rules));
 }
 
 Crafted Pgd::craft(const Oracle& oracle, const AttackInput& input) const {
@@ -188,30 +260,41 @@ Crafted Pgd::craft(const Oracle& oracle, const AttackInput& input) const {
 }
 
 AttackInfo Pgd::bim_info() {
-  AttackInfo bim =
-      loop_info("bim", "steps of sign(gradient) from the image, projected (Kurakin et al., 2017)", 10);
+  AttackInfo bim = loop_info(
+      "bim", "steps of sign(gradient) from the image, projected (Kurakin et al., 2017)", 10, bim_profiles);
   bim.make = [](const AttackSettings& s) -> std::unique_ptr<Attack> {
-    Options options = loop_options(s);
+    Options options = loop_options(s, "bim", bim_profiles);
     options.random_start = false;
     return std::make_unique<Pgd>(options);
   };
-  bim.samples = {"eps=0.1,iters=3", "norm=l2,eps=0.5,iters=3,no-early-stop", "norm=l0,eps=8,iters=4"};
+  bim.samples = {"eps=0.1,iters=3",
+                 "norm=l2,eps=0.5,iters=3,no-early-stop",
+                 "norm=l0,eps=8,iters=4",
+                 "compat=ch20,norm=l2,eps=0.5,step=0.2,iters=4",
+                 "compat=ch21,norm=l1,eps=3,step=1,iters=4",
+                 "compat=foolbox3,norm=l1,eps=3,iters=4"};
   return bim;
 }
 
 AttackInfo Pgd::info() {
-  AttackInfo pgd = loop_info("pgd", "the same from random points of the ball (Madry et al., ICLR 2018)", 40);
+  AttackInfo pgd =
+      loop_info("pgd", "the same from random points of the ball (Madry et al., ICLR 2018)", 40, pgd_profiles);
   pgd.settings.push_back(
       AttackSetting::integer("restarts", 1, 1, 1'000'000, "random starts for rows that failed"));
   pgd.settings.push_back(AttackSetting::flag("no-random-start", "start at the image"));
   pgd.make = [](const AttackSettings& s) -> std::unique_ptr<Attack> {
-    Options options = loop_options(s);
-    options.restarts = s.integer("restarts");
-    options.random_start = !s.flag("no-random-start");
+    Options options = loop_options(s, "pgd", pgd_profiles);
+    const int64_t starts = s.integer("restarts", s.word("compat") == "art" ? 0 : 1);
+    options.restarts = std::max<int64_t>(starts, 1);
+    options.random_start = starts > 0 && !s.flag("no-random-start");
     return std::make_unique<Pgd>(options);
   };
-  pgd.samples = {"eps=0.07,iters=5,restarts=3", "norm=l2,eps=0.4,iters=5,loss=ce-exact",
-                 "norm=l1,eps=3,iters=5,restarts=2,sparsity=0.1", "norm=l0,eps=3,iters=5"};
+  pgd.samples = {"eps=0.07,iters=5,restarts=3",
+                 "norm=l2,eps=0.4,iters=5,loss=ce-exact",
+                 "norm=l1,eps=3,iters=5,restarts=2,sparsity=0.1",
+                 "norm=l0,eps=3,iters=5",
+                 "compat=ch21,norm=l2,eps=0.5,step=0.1,iters=5",
+                 "compat=art,norm=l1,eps=3,step=1,iters=5"};
   return pgd;
 }
 

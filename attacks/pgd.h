@@ -2,7 +2,7 @@
 // (Kurakin, Goodfellow and Bengio, ICLR 2017 workshop).
 #pragma once
 
-#include "attacks/registry.h"
+#include "attacks/library_rules.h"
 
 namespace hashgrad {
 
@@ -27,6 +27,7 @@ class Pgd : public Attack {
         true;  // false: always `iters` steps, and the last iterate, as the papers' loops have it
     Loss loss = "ce";
     uint64_t seed = 0;
+    LibraryRules rules{};  // other than the default: steps and projections of another library
   };
   explicit Pgd(Options options);
   static AttackInfo info();
@@ -37,7 +38,9 @@ class Pgd : public Attack {
   std::string name() const override { return options_.random_start ? "pgd" : "bim"; }
   std::string repr() const override;
   std::optional<Threat> threat() const override { return Threat{options_.norm, options_.eps}; }
-  bool on_device() const override { return on_every_engine(options_.norm); }
+  bool on_device() const override {
+    return on_every_engine(options_.norm) && options_.rules == LibraryRules{};
+  }
 
  protected:
   Crafted craft(const Oracle& oracle, const AttackInput& input) const override;

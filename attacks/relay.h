@@ -9,9 +9,9 @@
 
 namespace hashgrad {
 
-/// What a relay leaves. Passes are counted over all members that a row met; a row's status is that of the last
-/// one it met. first_success of a broken row is the forward passes of the members before plus the steps of the
-/// one that broke it.
+/// What a relay leaves. Passes are counted over all members that a row met; a row's status is that of the
+/// last one it met. first_success of a broken row is the forward passes of the members before plus the steps
+/// of the one that broke it.
 struct Relayed {
   Crafted crafted;
   std::vector<int64_t> broken_by;  // [N] index of the member; -1: none

@@ -300,6 +300,10 @@ class Search {
   std::vector<int64_t> predictions_;  // of each row's image
 };
 
+/// ART's defaults: scores as they come, which are logits here, and ten steps at a small c. Its bookkeeping is
+/// not repeated (docs/attacks.md).
+Zoo::Options art() { return {.on = Outputs::logits, .c0 = 1e-3, .iters = 10}; }
+
 }  // namespace
 
 Zoo::Zoo(Options options) : options_(options) {
@@ -344,7 +348,8 @@ AttackInfo Zoo::info() {
   return {
       "zoo",
       "the objective of cw-l2 by finite differences (Chen et al., AISec 2017)",
-      {AttackSetting::word("rule", "adam", {"adam", "newton", "hybrid"}, "how a coordinate steps"),
+      {AttackSetting::word("compat", "none", {"none", "art"}, "library whose defaults hold"),
+       AttackSetting::word("rule", "adam", {"adam", "newton", "hybrid"}, "how a coordinate steps"),
        AttackSetting::word("on", "probs", {"probs", "logits"}, "scores that the model shows"),
        AttackSetting::number("kappa", 0, 0, 1e30, "lead that a success must have"),
        AttackSetting::number("c0", 0.5, 1e-30, 1e10, "first weight of the loss against the distance"),
@@ -354,12 +359,13 @@ AttackInfo Zoo::info() {
        AttackSetting::number("h", 0, 0, 1, "distance of a probe, pixels; 0: 1e-4, float32 curvatures 1e-2"),
        AttackSetting::flag("importance", "probe where the image has changed already")},
       [](const AttackSettings& s) -> std::unique_ptr<Attack> {
+        const Options base = s.word("compat") == "art" ? art() : Options{};
         return std::make_unique<Zoo>(Options{.rule = parse_zoo_rule(s.word("rule")),
-                                             .on = parse_outputs(s.word("on")),
+                                             .on = parse_outputs(s.word("on", hashgrad::name_of(base.on))),
                                              .kappa = s.number("kappa"),
-                                             .c0 = s.number("c0"),
+                                             .c0 = s.number("c0", base.c0),
                                              .c_steps = s.integer("c-steps"),
-                                             .iters = s.integer("iters"),
+                                             .iters = s.integer("iters", base.iters),
                                              .coordinates = s.integer("coordinates"),
                                              .lr = s.number("lr"),
                                              .h = s.number("h"),

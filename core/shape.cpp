@@ -13,13 +13,13 @@ Shape::Shape(const int64_t* sizes, size_t rank) {
   for (size_t i = 0; i < rank; ++i) {
     check(sizes[i] >= 0 && sizes[i] <= limit, "shape: axis {} has size {}", i, sizes[i]);
     n *= std::max<int64_t>(1, sizes[i]);
-    check(n <= limit, "shape: {} has more than 2^40 elements", to_string(*this));
+    check(n <= limit, "shape: {} has more than 2^40 elements", *this);
   }
 }
 
 size_t Shape::axis(int i) const {
   const int a = i < 0 ? i + rank_ : i;
-  check(a >= 0 && a < rank_, "shape: no axis {} in {}", i, to_string(*this));
+  check(a >= 0 && a < rank_, "shape: no axis {} in {}", i, *this);
   return static_cast<size_t>(a);
 }
 
@@ -63,8 +63,7 @@ Shape broadcast(const Shape& a, const Shape& b, const char* op) {
   std::vector<int64_t> out(static_cast<size_t>(rank));
   for (int i = 1; i <= rank; ++i) {
     const int64_t x = i <= a.rank() ? a[-i] : 1, y = i <= b.rank() ? b[-i] : 1;
-    check(x == y || x == 1 || y == 1, "{}: shapes {} and {} do not broadcast", op, to_string(a),
-          to_string(b));
+    check(x == y || x == 1 || y == 1, "{}: shapes {} and {} do not broadcast", op, a, b);
     out[static_cast<size_t>(rank - i)] = x == 1 ? y : x;
   }
   return Shape(out);

@@ -137,7 +137,7 @@ TEST_CASE("checks: every question can be put to a randomised network") {
   CAPTURE(e.reason);
   CHECK(e.findings.size() == all_checks().size());
   CHECK(e.verdict != Verdict::passed);
-  CHECK(ids_of(e, Verdict::not_applicable) == std::set<std::string>{"D4"});
+  CHECK(ids_of(e, Verdict::not_applicable) == std::set<std::string>{"D4", "D22"});
   std::vector<std::string> names;
   for (const EnsembleRow& row : e.ensemble) names.push_back(row.spec);
   CHECK(std::count(names.begin(), names.end(),
@@ -241,6 +241,66 @@ TEST_CASE("checks: a network trained against pgd is not accused" * doctest::skip
   }
   CHECK(e.robust.hits >= 15);
   CHECK(pgd_accuracy(model, digits(Split::test), 0.1) > pgd_accuracy(plain, digits(Split::test), 0.1) + 0.2);
+}
+
+/// Answers as if it were not there, until it has seen `patience` images: then darker.
+class Fatigue : public InputTransform {
+ public:
+  explicit Fatigue(int64_t patience) : left_(patience) {}
+  Tensor forward(const Tensor& x) const override {
+    left_ -= x.size(0);
+    return left_ < 0 ? step(x, -0.5, x) : x;
+  }
+  Tensor backward(const Tensor&, const Tensor& dy, int64_t) const override { return dy; }
+
+ private:
+  mutable int64_t left_;
+};
+
+TEST_CASE("checks: an answer that depends on the questions before it") {
+  const Plain plain;
+  Evidence honest(plain.model, plain.input, plain.threat);
+  const Finding fixed = finding_of("D6", honest);
+  CHECK(fixed.verdict == Verdict::passed);
+  CHECK(fixed.reason.find("8 images alone, twice, and after 1000 others") == 0);
+  Model tired = plain.model.clone();
+  tired.add_transform(std::make_shared<Fatigue>(900));
+  Evidence evidence(tired, plain.input, plain.threat);
+  CHECK(finding_of("D5", evidence).verdict == Verdict::passed);  // it asks too little
+  const Finding found = finding_of("D6", evidence);
+  CHECK(found.verdict == Verdict::masked);
+  CHECK(found.samples.size() == 8);
+}
+
+TEST_CASE(
+    "checks: the checks are put to the same network with its gradients hidden, or say that they are blind") {
+  const Plain plain;
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const Model model = plain.model.to(dtype);
+    const Tensor x = plain.x.to(dtype);
+    Evidence evidence(model, {x, own_labels(model, x), {}, {}}, plain.threat);
+    const Finding sharp = finding_of("D22", evidence);
+    CAPTURE(sharp.reason);
+    CHECK(sharp.verdict == Verdict::passed);
+    CHECK(sharp.reason.find("of 16 images without a gradient: noticed by D2, D8, D4, not by none") !=
+          std::string::npos);
+    CHECK(count(evidence.worst_case()) == 0);  // another network was attacked
+  }
+  // One image is below what any check calls notable.
+  Evidence one(plain.model,
+               {plain.x.slice(0, 0, 1).contiguous(),
+                own_labels(plain.model, plain.x).slice(0, 0, 1).contiguous(),
+                {},
+                {}},
+               plain.threat);
+  const Finding blind = finding_of("D22", one);
+  CAPTURE(blind.reason);
+  CHECK(blind.verdict == Verdict::inconclusive);
+  CHECK(blind.reason.find("not by D2, D8, D4, whose silence says nothing here") != std::string::npos);
+  const Model shown = Model("1x1x2 flatten fc2 relu", {.seed = 3});  // no weights behind which all is scaled
+  const Tensor pixels = images(4, {1, 1, 2});
+  Evidence behind(shown, {pixels, own_labels(shown, pixels), {}, {}}, plain.threat);
+  CHECK(finding_of("D22", behind).verdict == Verdict::not_applicable);
 }
 
 TEST_CASE("checks: probabilities in the place of logits") {

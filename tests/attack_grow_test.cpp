@@ -157,7 +157,7 @@ TEST_CASE("growing: a row has the first budget that breaks it, the passes of all
   const Model model = small_net(DType::float64);
   const Tensor x = images(33, model.input_shape(), DType::float64);
   const AttackInput input{x, own_labels(model, x), {}, {}};
-  const std::vector<double> budgets{0.01, 0.05, 0.1};
+  const std::vector<double> budgets{0.03, 0.06, 0.1};
   const Growing attack(attack_info("pgd"), {{"iters", "4"}, {"no-random-start", ""}}, budgets, 3);
   const AttackResult r = attack.run(model, input);
   std::vector<AttackResult> own;
@@ -175,8 +175,13 @@ TEST_CASE("growing: a row has the first budget that breaks it, the passes of all
     const size_t last = std::min(b, budgets.size() - 1);
     CHECK(r.first_success.data<int64_t>()[i] == (b == budgets.size() ? -1 : static_cast<int64_t>(b) + 1));
     CHECK(r.forwards.data<int64_t>()[i] == forwards);
-    CHECK(identical(r.x_adv.slice(0, i, i + 1).contiguous(), own[last].x_adv.slice(0, i, i + 1).contiguous()));
+    CHECK(
+        identical(r.x_adv.slice(0, i, i + 1).contiguous(), own[last].x_adv.slice(0, i, i + 1).contiguous()));
   }
+  CAPTURE(broken[0]);
+  CAPTURE(broken[1]);
+  CAPTURE(broken[2]);
+  CAPTURE(broken[3]);
   for (const int64_t rows : broken) CHECK(rows > 0);
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "attacks/mim.h"
+#include "attacks/registry.h"
 #include "tests/attack_models.h"
 
 using namespace hashgrad;
@@ -45,12 +46,15 @@ TEST_CASE("mim: takes the steps of the published rule, not of the sign-first var
   const Tensor x = images(6, {1, 6, 6}, DType::float64);
   const Tensor y = own_labels(model, x);
   double variants_differ = 0;
+  const auto foolbox = make_attack("mim:compat=foolbox3,eps=0.1,step=0.02,iters=9,decay=0.9,loss=ce-exact");
   for (int64_t i = 0; i < 6; ++i) {
     const AttackInput one = gather(AttackInput{x, y, {}, {0, 1, 2, 3, 4, 5}}, {i});
     const Mim mim(
         {.eps = 0.1, .step = 0.02, .iters = 9, .decay = 0.9, .early_stop = false, .loss = "ce-exact"});
     const std::vector<double> ours = mim.run(model, one).x_adv.to_vector<double>();
     CHECK(farthest(ours, plain_mim(model, one, 0.1, 0.02, 9, 0.9, false)) < 1e-12);
+    const std::vector<double> theirs = foolbox->run(model, one).x_adv.to_vector<double>();
+    CHECK(farthest(theirs, plain_mim(model, one, 0.1, 0.02, 9, 0.9, true)) < 1e-12);
     variants_differ =
         std::max(variants_differ, farthest(ours, plain_mim(model, one, 0.1, 0.02, 9, 0.9, true)));
   }

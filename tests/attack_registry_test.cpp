@@ -57,7 +57,8 @@ TEST_CASE("attack registry: one clear error for what is not an attack or a setti
   CHECK(names.find("fgsm, fgm, bim, pgd") == 0);
   CHECK(error("pgf") == "attack 'pgf' is not known; accepted: " + names);
   CHECK(error("") == "attack '' is not known; accepted: " + names);
-  CHECK(error("fgsm:theta=1") == "fgsm: 'theta' is not one of its settings (eps, loss, own-prediction)");
+  CHECK(error("fgsm:theta=1") ==
+        "fgsm: 'theta' is not one of its settings (compat, eps, loss, own-prediction)");
   CHECK(error("fgsm:eps=x") == "fgsm: eps is 'x', a number is expected");
   CHECK(error("fgsm:eps=nan").find("fgsm: eps is nan") == 0);
   CHECK(error("fgsm:eps=-1").find("fgsm: eps is -1, 0 to") == 0);
@@ -66,10 +67,10 @@ TEST_CASE("attack registry: one clear error for what is not an attack or a setti
   CHECK(error("pgd:norm=l3") == "pgd: norm is 'l3'; accepted: linf, l2, l1, l0");
   CHECK(error("deepfool:norm=l1") == "deepfool: norm is 'l1'; accepted: linf, l2");
   CHECK(error("pgd:eps=1,eps=2") == "attack 'pgd:eps=1,eps=2': eps is given twice");
-  CHECK(
-      error("pgd:") ==
-      "pgd: '' is not one of its settings (eps, norm, step, iters, sparsity, loss, no-early-stop, restarts, "
-      "no-random-start)");
+  CHECK(error("pgd:") ==
+        "pgd: '' is not one of its settings (compat, eps, norm, step, iters, sparsity, loss, no-early-stop, "
+        "restarts, "
+        "no-random-start)");
 }
 
 TEST_CASE("live rows: who stays keeps its number and its state") {

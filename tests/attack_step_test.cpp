@@ -419,5 +419,7 @@ TEST_CASE("repr is the call that builds the attack") {
         ".random_start = true, "
         ".early_stop = true, .loss = \"ce\", .seed = 3})");
   CHECK(Jsma({}).repr() ==
-        "Jsma({.rule = Jsma::Rule::pair, .on = Outputs::probs, .theta = 1, .gamma = 0.1})");
+        "Jsma({.rule = Jsma::Rule::pair, .on = Outputs::probs, .theta = 1, .gamma = 0.1, .once = false, "
+        ".full = 1, "
+        ".round_up = false})");
 }

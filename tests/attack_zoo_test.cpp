@@ -180,6 +180,11 @@ TEST_CASE("zoo ends rows that are wrong, not numbers, or flat") {
   CHECK(flat.forwards.data<int64_t>()[0] < 100);
 }
 
+TEST_CASE("zoo: ART's profile is its defaults") {
+  CHECK(make_attack("zoo:compat=art,lr=0.1")->repr() ==
+        Zoo({.on = Outputs::logits, .c0 = 1e-3, .iters = 10, .lr = 0.1}).repr());
+}
+
 TEST_CASE("zoo: options out of range are refused by name") {
   CHECK(error_of([] { Zoo({.kappa = -1}); }).find("zoo: kappa = -1") == 0);
   CHECK(error_of([] { Zoo({.c0 = 0}); }).find("zoo: c0 = 0") == 0);

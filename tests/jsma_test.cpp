@@ -133,6 +133,56 @@ TEST_CASE("gamma counts steps: half the features in pairs, all of them one by on
   CHECK(Jsma({.gamma = 1}).steps(3) == 1);
 }
 
+TEST_CASE("jsma by ART's rule: the target's two largest slopes, again and again; gamma counts features") {
+  const Model model = three_classes(100);
+  const AttackResult one =
+      Jsma({.rule = Jsma::Rule::rise, .on = Outputs::logits, .gamma = 0.25}).run(model, dark_image(0, 2));
+  CHECK(one.x_adv.to_vector<double>() == std::vector<double>{0, 1, 1, 0});  // the pair rule: 1 and 3
+  CHECK(status_of(one, 0) == Status::max_iter);  // two of four features are over 1/4
+  CHECK(one.backwards.data<int64_t>()[0] == 4);  // two cotangents for the step, and for the map after it
+  // Features 1 and 2 rise by 0.1 until they are white; then 0 and 3 make it four of four, over one half.
+  const std::vector<double> x =
+      make_attack("jsma:compat=art,gamma=0.5")->run(model, dark_image(0, 2)).x_adv.to_vector<double>();
+  CHECK(x == std::vector<double>{0.1, 1, 1, 0.1});
+  const AttackResult flat =
+      Jsma({.rule = Jsma::Rule::rise, .gamma = 1})
+          .run(linear_model({0, 0, 0, 0}, {1, 0}),
+               {Tensor::zeros({1, 1, 1, 2}, DType::float64), classes({0}), classes({1}), {}});
+  CHECK(status_of(flat, 0) == Status::zero_grad);
+}
+
+TEST_CASE("jsma by other libraries' rules: a feature once, white features, and half a pair more") {
+  const Model model = three_classes(100);
+  const auto made = [&](const std::string& spec, const std::vector<double>& pixels) {
+    AttackInput input = dark_image(0, 2);
+    input.x = Tensor::of(pixels, {1, 1, 1, 4});
+    return make_attack("jsma:" + spec)->run(model, input).x_adv.to_vector<double>();
+  };
+  using Row = std::vector<double>;
+  // The pair is 1 and 3; without them no other is admissible.
+  CHECK(made("on=logits,theta=0.25,gamma=1", {0, 0, 0, 0}) == Row{0, 0.5, 0, 0.5});  // two steps
+  CHECK(made("compat=ch31,theta=0.25", {0, 0, 0, 0}) == Row{0, 0.25, 0, 0.25});
+  // Feature 1 is white, or nearly: the pair is then 2 and 3, unless that is not looked at.
+  CHECK(made("on=logits,gamma=0.5", {0, 1, 0, 0}) == Row{0, 1, 1, 1});
+  CHECK(made("compat=advertorch,gamma=0.5", {0, 1, 0, 0}) == Row{0, 1, 0, 1});
+  CHECK(made("compat=ch31,gamma=0.5", {0, 0.995, 0, 0}) == Row{0, 1, 0, 1});
+  CHECK(made("compat=ta35,gamma=0.5", {0, 0.995, 0, 0}) == Row{0, 0.995, 1, 1});
+  CHECK(Jsma({.gamma = 0.1, .round_up = true}).steps(784) == 40);
+  CHECK(Jsma({.gamma = 0.5, .round_up = true}).steps(784) == 196);
+}
+
+TEST_CASE("jsma: profiles are the defaults of the libraries") {
+  const auto is = [](const char* spec, const Jsma::Options& options) {
+    CHECK(make_attack(spec)->repr() == Jsma(options).repr());
+  };
+  is("jsma", {});
+  for (const char* spec : {"jsma:compat=ch20", "jsma:compat=ch21"}) is(spec, {.gamma = 1, .once = true});
+  is("jsma:compat=ch31", {.on = Outputs::logits, .gamma = 1, .once = true});
+  is("jsma:compat=art", {.rule = Jsma::Rule::rise, .on = Outputs::logits, .theta = 0.1, .gamma = 1});
+  is("jsma:compat=ta35", {.on = Outputs::logits, .gamma = 0.1, .once = true, .full = 0.99, .round_up = true});
+  is("jsma:compat=advertorch,gamma=0.2,on=probs", {.gamma = 0.2, .once = true, .full = 2});
+}
+
 TEST_CASE("a row that predicts its target already is left alone") {
   const AttackResult r =
       Jsma({}).run(linear_model({0, 0, 0, 0}, {1, 0}),
@@ -148,7 +198,7 @@ TEST_CASE("jsma refuses options out of range") {
   for (const double gamma : {0.0, 1.5, -1.0, double{NAN}})
     CHECK(error_of([&] { Jsma({.gamma = gamma}); }).find("jsma: gamma = ") == 0);
   CHECK(parse_jsma_rule("single") == Jsma::Rule::single);
-  CHECK(error_of([] { parse_jsma_rule("triple"); }) == "jsma: rule 'triple' is neither pair nor single");
+  CHECK(error_of([] { parse_jsma_rule("triple"); }) == "jsma: rule 'triple' is none of pair, single, rise");
 }
 
 TEST_CASE("target rules choose the class they name, never the label") {

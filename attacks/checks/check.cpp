@@ -27,6 +27,7 @@ const std::vector<Check>& all_checks() {
       {"D3", "Is the gradient the slope that finite differences find?", check_differences},
       {"D4", "Is the success independent of the logits' scale?", check_scale},
       {"D5", "Does the model give the same answer twice?", check_randomness},
+      {"D6", "Is the answer to an image a fixed function of that image alone?", check_function},
       {"D7", "Do many small steps find all that one large step finds?", check_iterations},
       {"D8", "Does success rise with the budget, up to every image?", check_budgets},
       {"D9", "Does an attack without a budget always succeed?", check_unbounded},
@@ -41,7 +42,8 @@ const std::vector<Check>& all_checks() {
       {"D18", "Does every image counted lie in the box and the budget?", check_budget},
       {"D19", "Do attacks on every target find nothing more?", check_targets},
       {"D20", "Are there enough images, and is it said of which they are a share?", check_denominators},
-      {"D21", "Do the images survive being stored with 8 bits?", check_rounding}};
+      {"D21", "Do the images survive being stored with 8 bits?", check_rounding},
+      {"D22", "Would these checks notice masking in this very network?", check_controls}};
   return checks;
 }
 

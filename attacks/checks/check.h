@@ -40,6 +40,7 @@ Finding check_zero_gradients(Evidence& evidence);  // D2
 Finding check_differences(Evidence& evidence);     // D3
 Finding check_scale(Evidence& evidence);           // D4
 Finding check_randomness(Evidence& evidence);      // D5   attacks/checks/randomness.cpp
+Finding check_function(Evidence& evidence);        // D6
 Finding check_iterations(Evidence& evidence);      // D7   attacks/checks/search.cpp
 Finding check_budgets(Evidence& evidence);         // D8
 Finding check_unbounded(Evidence& evidence);       // D9
@@ -55,11 +56,16 @@ Finding check_budget(Evidence& evidence);          // D18  attacks/checks/accoun
 Finding check_targets(Evidence& evidence);         // D19
 Finding check_denominators(Evidence& evidence);    // D20
 Finding check_rounding(Evidence& evidence);        // D21  attacks/checks/protocol.cpp
+Finding check_controls(Evidence& evidence);        // D22  attacks/checks/controls.cpp
 
 /// What images found without the model's gradients say about these: they hide something if `found` has images
 /// that withstand every attack of the ensemble that follows gradients, or a quarter of all images more than
 /// the standard attack. `how` opens the reason: "500 questions break".
 Finding without_gradients(Evidence& evidence, const std::string& how, const std::vector<bool>& found);
+
+/// The same network, defences included, with logits `scale` times as large; none if no weights of its last
+/// layer would do that.
+std::optional<Model> with_scaled_logits(const Model& model, double scale);
 
 /// Budgets, as factors of the threat's, of the success-versus-budget curve; the last holds the whole box.
 std::vector<double> curve_factors(const Evidence& evidence);

@@ -18,21 +18,6 @@ std::optional<size_t> output_layer(const Model& model) {
   return std::nullopt;
 }
 
-/// The same network with logits `scale` times as large.
-Model scaled(const Model& model, size_t layer, double scale) {
-  Model twin = model.to(Device{});
-  for (const char* part : {"weight", "bias"}) {
-    const auto state = twin.state();
-    const auto found = state.find(fmt::format("{}.{}", layer, part));
-    if (found == state.end()) continue;
-    Tensor t = found->second;
-    for_float_type(t.dtype(), "check", [&]<class T>() {
-      for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] *= static_cast<T>(scale);
-    });
-  }
-  return model.device() == Device{} ? std::move(twin) : twin.to(model.device());
-}
-
 /// Rows of Gaussian directions of unit length, one for each image, the same for every batch.
 Tensor directions(const Evidence& evidence, int64_t rows, uint32_t number) {
   const int64_t d = evidence.input().x.numel() / evidence.rows();
@@ -84,6 +69,22 @@ std::vector<double> disagreement(const Oracle& oracle, const AttackInput& input,
 }
 
 }  // namespace
+
+std::optional<Model> with_scaled_logits(const Model& model, double scale) {
+  const std::optional<size_t> layer = output_layer(model);
+  if (!layer) return std::nullopt;
+  Model twin = model.to(Device{});
+  for (const char* part : {"weight", "bias"}) {
+    const auto state = twin.state();
+    const auto found = state.find(fmt::format("{}.{}", *layer, part));
+    if (found == state.end()) continue;
+    Tensor t = found->second;
+    for_float_type(t.dtype(), "check", [&]<class T>() {
+      for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] *= static_cast<T>(scale);
+    });
+  }
+  return model.device() == Device{} ? std::move(twin) : twin.to(model.device());
+}
 
 Finding check_outputs(Evidence& evidence) {
   const Tensor z = evidence.logits().to(DType::float64);
@@ -163,17 +164,17 @@ Finding check_scale(Evidence& evidence) {
     return {
         Verdict::not_applicable,
         "the logits of a randomised model do not scale with its weights; its draws do not grow with them"};
-  const std::optional<size_t> layer = output_layer(evidence.model());
-  if (!layer) return {Verdict::not_applicable, "the last layer has no weights whose scale could be changed"};
+  if (!output_layer(evidence.model()))
+    return {Verdict::not_applicable, "the last layer has no weights whose scale could be changed"};
   const std::string spec = "bim:iters=10," + evidence.ball();
   const std::vector<bool> as_is = evidence.broken(spec);
   std::vector<bool> better(as_is.size());
   std::string numbers;
   int64_t most = 0;
   for (const double scale : {1e-3, 1e-2, 1e-1, 1e1, 1e2, 1e3}) {
-    const Model twin = scaled(evidence.model(), *layer, scale);
+    const std::optional<Model> twin = with_scaled_logits(evidence.model(), scale);
     const std::vector<bool> broken =
-        succeeded(evidence.attack(spec, twin, fmt::format("logits times {}", scale)));
+        succeeded(evidence.attack(spec, *twin, fmt::format("logits times {}", scale)));
     numbers += fmt::format(", {} at {}", count(broken), scale);
     const std::vector<bool> gained = without(broken, as_is);
     if (count(gained) > most) most = count(gained), better = gained;

@@ -71,6 +71,8 @@ def rows(model):
          lambda x, y: foolbox_run(lambda a: a.LinfDeepFoolAttack(steps=50, candidates=10, overshoot=0.02, loss="logits"), model, x, y)),
         ("jsma", ["--target", "next", "--theta", 1, "--gamma", 0.1, "--on", "logits"], "AdverTorch", "JacobianSaliencyMapAttack",
          lambda x, y: advertorch_attacks().JacobianSaliencyMapAttack(model, 10, theta=1., gamma=0.1).perturb(x, (y + 1) % 10)),
+        ("jsma", ["--target", "next", "--compat", "advertorch", "--gamma", 0.1], "AdverTorch", "JacobianSaliencyMapAttack",
+         lambda x, y: advertorch_attacks().JacobianSaliencyMapAttack(model, 10, theta=1., gamma=0.1).perturb(x, (y + 1) % 10)),
     ]
 
 

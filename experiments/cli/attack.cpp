@@ -247,9 +247,10 @@ void add_flags(CLI::App& verb, AttackVerb& v) {
   verb.add_flag("--targeted", v.targeted, "reach the class in 'target' of the input");
   verb.add_option("--target", v.target, "targeted, at: next, all, random, least-likely, runner-up")
       ->check(one_of({"next", "all", "random", "least-likely", "runner-up"}));
-  verb.add_option("--grow", v.budgets,
-                  "0.1,0.2,...: values of eps (jsma, gamma: share of the features) in turn, until the model's own "
-                  "clean prediction, not the label, has changed (A-ALG1 of Liu et al. 2018)")
+  verb.add_option(
+          "--grow", v.budgets,
+          "0.1,0.2,...: values of eps (jsma, gamma: share of the features) in turn, until the model's own "
+          "clean prediction, not the label, has changed (A-ALG1 of Liu et al. 2018)")
       ->delimiter(',')
       ->check(positive());
   for (const AttackInfo& info : all_attacks())
