@@ -95,9 +95,9 @@ Crafted AutoAttack::craft(const Oracle& oracle, const AttackInput& input) const 
   const bool rand = options_.version == Version::rand;
   check(oracle.model().classes() >= (rand ? 3 : 4), "autoattack: {}, the model has {}",
         rand ? "apgd-dlr needs 3 classes" : "apgd-t needs 4 classes", oracle.model().classes());
-  return relay(members_, oracle, input, Keeps::first, [&](const Attack& member) {
-           return asked_by(member, oracle);
-         }).crafted;
+  return relay(members_, oracle, input, Keeps::first,
+               [&](const Attack& member) { return asked_by(member, oracle); })
+      .crafted;
 }
 
 AttackInfo AutoAttack::info() {

@@ -361,11 +361,14 @@ def main():
     parser.add_argument("--models", default="compare_attacks_models")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--libraries", default=",".join(LIBRARIES), help="those to compare with")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--output", default="compare_attacks", help="writes OUTPUT.md and OUTPUT.json")
     args = parser.parse_args()
     if args.worker:
         return work(args.worker)
+    if set(args.libraries.split(",")) - set(LIBRARIES):
+        parser.error(f"--libraries: a list of {', '.join(LIBRARIES)} is accepted")
     unknown = [row for row in args.rows.split(",") if row not in ROWS]
     if unknown:
         parser.error(f"--rows: {', '.join(unknown)}: none of {', '.join(ROWS)}")
@@ -373,7 +376,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     here = {"machine": machine(), "threads": args.threads, "versions": versions()}
     results = {**here, "rows": earlier(pathlib.Path(args.output + ".json"), here)}
-    peers = [Peer(library, args.threads) for library in LIBRARIES]
+    peers = [Peer(library, args.threads) for library in args.libraries.split(",")]
     for row in args.rows.split(","):
         attack, net = row.split("/")
         model = trained(args.binary, folder, net, args.data_dir)

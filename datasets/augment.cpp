@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fmt/ranges.h>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 
@@ -34,8 +36,10 @@ Augmentation parse_augmentation(const std::string& text) {
       result.shift = parse_pixels(word.substr(6), text);
     } else if (word.starts_with("crop:")) {
       result.shift = parse_pixels(word.substr(5), text);
+    } else if (word.starts_with("cutout:")) {
+      result.cutout = parse_pixels(word.substr(7), text);
     } else {
-      fail("augment: '{}' is unknown (accepted: none, or a list of shift:P, crop:P, flip)", word);
+      fail("augment: '{}' is unknown (accepted: none, or a list of shift:P, crop:P, flip, cutout:S)", word);
     }
     if (comma == rest.size()) return result;
     rest.remove_prefix(comma + 1);
@@ -43,9 +47,11 @@ Augmentation parse_augmentation(const std::string& text) {
 }
 
 std::string to_string(const Augmentation& augmentation) {
-  if (!augmentation.any()) return "none";
-  if (augmentation.shift == 0) return "flip";
-  return fmt::format("shift:{}{}", augmentation.shift, augmentation.flip ? ",flip" : "");
+  std::vector<std::string> words;
+  if (augmentation.shift > 0) words.push_back(fmt::format("shift:{}", augmentation.shift));
+  if (augmentation.flip) words.push_back("flip");
+  if (augmentation.cutout > 0) words.push_back(fmt::format("cutout:{}", augmentation.cutout));
+  return words.empty() ? "none" : fmt::format("{}", fmt::join(words, ","));
 }
 
 template <class T>

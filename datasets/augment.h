@@ -13,12 +13,15 @@ namespace hashgrad {
 struct Augmentation {
   int64_t shift = 0;  ///< move by up to this many pixels in x and in y, filling with zeros
   bool flip = false;  ///< mirror left to right, with probability one half
+  /// Then set a square of this many pixels a side to 0, at a random place within the image (DeVries and
+  /// Taylor 2017, but never over the edge); as much of the square as the image has room for.
+  int64_t cutout = 0;
 
-  bool any() const { return shift > 0 || flip; }
+  bool any() const { return shift > 0 || flip || cutout > 0; }
 };
 
-/// Reads "none", or a list such as "shift:2" or "crop:4,flip". crop:P (a random window of the image padded by
-/// P zeros) is shift:P under its other name; P is at most 64.
+/// Reads "none", or a list such as "shift:2" or "crop:4,flip,cutout:8". crop:P (a random window of the image
+/// padded by P zeros) is shift:P under its other name; P is at most 64.
 Augmentation parse_augmentation(const std::string& text);
 /// The same in the words that parse_augmentation reads.
 std::string to_string(const Augmentation& augmentation);
@@ -27,20 +30,34 @@ std::string to_string(const Augmentation& augmentation);
 struct Move {
   int64_t dy, dx;
   bool mirror;
+  int64_t cutout;
+  uint64_t top, left;  // of the square, as fractions of the places it has, in units of 2^-32
 
   constexpr Move(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t sample)
-      : dy(0), dx(0), mirror(false) {
+      : dy(0), dx(0), mirror(false), cutout(augmentation.cutout), top(0), left(0) {
     Random random(seed, Stream::augment, static_cast<uint64_t>(sample), static_cast<uint32_t>(epoch));
     const uint32_t choices = static_cast<uint32_t>(2 * augmentation.shift + 1);
     dy = random.below(choices) - augmentation.shift;
     dx = random.below(choices) - augmentation.shift;
     mirror = augmentation.flip && random.below(2) == 1;
+    if (cutout == 0) return;
+    top = random.bits();
+    left = random.bits();
   }
 
   /// Which element of a plane [height,width] moves to (row, column); -1 where none does.
   constexpr int64_t source(int64_t height, int64_t width, int64_t row, int64_t column) const {
+    if (cut(top, height, row) && cut(left, width, column)) return -1;
     const int64_t y = row + dy, x = (mirror ? width - 1 - column : column) + dx;
     return 0 <= y && y < height && 0 <= x && x < width ? y * width + x : -1;
+  }
+
+ private:
+  /// Whether the square covers position `at` of an axis.
+  constexpr bool cut(uint64_t fraction, int64_t size, int64_t at) const {
+    const int64_t side = cutout < size ? cutout : size;
+    const int64_t begin = static_cast<int64_t>((fraction * static_cast<uint64_t>(size - side + 1)) >> 32);
+    return begin <= at && at < begin + side;
   }
 };
 

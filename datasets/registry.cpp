@@ -104,8 +104,10 @@ Dataset load_named(const NamedSet& set, Split split, const DataOptions& options)
     }
     looked += (looked.empty() ? "" : ", ") + folder.string();
   }
-  fail("{}: the {} split was not found in {}; put {} there, or use synthetic-digits, which needs no file",
-       set.name, name_of(split), looked.empty() ? "any folder (none is set)" : looked, set.files);
+  fail(
+      "{}: the {} split was not found in {}; put {} there (scripts/get-data {} downloads them), or use "
+      "synthetic-digits, which needs no file",
+      set.name, name_of(split), looked.empty() ? "any folder (none is set)" : looked, set.files, set.name);
 }
 
 /// The part of an image folder that belongs to a split.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 #include <numeric>
+#include <set>
 
 #include "core/random.h"
 #include "tests/datasets_testing.h"
@@ -201,15 +202,42 @@ TEST_CASE("loaders refuse what they cannot do") {
 }
 
 TEST_CASE("augmentation is read from words and written back to them") {
-  for (const char* text : {"none", "flip", "shift:2", "shift:64,flip"})
+  for (const char* text : {"none", "flip", "shift:2", "shift:64,flip", "cutout:8", "shift:4,flip,cutout:64"})
     CHECK(to_string(parse_augmentation(text)) == text);
   CHECK(to_string(parse_augmentation("flip,crop:4")) == "shift:4,flip");
   for (const char* text : {"", "shift", "rotate:3", "flip,", ",flip", "flip shift:2", "none,flip"})
     check_error([&] { parse_augmentation(text); },
-                {"is unknown (accepted: none, or a list of shift:P, crop:P, flip)"});
-  for (const char* text :
-       {"shift:", "shift:0", "shift:65", "crop:-1", "shift:2x", "crop:99999999999999999999"})
+                {"is unknown (accepted: none, or a list of shift:P, crop:P, flip, cutout:S)"});
+  for (const char* text : {"shift:", "shift:0", "shift:65", "crop:-1", "shift:2x", "cutout:0", "cutout:65",
+                           "crop:99999999999999999999"})
     check_error([&] { parse_augmentation(text); }, {text, "is not a number of pixels (accepted: 1 to 64)"});
+}
+
+TEST_CASE("cutout sets one square of every channel to 0, inside the image, and reaches every place") {
+  const std::vector<double> ones(2 * 4 * 5, 1);
+  std::set<std::pair<size_t, size_t>> places;
+  for (int64_t sample = 0; sample < 200; ++sample) {
+    const std::vector<double> out = changed("cutout:3", sample, 0, ones, 2, 4, 5);
+    const size_t first = static_cast<size_t>(std::find(out.begin(), out.end(), 0.0) - out.begin());
+    REQUIRE(first < 20);
+    const size_t top = first / 5, left = first % 5;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const size_t row = i % 20 / 5, column = i % 5;
+      const bool inside = top <= row && row < top + 3 && left <= column && column < left + 3;
+      CHECK(out[i] == (inside ? 0 : 1));
+    }
+    places.emplace(top, left);
+  }
+  CHECK(places.size() == 6);
+  CHECK(changed("cutout:9", 0, 0, ones, 2, 4, 5) == std::vector<double>(ones.size(), 0));
+  // The draws of the other changes are those without it.
+  std::vector<double> ramp(20);
+  for (size_t i = 0; i < 20; ++i) ramp[i] = 1 + static_cast<double>(i);
+  const std::vector<double> moved = changed("shift:1,flip", 3, 1, ramp, 1, 4, 5);
+  const std::vector<double> both = changed("shift:1,flip,cutout:2", 3, 1, ramp, 1, 4, 5);
+  int64_t differ = 0;
+  for (size_t i = 0; i < 20; ++i) differ += moved[i] != both[i];
+  CHECK(differ <= 4);
 }
 
 TEST_CASE("shifts move all channels alike, fill with zeros, and reach every offset") {

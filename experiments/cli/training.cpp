@@ -91,7 +91,7 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
       ->group(group);
   option("--label-smoothing", flags.label_smoothing, "share of each label given to all classes",
          number_in(0, 0.999999));
-  option("--augment", flags.augment, "random changes: none, shift:P, crop:P, flip, or a list",
+  option("--augment", flags.augment, "random changes: none, shift:P, crop:P, flip, cutout:S, or a list",
          parsed_by([](const std::string& text) { parse_augmentation(text); }, "LIST"));
   verb.add_option("--resume", flags.resume, "continue from this checkpoint; same bits as an unbroken run")
       ->group(group);
