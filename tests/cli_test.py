@@ -103,6 +103,20 @@ class Command(unittest.TestCase):
         self.assertEqual(record["settings"]["first"], "100")
         self.assertIn("evaluate", record["command"])
 
+    def test_evaluate_estimates_robustness_in_any_batch(self):
+        command = ["evaluate", self.model, *DATA, "--first", "20", "--estimator", "--alpha", "0.25"]
+        self.assertIn("estimator: g", self.run_ok(*command, "--json", self.path("estimate.json")))
+        record = self.json_of("estimate.json")
+        self.assertGreater(record["g"], 0)
+        self.assertAlmostEqual(record["R"], 0.25 * record["g"] + 0.75 * record["phi"])
+        self.run_ok(*command, "--batch", "7", "--json", self.path("estimate7.json"))
+        for part in ("g", "phi", "R"):
+            self.assertEqual(self.json_of("estimate7.json")[part], record[part])
+        self.run_ok("evaluate", self.model, *DATA, "--first", "20", "--json", self.path("plain.json"))
+        self.assertNotIn("R", self.json_of("plain.json"))
+        self.assert_error("--alpha requires --estimator", "evaluate", self.model, *DATA, "--alpha", "0.5")
+        self.assert_error("is not a number in [0, 1]", "evaluate", self.model, *DATA, "--estimator", "--alpha", "2")
+
     def test_predict_in_both_precisions_agrees(self):
         for dtype, code in (("float32", "F32"), ("float64", "F64")):
             self.run_ok("predict", self.model, *DATA, "--first", "17", "--dtype", dtype, "--output", self.path(dtype))

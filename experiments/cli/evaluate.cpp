@@ -1,6 +1,7 @@
 // hashgrad evaluate MODEL: accuracy and loss with their uncertainty.
 #include <cmath>
 
+#include "attacks/estimator.h"
 #include "attacks/statistics.h"
 #include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
@@ -15,6 +16,8 @@ struct EvaluateVerb {
   CommonFlags common;
   DataFlags data;
   int64_t draws = 20;
+  bool estimator = false;
+  double alpha = 0.5;
   std::string model, input;
 };
 
@@ -69,11 +72,24 @@ nlohmann::ordered_json evaluate_draws(const EvaluateVerb& v, const Model& model,
           {"n", data.size()}};
 }
 
+/// Prints the robustness estimator and adds its parts to the numbers.
+void add_estimate(const EvaluateVerb& v, const Model& model, const Dataset& data,
+                  nlohmann::ordered_json& numbers) {
+  const Oracle oracle(model, {.batch = v.common.batch, .draws = {.count = v.draws, .seed = v.common.seed}});
+  const Estimate e = estimate_robustness(oracle, data.images_float(0, data.size(), model.dtype()));
+  const double r = robustness(e, v.alpha);
+  fmt::print("estimator: g {:.6g}, phi {:.6g}, R {:.6g} (alpha {:g}; not normalised, there is no grid)\n",
+             e.g, e.phi, r, v.alpha);
+  numbers.update({{"g", e.g}, {"phi", e.phi}, {"R", r}});
+}
+
 void run(const EvaluateVerb& v, const CLI::App& verb) {
   const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
-  write_json(v.common.json,
-             randomised(model) ? evaluate_draws(v, model, data) : evaluate_ordinary(v, model, data), verb);
+  nlohmann::ordered_json numbers =
+      randomised(model) ? evaluate_draws(v, model, data) : evaluate_ordinary(v, model, data);
+  if (v.estimator) add_estimate(v, model, data, numbers);
+  write_json(v.common.json, std::move(numbers), verb);
 }
 
 }  // namespace
@@ -83,6 +99,12 @@ void add_evaluate(CLI::App& app) {
   auto v = std::make_shared<EvaluateVerb>();
   verb->add_option("MODEL", v->model, "model file")->required();
   verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
+  auto* estimator =
+      verb->add_flag("--estimator", v->estimator,
+                     "also g, phi and R of Liu and Wen (2021): slope and variance of the logits");
+  verb->add_option("--alpha", v->alpha, "R = alpha g + (1 - alpha) phi")
+      ->check(number_in(0, 1))
+      ->needs(estimator);
   add_answer_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);

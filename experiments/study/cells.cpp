@@ -1,0 +1,264 @@
+#include "experiments/study/cells.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+#include <set>
+
+#include "core/file.h"
+#include "experiments/cli/options.h"
+#include "experiments/cli/rates.h"
+#include "experiments/progress.h"
+#include "nn/model_file.h"
+
+namespace hashgrad::study {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* settings_key = "study.settings";  // in the metadata of a network's file
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void require(const Json& settings, const std::string& label, std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    check(settings.is_object() && settings.contains(name), "study: the settings of '{}' do not say '{}'",
+          label, name);
+}
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  check(!error, "{}: cannot be made a folder: {}", path, error.message());
+}
+
+/// What a cell's file says, once it is known to be about these settings.
+Json read_cell(const std::string& path, const Json& settings) {
+  const Json file = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  const bool whole = file.is_object() && file.contains("values") && file["values"].is_object() &&
+                     file.contains("seconds") && file["seconds"].is_number();
+  check(whole, "{}: is damaged; delete it, and the cell is measured again", path);
+  check(file.value("settings", Json{}) == settings, "{}: holds a cell of other settings than its name says",
+        path);
+  return file;
+}
+
+}  // namespace
+
+std::string key_of(const Json& settings) {
+  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const char c : settings.dump()) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
+  return fmt::format("{:016x}", hash);
+}
+
+Shard parse_shard(const std::string& text) {
+  Shard shard{0, 0};
+  const char *begin = text.data(), *end = begin + text.size();
+  const auto [slash, first] = std::from_chars(begin, end, shard.number);
+  const bool divided = first == std::errc{} && slash != end && *slash == '/';
+  const auto [rest, second] = std::from_chars(divided ? slash + 1 : end, end, shard.count);
+  check(divided && second == std::errc{} && rest == end && shard.number >= 1 && shard.number <= shard.count,
+        "'{}' is not a shard such as 1/2 or 2/2", text);
+  return shard;
+}
+
+std::vector<int64_t> partition(const std::vector<double>& flops, int64_t shards) {
+  std::vector<size_t> order(flops.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return flops[a] > flops[b]; });
+  std::vector<double> load(static_cast<size_t>(shards), 0.0);
+  std::vector<int64_t> shard(flops.size());
+  for (const size_t cell : order) {
+    const auto least = std::min_element(load.begin(), load.end());
+    *least += flops[cell];
+    shard[cell] = 1 + (least - load.begin());
+  }
+  return shard;
+}
+
+Study::Study(StudyOptions options) : options_(std::move(options)) {
+  make_folder(options_.folder + "/cells");
+  make_folder(options_.folder + "/models");
+}
+
+void Study::declare(Network network) {
+  require(network.settings, network.label, {"seed"});
+  const auto known = networks_.find(network.label);
+  check(known == networks_.end() || known->second.settings == network.settings,
+        "study: '{}' already names another network", network.label);
+  networks_.emplace(network.label, std::move(network));
+}
+
+void Study::declare(Cell cell) {
+  require(cell.settings, cell.label, {"seed", "n", "success"});
+  for (const std::string& label : cell.networks) settings_of(label);
+  const auto same = [&](const Cell& other) { return other.settings == cell.settings; };
+  if (std::none_of(cells_.begin(), cells_.end(), same)) cells_.push_back(std::move(cell));
+}
+
+const Json* Study::ask(Cell cell) {
+  const Json settings = cell.settings;
+  declare(std::move(cell));
+  return find(settings);
+}
+
+void Study::run(double flops_per_second) {
+  for (const Cell& cell : cells_) load(cell);
+  const std::vector<const Cell*> todo = missing_here();
+  double own = 0;
+  for (const Cell* cell : todo) own += cell->flops;
+  const double networks = flops_of_networks(todo), all = own + networks;
+  if (!options_.quiet)
+    fmt::print(stderr, "{} cells, {} measured before, {} to measure here: about {} ({} of it for networks)\n",
+               declared(), measured(), todo.size(), format_seconds(all / flops_per_second),
+               format_seconds(networks / flops_per_second));
+  constexpr double steps = 10000;
+  Progress progress("cells", static_cast<int64_t>(steps), options_.quiet, "");
+  double done = networks;
+  for (const Cell* cell : todo) {
+    progress.update(std::llround(steps * std::min(1.0, done / std::max(all, 1.0))), cell->label);
+    compute(*cell);
+    done += cell->flops;
+  }
+}
+
+const Model& Study::network(const std::string& label) {
+  if (const auto made = models_.find(label); made != models_.end()) return made->second;
+  settings_of(label);
+  const Network& network = networks_.at(label);
+  const std::string path = network_path(network), settings = network.settings.dump();
+  if (std::filesystem::exists(path)) {
+    Model model = load_model(path);
+    check(model.metadata[settings_key] == settings,
+          "{}: holds a network of other settings than its name says", path);
+    return models_.emplace(label, std::move(model)).first->second;
+  }
+  Model model = network.make(path.substr(0, path.rfind('.')) + ".checkpoint");
+  model.metadata[settings_key] = settings;
+  save_model(path, model);
+  return models_.emplace(label, std::move(model)).first->second;
+}
+
+const Json& Study::settings_of(const std::string& label) const {
+  const auto network = networks_.find(label);
+  check(network != networks_.end(), "study: no network is named '{}'", label);
+  return network->second.settings;
+}
+
+const Json* Study::find(const Json& settings) const {
+  const bool known =
+      std::any_of(cells_.begin(), cells_.end(), [&](const Cell& cell) { return cell.settings == settings; });
+  check(known, "study: no cell of these settings was declared: {}", settings.dump());
+  const auto values = values_.find(key_of(settings));
+  return values == values_.end() ? nullptr : &values->second;
+}
+
+std::string Study::cell_path(const Cell& cell) const {
+  return options_.folder + "/cells/" + key_of(cell.settings) + ".json";
+}
+
+std::string Study::network_path(const Network& network) const {
+  return options_.folder + "/models/" + key_of(network.settings) + ".safetensors";
+}
+
+bool Study::load(const Cell& cell) {
+  const std::string path = cell_path(cell);
+  if (!std::filesystem::exists(path)) return false;
+  const Json file = read_cell(path, cell.settings);
+  values_[key_of(cell.settings)] = file["values"];
+  seconds_ += file["seconds"].get<double>();
+  return true;
+}
+
+void Study::compute(const Cell& cell) {
+  for (const std::string& label : cell.networks) network(label);  // training is not the cell's time
+  const Clock::time_point start = Clock::now();
+  const Json values = cell.measure();
+  const Json file{{"label", cell.label},
+                  {"settings", cell.settings},
+                  {"values", values},
+                  {"seconds", seconds_since(start)},
+                  {"command", cli::command_line}};
+  write_file(cell_path(cell), file.dump(1) + "\n");
+  load(cell);
+}
+
+std::vector<const Cell*> Study::missing_here() const {
+  if (options_.collect) return {};
+  std::vector<double> flops;
+  for (const Cell& cell : cells_) flops.push_back(cell.flops);
+  const std::vector<int64_t> shard = partition(flops, options_.shard.count);
+  std::vector<const Cell*> missing;
+  for (size_t i = 0; i < cells_.size(); ++i)
+    if (shard[i] == options_.shard.number && find(cells_[i].settings) == nullptr)
+      missing.push_back(&cells_[i]);
+  return missing;
+}
+
+double Study::flops_of_networks(const std::vector<const Cell*>& cells) const {
+  std::set<std::string> seen;
+  std::vector<std::string> open;
+  for (const Cell* cell : cells) open.insert(open.end(), cell->networks.begin(), cell->networks.end());
+  double flops = 0;
+  while (!open.empty()) {
+    const std::string label = open.back();
+    open.pop_back();
+    const Network& network = networks_.at(label);
+    if (!seen.insert(label).second || std::filesystem::exists(network_path(network))) continue;
+    flops += network.flops;
+    open.insert(open.end(), network.networks.begin(), network.networks.end());
+  }
+  return flops;
+}
+
+Json json_of(const Rate& rate) { return cli::json_of(rate); }
+
+Rate rate_from(const Json& json) { return {json.at("hits").get<int64_t>(), json.at("n").get<int64_t>()}; }
+
+TrainResult resume_training(Model& model, const Dataset& data, TrainOptions options,
+                            const std::string& checkpoint, bool quiet) {
+  options.checkpoint = checkpoint;
+  if (std::filesystem::exists(checkpoint)) options.resume = checkpoint;
+  Progress progress("train", options.epochs * data.size(), quiet);
+  options.progress = [&](const TrainProgress& p) {
+    if (p.steps > 0)
+      progress.update(p.step * options.epochs * data.size() / p.steps,
+                      fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs, p.loss,
+                                  100 * p.accuracy));
+  };
+  const TrainResult result = train(model, data, options);
+  std::filesystem::remove(checkpoint);
+  return result;
+}
+
+double flops_per_image(const Spec& spec) {
+  const std::vector<Shape> shapes = layer_shapes(spec);
+  double sum = 0;
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    const int64_t pixels = layer.kind == LayerSpec::Kind::conv ? shapes[i + 1][1] * shapes[i + 1][2] : 1;
+    if (layer.has_weight()) sum += 2.0 * static_cast<double>(virtual_weights(layer, shapes[i]) * pixels);
+  }
+  return sum;
+}
+
+double measured_flops_per_second(const Spec& spec, int64_t batch) {
+  const Model model(spec);
+  const Shape& image = model.input_shape();
+  const Tensor x = Tensor::zeros({batch, image[0], image[1], image[2]}, DType::float32);
+  model.logits(x);  // warm
+  const Clock::time_point start = Clock::now();
+  int64_t images = 0;
+  do {
+    model.logits(x);
+    images += batch;
+  } while (seconds_since(start) < 0.25);
+  return static_cast<double>(images) * flops_per_image(spec) / seconds_since(start);
+}
+
+}  // namespace hashgrad::study

@@ -1,0 +1,134 @@
+#include "experiments/study/paper.h"
+
+#include <algorithm>
+
+#include "core/file.h"
+#include "experiments/progress.h"
+#include "experiments/report/html.h"
+
+namespace hashgrad::study {
+namespace {
+
+const std::vector<std::string> scale_names{"smoke", "reduced", "full"};
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void add_choice(CLI::App& app, const char* name, std::vector<std::string>& chosen, const std::string& text,
+                const std::vector<std::string>& known) {
+  if (!known.empty()) app.add_option(name, chosen, text)->check(cli::one_of(known))->delimiter(',');
+}
+
+std::string origin_text(const Page& page) {
+  size_t width = 0;
+  for (const auto& [name, value] : page.origin) width = std::max(width, name.size());
+  std::string text;
+  for (const auto& [name, value] : page.origin) text += fmt::format("{:<{}}  {}\n", name, width, value);
+  return text;
+}
+
+std::string markdown(const Page& page) {
+  std::string text = fmt::format("## {}\n\n{}\n\n", page.title, page.source);
+  for (const std::string& finding : page.findings) text += "- " + finding + "\n";
+  text += fmt::format("\n```\n{}```\n\n", origin_text(page));
+  for (const report::Table& table : page.tables) text += to_markdown(table) + "\n";
+  return text;
+}
+
+nlohmann::ordered_json json(const Page& page) {
+  nlohmann::ordered_json result{{"title", page.title}, {"source", page.source}, {"findings", page.findings}};
+  for (const auto& [name, value] : page.origin) result["origin"][name] = value;
+  for (const report::Table& table : page.tables) result["tables"][table.name] = to_json(table);
+  return result;
+}
+
+/// Draws the plots into the folder and the page; false when gnuplot was not found.
+bool draw(const std::vector<report::Plot>& plots, const std::string& folder, report::HtmlPage& html) {
+  bool drawn = true;
+  if (!plots.empty()) html.heading("Figures");
+  for (const report::Plot& plot : plots) {
+    const std::string svg = draw_plot(plot, folder);
+    drawn = drawn && !svg.empty();
+    html.drawing(svg, plot.title + ".");
+  }
+  if (!drawn)
+    html.paragraph("gnuplot was not found: scripts and data are beside this page (NAME.gp, NAME.dat).");
+  return drawn;
+}
+
+}  // namespace
+
+const char* name_of(Scale scale) { return scale_names.at(static_cast<size_t>(scale)).c_str(); }
+
+Scale PaperFlags::size() const {
+  const auto found = std::find(scale_names.begin(), scale_names.end(), scale);
+  check(found != scale_names.end(), "--scale: '{}' is not one of {}", scale, fmt::join(scale_names, ", "));
+  return static_cast<Scale>(found - scale_names.begin());
+}
+
+bool PaperFlags::table(const std::string& name) const { return all || contains(tables, name); }
+
+bool PaperFlags::figure(const std::string& name) const { return all || contains(figures, name); }
+
+StudyOptions PaperFlags::study() const { return {output, parse_shard(shard), collect, common.quiet}; }
+
+void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::string>& tables,
+                     const std::vector<std::string>& figures) {
+  app.option_defaults()->always_capture_default();
+  app.add_option("--output", flags.output, "folder of cells, networks and the report")->required();
+  app.add_option("--scale", flags.scale, "how much is spent; full: the paper's protocol")
+      ->check(cli::one_of(scale_names));
+  add_choice(app, "--table", flags.tables, "tables to make", tables);
+  add_choice(app, "--figure", flags.figures, "figures to make", figures);
+  app.add_flag("--all", flags.all, "everything");
+  app.add_option("--shard", flags.shard, "i/n: measure only the cells of the i-th of n machines")
+      ->check(cli::parsed_by([](const std::string& text) { parse_shard(text); }, "i/n"));
+  app.add_flag("--collect", flags.collect, "measure nothing: report the cells that are there");
+  app.add_option("--data-dir", flags.data_dir,
+                 "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data");
+  cli::add_common(app, flags.common);
+}
+
+void check_asked(const PaperFlags& flags) {
+  if (!flags.all && flags.tables.empty() && flags.figures.empty())
+    cli::usage("nothing was asked for (--table, --figure or --all)");
+}
+
+std::string write_page(Page page, const PaperFlags& flags, const Study& study) {
+  if (flags.size() == Scale::smoke)
+    page.findings.insert(
+        page.findings.begin(),
+        "A smoke run, to see that everything works: no sentence or number below says anything "
+        "about the paper.");
+  page.origin.insert(page.origin.begin(),
+                     {{"command", cli::command_line},
+                      {"scale", name_of(flags.size())},
+                      {"seed", std::to_string(flags.common.seed)},
+                      {"cells", fmt::format("{} of {} run, in {}", study.measured(), study.declared(),
+                                            format_seconds(study.seconds()))}});
+  const std::string& folder = study.folder();
+  report::HtmlPage html(page.title);
+  html.paragraph(page.source);
+  for (const std::string& finding : page.findings) html.paragraph(finding);
+  html.preformatted(origin_text(page));
+  html.heading("Tables");
+  for (const report::Table& table : page.tables) {
+    write_file(folder + "/" + table.name + ".csv", to_csv(table));
+    html.table(table);
+  }
+  write_file(folder + "/results.json", json(page).dump(2) + "\n");
+  write_file(folder + "/results.md", markdown(page));
+  const bool drawn = draw(page.plots, folder, html);
+  write_file(folder + "/report.html", html.html());
+  return fmt::format("{}/report.html ({} of {} cells{})", folder, study.measured(), study.declared(),
+                     drawn ? "" : "; without plots: gnuplot was not found");
+}
+
+std::string shown(const Json* values, const std::string& rate) {
+  if (values == nullptr) return not_run;
+  const Rate r = rate_from(values->at(rate));
+  return report::percent(r.value(), r.interval().low, r.interval().high);
+}
+
+}  // namespace hashgrad::study

@@ -1,0 +1,58 @@
+// What the binaries of the papers share besides cells: their flags, and the page that they write.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/cli/options.h"
+#include "experiments/report/plot.h"
+#include "experiments/report/table.h"
+#include "experiments/study/cells.h"
+
+namespace hashgrad::study {
+
+/// How much is spent. `full` is the paper's protocol; `smoke` runs on procedural digits in well under a
+/// minute and says nothing about the paper.
+enum class Scale { smoke, reduced, full };
+const char* name_of(Scale scale);
+
+struct PaperFlags {
+  cli::CommonFlags common;
+  std::string output, data_dir, scale = "smoke", shard = "1/1";
+  std::vector<std::string> tables, figures;
+  bool all = false, collect = false;
+
+  Scale size() const;
+  /// Whether this table ("2") or figure ("F3" of the paper: "3") was asked for.
+  bool table(const std::string& name) const;
+  bool figure(const std::string& name) const;
+  StudyOptions study() const;
+};
+
+/// --output --scale --table --figure --all --shard --collect --data-dir, and the common flags. `tables` and
+/// `figures` are the names of those that the binary has; without figures there is no such flag.
+void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::string>& tables,
+                     const std::vector<std::string>& figures);
+/// Bad usage unless something was asked for.
+void check_asked(const PaperFlags& flags);
+
+/// One study as people read it.
+struct Page {
+  std::string title, source;          ///< source: which paper, in a sentence or two
+  std::vector<std::string> findings;  ///< computed from the cells: what held and what did not
+  std::vector<std::pair<std::string, std::string>> origin;  ///< "data", "first 1000 of mnist"; in this order
+  std::vector<report::Table> tables;
+  std::vector<report::Plot> plots;
+};
+
+/// Writes NAME.csv per table, results.json, results.md, the plots (NAME.dat, .gp and, with gnuplot, .svg) and
+/// report.html into the folder. Command, scale, seed and how many cells were run are added to the origin, and
+/// to a smoke run a warning.
+/// Returns one line that says where the report is, and what is missing from it.
+std::string write_page(Page page, const PaperFlags& flags, const Study& study);
+
+/// "98.77 [98.5, 99.0]", or "not run" for a cell that is missing.
+std::string shown(const Json* values, const std::string& rate);
+inline constexpr const char* not_run = "not run";
+
+}  // namespace hashgrad::study

@@ -1,0 +1,213 @@
+// What every paper's binary rests on: cells that are measured once, shared between machines, and never
+// mistaken for others.
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <numeric>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "experiments/study/cells.h"
+#include "experiments/study/paper.h"
+#include "nn/model_file.h"
+#include "tests/error_of.h"
+
+using namespace hashgrad;
+using study::Cell;
+using study::Json;
+using study::Study;
+
+namespace {
+
+/// An empty folder that is gone afterwards.
+struct Folder {
+  Folder() : path(std::filesystem::temp_directory_path() / fmt::format("study_test.{}", getpid())) {
+    std::filesystem::remove_all(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+};
+
+/// Four cells whose values count how often anything was measured.
+struct Counted {
+  explicit Counted(const Folder& folder, study::Shard shard = {}, bool collect = false)
+      : study({folder.path.string(), shard, collect, /*quiet=*/true}) {}
+
+  Json settings(int64_t i, int64_t n = 10) const {
+    return {{"measure", i}, {"seed", 1}, {"n", n}, {"success", "always"}};
+  }
+  const Json* ask(int64_t i, int64_t n = 10, double flops = 1) {
+    return study.ask({.label = fmt::format("cell {}", i),
+                      .settings = settings(i, n),
+                      .flops = flops,
+                      .networks = {},
+                      .measure = [this, i] {
+                        ++measured;
+                        return Json{{"success", study::json_of(Rate{i, 10})}};
+                      }});
+  }
+  void run() {
+    for (int64_t i = 0; i < 4; ++i) ask(i);
+    study.run(1e9);
+  }
+  int64_t shown() {
+    int64_t count = 0;
+    for (int64_t i = 0; i < 4; ++i) count += ask(i) != nullptr;
+    return count;
+  }
+
+  Study study;
+  int measured = 0;
+};
+
+std::string only_file(const std::filesystem::path& folder) {
+  return std::filesystem::directory_iterator(folder)->path().string();
+}
+
+}  // namespace
+
+TEST_CASE("study: a cell is measured once, also over runs, and again when its settings change") {
+  const Folder folder;
+  {
+    Counted first(folder);
+    CHECK(first.ask(2) == nullptr);
+    first.run();
+    CHECK(first.measured == 4);
+    REQUIRE(first.ask(2));
+    CHECK(study::rate_from(first.ask(2)->at("success")).hits == 2);
+    first.study.run(1e9);
+    CHECK(first.measured == 4);
+  }
+  Counted second(folder);
+  second.ask(2, 11);  // another number of images: another cell
+  second.run();
+  CHECK(second.measured == 1);
+  CHECK(second.study.declared() == 5);
+  CHECK(second.shown() == 4);
+}
+
+TEST_CASE("study: an interrupted run goes on where it stopped") {
+  const Folder folder;
+  Counted broken(folder);
+  for (int64_t i = 0; i < 2; ++i) broken.ask(i);
+  Cell bad{"bad", broken.settings(7), 1, {}, []() -> Json { fail("the machine went down"); }};
+  broken.study.declare(bad);
+  broken.ask(3);
+  CHECK_ERROR(broken.study.run(1e9), "the machine went down");
+  CHECK(broken.measured == 2);
+  Counted again(folder);
+  again.run();
+  CHECK(again.measured == 2);
+  CHECK(again.shown() == 4);
+}
+
+TEST_CASE("study: shards share the cells out, and one without shard collects what they found") {
+  const Folder folder;
+  Counted one(folder, {1, 2});
+  one.run();
+  CHECK(one.shown() == one.measured);
+  Counted nothing(folder, {1, 2}, /*collect=*/true);
+  nothing.run();
+  CHECK(nothing.measured == 0);
+  CHECK(nothing.shown() == one.measured);  // the others were not run
+  Counted two(folder, {2, 2});
+  two.run();
+  CHECK(one.measured + two.measured == 4);
+  CHECK(one.measured == 2);
+  Counted all(folder);
+  all.run();
+  CHECK(all.measured == 0);
+  CHECK(all.shown() == 4);
+}
+
+TEST_CASE("study: a partition gives each cell to one shard and balances their costs") {
+  const std::vector<double> flops{5, 1, 1, 4, 3, 3, 3};
+  for (const int64_t shards : {1, 2, 3, 9}) {
+    const std::vector<int64_t> shard = study::partition(flops, shards);
+    std::vector<double> load(static_cast<size_t>(shards));
+    for (size_t i = 0; i < flops.size(); ++i) {
+      REQUIRE((1 <= shard[i] && shard[i] <= shards));
+      load[static_cast<size_t>(shard[i] - 1)] += flops[i];
+    }
+    CHECK(std::accumulate(load.begin(), load.end(), 0.0) == 20);
+    if (shards == 2) CHECK(*std::max_element(load.begin(), load.end()) <= 11);
+  }
+  CHECK(study::parse_shard("2/3").number == 2);
+  CHECK(study::parse_shard("2/3").count == 3);
+  for (const char* bad : {"", "1", "0/2", "3/2", "1/2x", "1/", "/2", "a/b", "-1/2"})
+    CHECK_ERROR(study::parse_shard(bad), "is not a shard such as 1/2");
+}
+
+TEST_CASE("study: a damaged file is named, and so is one that holds another cell") {
+  const Folder folder;
+  {
+    Counted one(folder);
+    one.ask(0);
+    one.study.run(1e9);
+  }
+  const std::string path = only_file(folder.path / "cells"), whole = read_file(path);
+  const auto message = [&] {
+    Counted again(folder);
+    again.ask(0);
+    return testing::error_of([&] { again.study.run(1e9); });
+  };
+  for (const std::string& damaged : {whole.substr(0, whole.size() / 2), std::string(), std::string("{}"),
+                                     std::string("{\"values\": 3, \"seconds\": 1}")}) {
+    write_file(path, damaged);
+    CHECK(message() == path + ": is damaged; delete it, and the cell is measured again");
+  }
+  Json other = Json::parse(whole);
+  other["settings"]["seed"] = 2;
+  write_file(path, other.dump());
+  CHECK(message() == path + ": holds a cell of other settings than its name says");
+  write_file(path, whole);
+  CHECK(message() == "(no error)");
+}
+
+TEST_CASE("study: networks are made when they are needed, kept, and known by their settings") {
+  const Folder folder;
+  int made = 0;
+  const auto declare = [&](Study& s, const std::string& label, uint64_t seed) {
+    s.declare(study::Network{label, {{"seed", seed}}, 1, {}, [&made, seed](const std::string& checkpoint) {
+                               CHECK(checkpoint.ends_with(".checkpoint"));
+                               ++made;
+                               return Model("1x2x2 flatten fc3", {.seed = seed});
+                             }});
+  };
+  const study::StudyOptions options{folder.path.string(), {}, false, true};
+  Study study(options);
+  declare(study, "a", 1);
+  declare(study, "b", 2);
+  CHECK_ERROR(declare(study, "a", 3), "'a' already names another network");
+  study.declare(Cell{"of a", {{"seed", 1}, {"n", 1}, {"success", "-"}}, 1, {"a"}, [&] {
+                       return Json{{"parameters", study.network("a").parameter_count()}};
+                     }});
+  CHECK(made == 0);
+  study.run(1e9);
+  CHECK(made == 1);  // b was not needed
+  Study later(options);
+  declare(later, "a", 1);
+  CHECK(identical(later.network("a").state().at("1.weight"), study.network("a").state().at("1.weight")));
+  CHECK(made == 1);
+  CHECK_ERROR(later.network("c"), "no network is named 'c'");
+  const std::string path = only_file(folder.path / "models");
+  save_model(path, Model("1x2x2 flatten fc3"));
+  Study misled(options);
+  declare(misled, "a", 1);
+  CHECK_ERROR(misled.network("a"), path + ": holds a network of other settings than its name says");
+}
+
+TEST_CASE("study: settings must say seed, n and success, and what is asked for must have been declared") {
+  const Folder folder;
+  Counted s(folder);
+  CHECK_ERROR(s.study.declare(Cell{"x", {{"seed", 1}, {"n", 2}}, 1, {}, {}}),
+              "the settings of 'x' do not say 'success'");
+  CHECK_ERROR(s.study.find(s.settings(0)), "no cell of these settings was declared");
+  CHECK(study::key_of({{"a", 1}, {"b", 2}}) == study::key_of({{"b", 2}, {"a", 1}}));
+  CHECK(study::key_of({{"a", 1}}) != study::key_of({{"a", 1.5}}));
+  CHECK(study::shown(nullptr, "success") == "not run");
+}
+
+TEST_CASE("study: operations are counted by hand") {
+  // 5x5 convolution: 2 * 28 * 28 * 3 * 25; dense: 2 * 3 * 14 * 14 * 10.
+  CHECK(study::flops_per_image(parse_spec("1x28x28 conv3k5p2 relu maxpool2 flatten fc10")) == 117600 + 11760);
+}
