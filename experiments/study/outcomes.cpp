@@ -1,0 +1,74 @@
+#include "experiments/study/outcomes.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "experiments/report/table.h"
+#include "experiments/study/paper.h"
+
+namespace hashgrad::study {
+
+Outcomes right(const Model& model, const AttackInput& input, const Tensor& images, int64_t batch) {
+  const std::vector<int64_t> answers = Oracle(model, {.batch = batch}).predict(images);
+  const int64_t* labels = input.y.data<int64_t>();
+  Outcomes outcomes;
+  for (size_t i = 0; i < answers.size(); ++i) outcomes += answers[i] == labels[i] ? '1' : '0';
+  return outcomes;
+}
+
+Outcomes reached(const Model& model, const AttackInput& input, const Tensor& images, int64_t batch) {
+  const std::vector<int64_t> answers = Oracle(model, {.batch = batch}).predict(images);
+  const Goal goal = input.goal();
+  Outcomes outcomes;
+  for (size_t i = 0; i < answers.size(); ++i)
+    outcomes += goal.reached(static_cast<int64_t>(i), answers[i]) ? '1' : '0';
+  return outcomes;
+}
+
+Outcomes both(const Outcomes& a, const Outcomes& b) {
+  check(a.size() == b.size(), "study: outcomes of {} and of {} images do not go together", a.size(),
+        b.size());
+  Outcomes result = a;
+  for (size_t i = 0; i < b.size(); ++i)
+    if (b[i] != '1') result[i] = '0';
+  return result;
+}
+
+Rate share(const Outcomes& outcomes) {
+  return {std::count(outcomes.begin(), outcomes.end(), '1'), std::ssize(outcomes)};
+}
+
+Rate share_of(const Outcomes& outcomes, const Outcomes& counted) {
+  return {share(both(outcomes, counted)).hits, share(counted).hits};
+}
+
+double median_l2(const AttackResult& crafted) {
+  Tensor moved = crafted.success.clone();
+  for (int64_t i = 0; i < moved.numel(); ++i)
+    if (crafted.status.data<int64_t>()[i] == static_cast<int64_t>(Status::already_wrong))
+      moved.data<uint8_t>()[i] = 0;
+  return median_of_successes(crafted.l2, moved);
+}
+
+std::optional<Rate> share(const Json* values, const std::string& name) {
+  if (values == nullptr) return std::nullopt;
+  return share(values->at(name).get<Outcomes>());
+}
+
+std::string shown(const std::optional<Rate>& rate) {
+  if (!rate) return not_run;
+  return report::percent(rate->value(), rate->interval().low, rate->interval().high);
+}
+
+Change change(const Rate& from, const Rate& to) {
+  const Interval a = from.interval(), b = to.interval();
+  return b.low > a.high ? Change::rises : b.high < a.low ? Change::falls : Change::none;
+}
+
+std::string finding(const std::string& claim, const std::string& measured, bool held) {
+  return fmt::format("{} Measured: {}. It {}.", claim, measured, held ? "held" : "did not hold");
+}
+
+std::string unjudged(const std::string& claim) { return claim + " Not judged: cells are missing."; }
+
+}  // namespace hashgrad::study

@@ -1,0 +1,45 @@
+// What became of each image, as cells keep it: shares, their intervals, and the worst case over several
+// attacks are counted from it, whichever of them a table asks for.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "attacks/attack.h"
+#include "experiments/study/cells.h"
+
+namespace hashgrad::study {
+
+/// One '1' or '0' per image, or per pair of an image and a target, in the order of the attack's input.
+using Outcomes = std::string;
+
+/// Where `model` answers `images` [N,C,H,W] with the labels of `input`.
+Outcomes right(const Model& model, const AttackInput& input, const Tensor& images, int64_t batch);
+/// Where its answer is the goal of `input`: any class but the label, or the target.
+Outcomes reached(const Model& model, const AttackInput& input, const Tensor& images, int64_t batch);
+
+/// '1' where both are. An Error when they are not of one length.
+Outcomes both(const Outcomes& a, const Outcomes& b);
+/// The share of '1'.
+Rate share(const Outcomes& outcomes);
+/// The share of '1' among those where `counted` has one.
+Rate share_of(const Outcomes& outcomes, const Outcomes& counted);
+
+/// Median L2 distance of the images that reach the goal and did not without attack; 0 for none.
+double median_l2(const AttackResult& crafted);
+
+// What tables and findings make of the outcomes `name` of a cell; nothing, and "not run", where the cell is
+// missing.
+std::optional<Rate> share(const Json* values, const std::string& name);
+/// "98.77 [98.5, 99.0]".
+std::string shown(const std::optional<Rate>& rate);
+
+/// How a share differs from another one, by their 95 % intervals: none where these overlap.
+enum class Change { falls, none, rises };
+Change change(const Rate& from, const Rate& to);
+/// "CLAIM Measured: MEASURED. It held." or "... It did not hold."
+std::string finding(const std::string& claim, const std::string& measured, bool held);
+/// "CLAIM Not judged: cells are missing."
+std::string unjudged(const std::string& claim);
+
+}  // namespace hashgrad::study

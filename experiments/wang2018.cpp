@@ -1,0 +1,52 @@
+// The table of Wang et al., GlobalSIP 2018, on MNIST:
+//   wang2018 --all --scale reduced --output experiments/results/wang2018
+// Exit codes and errors are those of the hashgrad command.
+#include "experiments/cli/program.h"
+#include "experiments/report/html.h"
+#include "experiments/wang2018/tables.h"
+
+namespace hashgrad {
+namespace {
+
+struct Options {
+  study::PaperFlags paper;
+  double eps = 20;
+};
+
+wang2018::Setup setup_of(const Options& options) {
+  wang2018::Setup setup = wang2018::setup_of(options.paper.size());
+  setup.eps = options.eps;
+  return setup;
+}
+
+void run(Options& options) {
+  check_asked(options.paper);
+  if (options.paper.common.dtype != "float32")
+    cli::usage("--dtype: this study is about float32; its tables have columns of float64");
+  report::prepare_folder(options.paper.output);
+  study::Study study(options.paper.study());
+  wang2018::Experiment experiment(setup_of(options), options.paper, study);
+  page_of(experiment, options.paper);  // declares the cells
+  study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common.batch));
+  const study::Page page = page_of(experiment, options.paper);
+  for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
+  for (const std::string& finding : page.findings) fmt::print("{}\n", finding);
+  fmt::print("\n{}\n", write_page(page, options.paper, study));
+}
+
+void declare_flags(CLI::App& app, Options& options) {
+  add_paper_flags(app, options.paper, {"results", "adaptive"}, {"strength"});
+  app.add_option("--eps", options.eps, "M2's logits augmentation: weights of the last layer times 1 + eps")
+      ->check(cli::not_negative());
+}
+
+}  // namespace
+}  // namespace hashgrad
+
+int main(int argc, char** argv) {
+  CLI::App app("The table of Wang et al., GlobalSIP 2018: pruning and logits augmentation as a defence.",
+               "wang2018");
+  hashgrad::Options options;
+  hashgrad::declare_flags(app, options);
+  return hashgrad::cli::run_program(app, argc, argv, [&] { hashgrad::run(options); });
+}

@@ -1,0 +1,271 @@
+#include "experiments/wang2018/study.h"
+
+#include <algorithm>
+
+#include "attacks/registry.h"
+#include "attacks/target.h"
+#include "compression/layers.h"
+#include "datasets/registry.h"
+#include "defenses/logits_augmentation.h"
+#include "nn/materialise.h"
+
+namespace hashgrad::wang2018 {
+namespace {
+
+using study::Cell;
+using study::Json;
+using study::Outcomes;
+
+/// D7 clips one-hot targets to [0.1 / 9, 0.9], which is label smoothing of this strength.
+constexpr double label_smoothing = 1.0 / 9;
+
+Json json_of(const Training& t) { return {{"images", t.images}, {"epochs", t.epochs}, {"batch", t.batch}}; }
+
+double flops_of(const Spec& spec, const Training& t) {
+  return 3 * study::flops_per_image(spec) * static_cast<double>(t.images * t.epochs);
+}
+
+Dataset first(const std::string& name, Split split, int64_t n, const study::PaperFlags& flags) {
+  return load_dataset(name, split,
+                      {.data_dir = flags.data_dir, .first = n, .resize = {}, .seed = flags.common.seed});
+}
+
+std::vector<size_t> fully_connected(const Spec& spec) {
+  std::vector<size_t> layers;
+  for (size_t i = 0; i < spec.layers.size(); ++i)
+    if (spec.layers[i].kind == LayerSpec::Kind::fc) layers.push_back(i);
+  return layers;
+}
+
+template <class Values, class Test>
+Outcomes outcomes_of(const Values& values, const Test& test) {
+  Outcomes outcomes;
+  for (const auto value : values) outcomes += test(value) ? '1' : '0';
+  return outcomes;
+}
+
+Outcomes zero_gradients(const Model& model, const AttackInput& input, int64_t batch) {
+  const Tensor x = input.x.to(model.dtype());
+  return outcomes_of(zero_rows(Oracle(model, {.batch = batch}).gradient(x, input.y, "ce").gradient),
+                     [](bool zero) { return zero; });
+}
+
+/// Logit of the label minus the largest other one, of each image.
+std::vector<double> leads(const Model& model, const AttackInput& input, int64_t batch) {
+  const Tensor behind =
+      Oracle::objective(Oracle(model, {.batch = batch}).logits(input.x), input.goal(), "margin");
+  std::vector<double> result = behind.to(DType::float64).to_vector<double>();
+  for (double& lead : result) lead = -lead;
+  return result;
+}
+
+}  // namespace
+
+Experiment::Experiment(Setup setup, const study::PaperFlags& flags, study::Study& study)
+    : setup_(std::move(setup)),
+      flags_(flags),
+      study_(study),
+      spec_(Model(setup_.network, {.init = Init::zeros}).spec()),
+      train_(first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images), flags)),
+      test_(first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
+  declare_networks();
+}
+
+void Experiment::declare_networks() {
+  const Json plain_settings{{"network", to_string(spec_)},        {"data", setup_.data},
+                            {"training", json_of(setup_.base)},   {"optimizer", "adam, 1e-3"},
+                            {"label_smoothing", label_smoothing}, {"seed", flags_.common.seed}};
+  const IterativePruning& p = setup_.pruning;
+  const double rounds = static_cast<double>(p.rounds);
+  study_.declare(study::Network{
+      "M0", plain_settings, flops_of(spec_, setup_.base), {}, [this](const std::string& checkpoint) {
+        return plain(checkpoint);
+      }});
+  study_.declare(study::Network{"M1",
+                                {{"of", plain_settings},
+                                 {"rounds", p.rounds},
+                                 {"percent", {p.conv_percent, p.fc_percent}},
+                                 {"training", json_of(setup_.retraining)},
+                                 {"seed", flags_.common.seed}},
+                                rounds * flops_of(spec_, setup_.retraining),
+                                {"M0"},
+                                [this](const std::string& checkpoint) { return pruned(checkpoint); }});
+}
+
+/// D7: filters of about unit norm, fully connected layers by Glorot and Bengio.
+Model Experiment::plain(const std::string& checkpoint) {
+  const uint64_t seed = flags_.common.seed;
+  Model start(setup_.network, {.init = Init::xavier_uniform, .seed = seed});
+  const Model filters(setup_.network, {.init = Init::lecun_normal, .seed = seed});
+  copy_other_layers(filters, start, fully_connected(spec_));
+  return trained(start, setup_.base, seed, checkpoint);
+}
+
+/// D2. A run that was interrupted repeats its rounds, and goes on within the last one.
+Model Experiment::pruned(const std::string& checkpoint) {
+  return compress_iterative_prune(study_.network("M0"), setup_.pruning, [&](Model& model, int64_t round) {
+    const uint64_t seed = flags_.common.seed + static_cast<uint64_t>(round);
+    model = trained(model, setup_.retraining, seed, fmt::format("{}.round{}", checkpoint, round));
+  });
+}
+
+/// On the device that was asked for, and back.
+Model Experiment::trained(const Model& start, const Training& training, uint64_t seed,
+                          const std::string& checkpoint) const {
+  Model model = start.to(flags_.common.where());
+  const TrainOptions options{.epochs = training.epochs,
+                             .batch = training.batch,
+                             .optimizer = parse_optimizer("adam"),
+                             .lr = 1e-3,
+                             .label_smoothing = label_smoothing,
+                             .seed = seed};
+  study::resume_training(model, train_.first(training.images), options, checkpoint, flags_.common.quiet);
+  return model.to(Device{});
+}
+
+Model Experiment::network(const std::string& name) {
+  if (name == "M2") return augmented_network(setup_.eps);
+  return study_.network(name).to(flags_.common.where());
+}
+
+Model Experiment::augmented_network(double eps) {
+  Model model = study_.network("M1").to(flags_.common.where());
+  if (eps > 0) logits_augmentation(model, eps);
+  return model;
+}
+
+AttackInput Experiment::input(const Search& attack) const {
+  const AttackInput plain{test_.images_float(0, attack.images), test_.labels_of(0, attack.images), {}, {}};
+  const Shape& classes = layer_shapes(spec_).back();
+  if (attack.aim == Aim::away) return plain;
+  if (attack.aim == Aim::all) return with_all_targets(plain, classes[0]);
+  AttackInput aimed = plain;
+  aimed.targets = choose_targets(TargetRule::next, Tensor::zeros({attack.images, classes[0]}), plain.y);
+  return aimed;
+}
+
+/// Images crafted in float64 are rounded before anybody is shown them.
+AttackResult Experiment::attacked(const Model& model, const Search& attack, const AttackInput& input) const {
+  const std::unique_ptr<Attack> search = make_attack(attack.spec, flags_.common.seed);
+  const OracleOptions options{.batch = flags_.common.batch};
+  if (!attack.float64) return search->run(model, input, options);
+  AttackInput wide = input;
+  wide.x = input.x.to(DType::float64);
+  AttackResult result = search->run(model.to(DType::float64), wide, options);
+  result.x_adv = result.x_adv.to(DType::float32);
+  return result;
+}
+
+Cell Experiment::cell(const std::string& what, const std::string& network, int64_t n,
+                      const char* success) const {
+  const std::string made = network == "M2" ? "M1" : network;
+  return {.label = network + ", " + what,
+          .settings = {{"what", what},
+                       {"network", study_.settings_of(made)},
+                       {"eps", network == "M2" ? setup_.eps : 0},
+                       {"data", setup_.data + ", test split"},
+                       {"n", n},
+                       {"seed", flags_.common.seed},
+                       {"success", success}},
+          .flops = 0,
+          .networks = {made},
+          .measure = {}};
+}
+
+Cell Experiment::attack_cell(const std::string& what, const std::string& network,
+                             const Search& attack) const {
+  Cell result = cell(what, network, attack.images, "the goal is reached");
+  result.label += ", " + attack.name;
+  result.settings["attack"] = attack.spec;
+  result.settings["aim"] = name_of(attack.aim);
+  result.settings["crafted_in"] = attack.float64 ? "float64" : "float32";
+  result.flops = attack.passes * static_cast<double>(attack.images) * study::flops_per_image(spec_);
+  return result;
+}
+
+const Json* Experiment::clean(const std::string& name, const Search& attack) {
+  Cell result = cell("without attack", name, attack.images, "the answer is the label");
+  result.settings["aim"] = name_of(attack.aim);
+  result.measure = [=, this]() -> Json {
+    const AttackInput images = input(attack);
+    return {{"right", study::right(network(name), images, images.x, flags_.common.batch)}};
+  };
+  return study_.ask(std::move(result));
+}
+
+const Json* Experiment::crafted_on(const std::string& source, const Search& attack) {
+  Cell result = attack_cell("crafted on it", source, attack);
+  result.networks = {"M0", "M1"};
+  result.settings["shown to"] = {study_.settings_of("M0"), study_.settings_of("M1"), setup_.eps};
+  result.measure = [=, this]() -> Json {
+    const AttackInput images = input(attack);
+    const AttackResult crafted = attacked(network(source), attack, images);
+    Json values{{"median_l2", study::median_l2(crafted)}};
+    for (const std::string& name : network_names)
+      values[name] = study::reached(network(name), images, crafted.x_adv, flags_.common.batch);
+    return values;
+  };
+  return study_.ask(std::move(result));
+}
+
+/// Of M0, or of M1 under augmentation.
+const Json* Experiment::gradients_of(const std::string& name, double eps) {
+  Cell result = cell("gradients", name, setup_.scrutinised,
+                     "every element of the image's cross-entropy gradient is exactly 0");
+  result.settings["eps"] = eps;
+  result.flops = 6 * static_cast<double>(setup_.scrutinised) * study::flops_per_image(spec_);
+  result.measure = [=, this]() -> Json {
+    const AttackInput images{
+        test_.images_float(0, setup_.scrutinised), test_.labels_of(0, setup_.scrutinised), {}, {}};
+    const Model model = name == "M0" ? network(name) : augmented_network(eps);
+    const int64_t batch = flags_.common.batch;
+    const std::vector<double> lead = leads(model, images, batch);
+    return {{"zero", zero_gradients(model, images, batch)},
+            {"zero64", zero_gradients(model.to(DType::float64), images, batch)},
+            {"beyond_ftz", outcomes_of(lead, [](double l) { return l > lead_of_smallest_normal; })},
+            {"beyond", outcomes_of(lead, [](double l) { return l > lead_of_zero; })},
+            {"median_lead", percentile(lead, 50)}};
+  };
+  return study_.ask(std::move(result));
+}
+
+const Json* Experiment::gradients(double eps) { return gradients_of("M1", eps); }
+
+const Json* Experiment::plain_gradients() { return gradients_of("M0", 0); }
+
+const Json* Experiment::augmented(double eps, const Search& attack) {
+  Cell result = attack_cell(fmt::format("augmented by {:g}", eps), "M1", attack);
+  result.settings["eps"] = eps;
+  result.measure = [=, this]() -> Json {
+    const AttackInput images = input(attack);
+    const Model model = augmented_network(eps);
+    const AttackResult crafted = attacked(model, attack, images);
+    return {{"right", study::right(model, images, images.x, flags_.common.batch)},
+            {"reached", study::reached(model, images, crafted.x_adv, flags_.common.batch)}};
+  };
+  return study_.ask(std::move(result));
+}
+
+const Json* Experiment::size() {
+  Cell result = cell("size", "M1", 0, "weights, without biases, that are not zero");
+  result.measure = [this]() -> Json {
+    const auto state = study_.network("M1").state();
+    int64_t weights = 0, kept = 0;
+    for (const size_t i : select_layers(spec_, "all", "wang2018")) {
+      const std::vector<float> w = state.at(fmt::format("{}.weight", i)).to_vector<float>();
+      weights += std::ssize(w);
+      kept += std::count_if(w.begin(), w.end(), [](float value) { return value != 0; });
+    }
+    return {{"weights", weights}, {"kept", kept}};
+  };
+  return study_.ask(std::move(result));
+}
+
+std::optional<Rate> Experiment::success(const std::string& source, const std::string& network,
+                                        const Search& attack) {
+  const Json *unharmed = clean(network, attack), *crafted = crafted_on(source, attack);
+  if (unharmed == nullptr || crafted == nullptr) return std::nullopt;
+  return study::share_of(crafted->at(network).get<Outcomes>(), unharmed->at("right").get<Outcomes>());
+}
+
+}  // namespace hashgrad::wang2018

@@ -1,0 +1,61 @@
+// The figures of Zhao et al., "To compress or not to compress", SysML 2019:
+//   zhao2019 --all --scale reduced --output experiments/results/zhao2019
+// Exit codes and errors are those of the hashgrad command.
+#include <algorithm>
+
+#include "experiments/cli/program.h"
+#include "experiments/report/html.h"
+#include "experiments/zhao2019/tables.h"
+
+namespace hashgrad {
+namespace {
+
+struct Options {
+  study::PaperFlags paper;
+  std::string network, data, settings = "text", ball = "prev";  // network, data: empty, those of the scale
+};
+
+zhao2019::Setup setup_of(const Options& options) {
+  zhao2019::Setup setup = zhao2019::setup_of(options.paper.size());
+  if (!options.network.empty()) setup.network = options.network;
+  if (!options.data.empty()) setup.data = options.data;
+  setup.attack_settings = options.settings;
+  setup.ball = options.ball;
+  return setup;
+}
+
+void run(Options& options) {
+  check_asked(options.paper);
+  report::prepare_folder(options.paper.output);
+  study::Study study(options.paper.study());
+  zhao2019::Experiment experiment(setup_of(options), options.paper, study);
+  page_of(experiment, options.paper);  // declares the cells
+  study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common.batch));
+  const study::Page page = page_of(experiment, options.paper);
+  for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
+  for (const std::string& finding : page.findings) fmt::print("{}\n", finding);
+  fmt::print("\n{}\n", write_page(page, options.paper, study));
+}
+
+void declare_flags(CLI::App& app, Options& options) {
+  add_paper_flags(app, options.paper, {"adaptive"}, {"2", "3", "4", "6"});
+  app.add_option("--network", options.network, "spec or name; lenet5, and a small one at --scale smoke");
+  app.add_option("--data", options.data,
+                 "mnist, and synthetic-digits at --scale smoke; or any data of `hashgrad`");
+  app.add_option("--attack-settings", options.settings,
+                 "text: eps 0.02 and 12 iterations; published: IFGM 10 and 5, DeepFool 0.01 and 5")
+      ->check(cli::one_of({"text", "published"}));
+  app.add_option("--ball", options.ball, "IFGSM and IFGM clip around the previous iterate, or the image")
+      ->check(cli::one_of({"prev", "origin"}));
+}
+
+}  // namespace
+}  // namespace hashgrad
+
+int main(int argc, char** argv) {
+  CLI::App app("The figures of Zhao et al., SysML 2019: attacks between a network and its compressed forms.",
+               "zhao2019");
+  hashgrad::Options options;
+  hashgrad::declare_flags(app, options);
+  return hashgrad::cli::run_program(app, argc, argv, [&] { hashgrad::run(options); });
+}

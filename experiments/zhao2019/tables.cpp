@@ -1,0 +1,256 @@
+#include "experiments/zhao2019/tables.h"
+
+#include "experiments/zhao2019/findings.h"
+
+namespace hashgrad::zhao2019 {
+
+using report::Plot;
+using report::Series;
+using report::Table;
+using study::Json;
+using study::shown;
+
+Panel pruning_panel(const Setup& setup) {
+  return {"2", "f2_pruning", "density", setup.pruned(), [](const Variant& v) { return v.density; }};
+}
+
+Panel quantisation_panel(const Setup& setup) {
+  return {"4", "f4_fixed_point", "bits", setup.quantised(),
+          [](const Variant& v) { return static_cast<double>(v.width); }};
+}
+
+std::vector<double> radii(const Setup& setup) { return {telling_radius, ifgsm_budget(setup)}; }
+
+std::optional<Rate> worst_case(Experiment& e, const Variant& variant, double radius) {
+  std::vector<const Json*> cells{e.clean(variant, e.setup().scrutinised)};
+  for (const Search& attack : stronger_attacks(radius, variant.width != 0, e.setup()))
+    cells.push_back(e.stronger(variant, attack));
+  study::Outcomes standing(static_cast<size_t>(e.setup().scrutinised), '1');
+  for (const Json* values : cells) {
+    if (values == nullptr) return std::nullopt;
+    standing = study::both(standing, values->at("own").get<study::Outcomes>());
+  }
+  return study::share(standing);
+}
+
+namespace {
+
+Search ifgsm(const Setup& setup) { return paper_attacks(setup)[0]; }
+
+std::vector<Variant> with_dense(const std::vector<Variant>& variants) {
+  std::vector<Variant> all{Variant{}};
+  all.insert(all.end(), variants.begin(), variants.end());
+  return all;
+}
+
+std::vector<Variant> all_variants(const Setup& setup) {
+  std::vector<Variant> all = with_dense(setup.pruned());
+  for (const Variant& v : setup.quantised()) all.push_back(v);
+  return all;
+}
+
+const char* const accuracy_note =
+    "accuracy: right answers, of all images; brackets: 95 % Wilson interval. COMP -> FULL: crafted on this "
+    "network, shown to the dense one; FULL -> COMP the other way round. The paper shows curves only.";
+
+std::string n_note(int64_t n) { return fmt::format("n = {}; {}", n, accuracy_note); }
+
+Table scenario_table(Experiment& e, const Panel& panel) {
+  Table table{panel.name,
+              fmt::format("Accuracy over {}, %, in the three scenarios (C-F{})", panel.axis, panel.figure),
+              {"attack", "network", "without attack", "COMP -> COMP", "FULL -> COMP", "COMP -> FULL"},
+              {},
+              n_note(e.setup().attacked)};
+  for (const Search& attack : paper_attacks(e.setup()))
+    for (const Variant& v : with_dense(panel.variants)) {
+      const Scenarios s = e.scenarios(v, attack);
+      table.add(
+          {attack.name, v.label(), shown(s.clean), shown(s.own), shown(s.from_dense), shown(s.on_dense)});
+    }
+  return table;
+}
+
+void add_point(Series& series, double x, const std::optional<Rate>& rate) {
+  if (!rate) return;
+  series.x.push_back(x);
+  series.y.push_back(100 * rate->value());
+}
+
+std::vector<Plot> scenario_plots(Experiment& e, const Panel& panel) {
+  std::vector<Plot> plots;
+  for (const Search& attack : paper_attacks(e.setup())) {
+    Series base{"BASE ACC", {}, {}}, own{"COMP -> COMP", {}, {}}, from{"FULL -> COMP", {}, {}},
+        to{"COMP -> FULL", {}, {}};
+    for (const Variant& v : panel.variants) {
+      const Scenarios s = e.scenarios(v, attack);
+      const double x = panel.level(v);
+      add_point(base, x, s.clean);
+      add_point(own, x, s.own);
+      add_point(from, x, s.from_dense);
+      add_point(to, x, s.on_dense);
+    }
+    plots.push_back({fmt::format("{}_{}", panel.name, attack.name),
+                     fmt::format("Accuracy under {} (C-F{})", attack.name, panel.figure),
+                     panel.axis,
+                     "accuracy, %",
+                     {base, own, from, to},
+                     {}});
+  }
+  return plots;
+}
+
+/// IFGSM's images are smaller on heavily compressed networks, the paper says in section 4.1 and in figure 6.
+Table amplitude_table(Experiment& e) {
+  Table table{"f6_amplitude",
+              "What IFGSM does to a pixel (C-F6)",
+              {"network", "mean change", "pixels changed, %", "COMP -> COMP", "COMP -> FULL"},
+              {},
+              {}};
+  for (const Variant& v : all_variants(e.setup())) {
+    const Json* values = e.crafted_on(v, ifgsm(e.setup()), e.setup().attacked);
+    const auto number = [&](const char* name, double unit) {
+      return values == nullptr ? study::not_run
+                               : fmt::format("{:.4f}", unit * values->at(name).get<double>());
+    };
+    table.add({v.label(), number("amplitude", 1), number("changed", 100), shown(study::share(values, "own")),
+               shown(study::share(values, "dense"))});
+  }
+  table.note = "mean change: of all pixels of all images, black 0, white 1; " + n_note(e.setup().attacked);
+  return table;
+}
+
+Plot amplitude_plot(Experiment& e) {
+  Series series{"IFGSM", {}, {}};
+  for (const Variant& v : e.setup().quantised())
+    if (const Json* values = e.crafted_on(v, ifgsm(e.setup()), e.setup().attacked)) {
+      series.x.push_back(v.width);
+      series.y.push_back(values->at("amplitude").get<double>());
+    }
+  return {"f6_amplitude", "Mean change of a pixel under IFGSM (C-F6)", "bits", "mean change", {series}, {}};
+}
+
+std::vector<Search> figure3_attacks(const Setup& setup) {
+  std::vector<Search> attacks;
+  for (const char* name : {"IFGSM", "IFGM"})
+    for (const int64_t iters : setup.f3_iters)
+      for (const double eps : setup.f3_eps) {
+        attacks.push_back(figure3_attack(name, eps, iters, setup));
+        attacks.back().name = fmt::format("{}, eps {:g}, {} epochs", name, eps, iters);
+      }
+  return attacks;
+}
+
+Table figure3_table(Experiment& e) {
+  Table table{"f3_settings",
+              "Accuracy under IFGSM and IFGM of several sizes, %, COMP -> COMP (C-F3)",
+              {"attack"},
+              {},
+              {}};
+  const std::vector<Variant> variants = with_dense(e.setup().pruned());
+  for (const Variant& v : variants) table.columns.push_back(v.label());
+  for (const Search& attack : figure3_attacks(e.setup())) {
+    std::vector<std::string> row{attack.name};
+    for (const Variant& v : variants)
+      row.push_back(shown(study::share(e.crafted_on(v, attack, e.setup().scrutinised), "own")));
+    table.add(row);
+  }
+  table.note = n_note(e.setup().scrutinised);
+  return table;
+}
+
+std::vector<Plot> figure3_plots(Experiment& e) {
+  std::vector<Plot> plots;
+  for (const std::string name : {"IFGSM", "IFGM"}) {
+    Plot plot{"f3_" + name, fmt::format("{} of several sizes, COMP -> COMP (C-F3)", name),
+              "density",    "accuracy, %",
+              {},           {}};
+    for (const Search& attack : figure3_attacks(e.setup())) {
+      if (attack.name.rfind(name + ",", 0) != 0) continue;
+      Series series{attack.name, {}, {}};
+      for (const Variant& v : with_dense(e.setup().pruned()))
+        add_point(series, v.density, study::share(e.crafted_on(v, attack, e.setup().scrutinised), "own"));
+      plot.series.push_back(series);
+    }
+    plots.push_back(plot);
+  }
+  return plots;
+}
+
+/// One row per network and radius: what IFGSM leaves right beside what stronger attacks do.
+Table stronger_table(Experiment& e) {
+  const Setup& setup = e.setup();
+  const std::vector<Search> columns = stronger_attacks(telling_radius, true, setup);
+  Table table{"adaptive",
+              "Accuracy under stronger attacks, %",
+              {"network", "linf", "without attack", "IFGSM", "zero gradients"},
+              {},
+              {}};
+  for (const Search& attack : columns) table.columns.push_back(attack.name);
+  table.columns.insert(table.columns.end(), {"worst case", "DeepFool distance"});
+  for (const Variant& v : all_variants(setup))
+    for (const double radius : radii(setup)) {
+      std::vector<std::string> row{
+          v.label(), fmt::format("{:g}", radius), shown(study::share(e.clean(v, setup.scrutinised), "own")),
+          shown(study::share(e.crafted_on(v, ifgsm(setup), setup.scrutinised), "own")),
+          shown(study::share(e.gradients(v), "zero"))};
+      for (const Search& attack : stronger_attacks(radius, true, setup))
+        row.push_back(
+            attack.float_gradients && v.width == 0 ? "-" : shown(study::share(e.stronger(v, attack), "own")));
+      row.push_back(shown(worst_case(e, v, radius)));
+      const Json* distance = e.stronger(v, distance_attack());
+      row.push_back(distance == nullptr ? study::not_run
+                                        : fmt::format("{:.3f}", distance->at("median_l2").get<double>()));
+      table.add(row);
+    }
+  table.note = fmt::format(
+      "IFGSM: the paper's, whose steps may add up to linf {:g}. Zero gradients: share of images whose "
+      "cross-entropy "
+      "gradient is exactly 0. Worst case: right without attack and under every attack of the row but IFGSM. "
+      "Float "
+      "gradients: those of the same weights without rounding and clipping of activations. DeepFool distance: "
+      "median L2 of unbounded DeepFool. {}",
+      ifgsm_budget(setup), n_note(setup.scrutinised));
+  return table;
+}
+
+std::string training_text(const Training& t) {
+  return fmt::format("{} epochs of {} images, batch {}, {}, rate {:g}, {}", t.epochs, t.images, t.batch,
+                     t.optimizer, t.lr, t.schedule);
+}
+
+}  // namespace
+
+study::Page page_of(Experiment& e, const study::PaperFlags& flags) {
+  const Setup& setup = e.setup();
+  study::Page page{
+      .title = "Do adversarial images pass between a network and its compressed forms?",
+      .source =
+          "The measurements of Zhao et al., SysML 2019, repeated: a network, pruned and in fixed point, "
+          "under "
+          "IFGSM, IFGM and DeepFool, in three scenarios; and under attacks that depend neither on the size "
+          "of a "
+          "gradient nor on rounding.",
+      .findings = findings(e, flags),
+      .origin = {{"data", fmt::format("{}, test split", setup.data)},
+                 {"network", setup.network},
+                 {"attacks", fmt::format("settings of the {}, ball around the {}", setup.attack_settings,
+                                         setup.ball == "prev" ? "previous iterate" : "image")},
+                 {"dense", training_text(setup.base)},
+                 {"then", training_text(setup.retraining)},
+                 {"pruning",
+                  "by magnitude, each layer, once; then trained further (the paper: dynamic surgery)"}},
+      .tables = {},
+      .plots = {}};
+  const auto add = [&](Table table, const std::vector<Plot>& plots) {
+    page.tables.push_back(std::move(table));
+    page.plots.insert(page.plots.end(), plots.begin(), plots.end());
+  };
+  for (const Panel& panel : {pruning_panel(setup), quantisation_panel(setup)})
+    if (flags.figure(panel.figure)) add(scenario_table(e, panel), scenario_plots(e, panel));
+  if (flags.figure("3")) add(figure3_table(e), figure3_plots(e));
+  if (flags.figure("6")) add(amplitude_table(e), {amplitude_plot(e)});
+  if (flags.table("adaptive")) add(stronger_table(e), {});
+  return page;
+}
+
+}  // namespace hashgrad::zhao2019

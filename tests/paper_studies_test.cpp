@@ -1,0 +1,244 @@
+// The studies of Zhao et al. and of Wang et al. measure what they say: each cell against the same thing done
+// by hand.
+#include <algorithm>
+#include <cmath>
+#include <doctest/doctest.h>
+
+#include "attacks/registry.h"
+#include "attacks/transfer.h"
+#include "datasets/registry.h"
+#include "defenses/logits_augmentation.h"
+#include "experiments/wang2018/tables.h"
+#include "experiments/zhao2019/findings.h"
+#include "tests/attack_models.h"
+#include "tests/datasets_testing.h"
+
+namespace hashgrad {
+namespace {
+
+using study::Change;
+using study::Json;
+using study::Outcomes;
+
+constexpr int64_t n = 30;
+
+study::PaperFlags flags_in(const testing::TempDir& folder) {
+  study::PaperFlags flags;
+  flags.output = folder / "study";
+  flags.all = true;
+  flags.common.quiet = true;
+  flags.common.device = "cpu";
+  flags.common.batch = 7;
+  return flags;
+}
+
+zhao2019::Setup small_zhao() {
+  const zhao2019::Training training{200, 2, 20, 0.05, "sgd", "constant"};
+  return {.network = "1x28x28 conv3k5s2 relu flatten fc10",
+          .data = "synthetic-digits",
+          .densities = {0.3},
+          .widths = {4, 12},
+          .base = training,
+          .retraining = training,
+          .attacked = n,
+          .scrutinised = n,
+          .f3_eps = {0.05},
+          .f3_iters = {2},
+          .square_questions = 20};
+}
+
+wang2018::Setup small_wang() {
+  return {.network = "1x28x28 conv3k5s2 relu flatten fc10",
+          .data = "synthetic-digits",
+          .base = {400, 8, 20},
+          .pruning = {.rounds = 3, .conv_percent = 20, .fc_percent = 40},
+          .retraining = {200, 2, 20},
+          .strengths = {0, 20},
+          .attacked = n,
+          .scrutinised = n,
+          .cw_images = 1,
+          .cw_iters = 10,
+          .cw_lr = 0.1,
+          .square_questions = 20};
+}
+
+AttackInput first_images(int64_t count) {
+  const Dataset test =
+      load_dataset("synthetic-digits", Split::test, {.data_dir = {}, .first = count, .resize = {}});
+  return {test.images_float(0, count), test.labels, {}, {}};
+}
+
+/// Share of right answers, from a function that counts wrong ones.
+Rate right_of(const Model& model, const AttackInput& input, const AttackResult& crafted) {
+  const Rate wrong = apply_to(model, input, crafted).rates.wrong;
+  return {wrong.trials - wrong.hits, wrong.trials};
+}
+
+bool same(const std::optional<Rate>& a, const Rate& b) {
+  return a && a->hits == b.hits && a->trials == b.trials;
+}
+
+}  // namespace
+
+TEST_CASE("studies: outcomes are counted alone, together and among others") {
+  CHECK(study::share("0110").hits == 2);
+  CHECK(study::both("0110", "1100") == "0100");
+  const Rate rate = study::share_of("0110", "1101");
+  CHECK(rate.hits == 1);
+  CHECK(rate.trials == 3);
+  CHECK_ERROR(study::both("01", "011"), "of 2 and of 3 images");
+  CHECK_FALSE(study::share(nullptr, "own"));
+  CHECK(study::shown(std::nullopt) == "not run");
+  const Model model = testing::linear_model({1, -1}, {0, 0});  // class 0 for x > 0, and on the tie
+  const AttackInput input{Tensor::of(std::vector<double>{0, 0.5, 1}, {3, 1, 1, 1}),
+                          testing::classes({0, 1, 1}),
+                          testing::classes({1, 0, 0}),
+                          {}};
+  CHECK(study::right(model, input, input.x, 2) == "100");
+  CHECK(study::reached(model, input, input.x, 2) == "011");
+}
+
+TEST_CASE("studies: shares differ where their intervals are apart") {
+  CHECK(study::change({10, 100}, {40, 100}) == Change::rises);
+  CHECK(study::change({40, 100}, {10, 100}) == Change::falls);
+  CHECK(study::change({10, 100}, {15, 100}) == Change::none);
+  CHECK(study::finding("A.", "1 %", true) == "A. Measured: 1 %. It held.");
+  CHECK(study::finding("A.", "1 %", false).ends_with("It did not hold."));
+}
+
+TEST_CASE("studies: every attack of every scale can be made; formats and budgets are the paper's") {
+  for (const study::Scale scale : {study::Scale::smoke, study::Scale::reduced, study::Scale::full}) {
+    zhao2019::Setup setup = zhao2019::setup_of(scale);
+    for (const char* settings : {"text", "published"})
+      for (const char* ball : {"prev", "origin"}) {
+        setup.attack_settings = settings, setup.ball = ball;
+        for (const zhao2019::Search& attack : zhao2019::paper_attacks(setup))
+          CHECK_NOTHROW(make_attack(attack.spec));
+      }
+    CHECK(zhao2019::ifgsm_budget(setup) == 0.02);
+    for (const zhao2019::Search& attack : zhao2019::stronger_attacks(0.1, true, setup))
+      CHECK(make_attack(attack.spec)->threat()->eps == 0.1);
+    const wang2018::Setup wang = wang2018::setup_of(scale);
+    for (const auto& attacks : {paper_attacks(wang), stronger_attacks(wang), figure_attacks(wang)})
+      for (const wang2018::Search& attack : attacks) CHECK_NOTHROW(make_attack(attack.spec));
+  }
+  CHECK(zhao2019::format_of(4) == FixedPointFormat{4, 1});
+  CHECK(zhao2019::format_of(8) == FixedPointFormat{8, 2});
+  CHECK(zhao2019::format_of(12) == FixedPointFormat{12, 4});
+}
+
+TEST_CASE("zhao2019: the three scenarios are who crafts and who is asked") {
+  const testing::TempDir folder;
+  const study::PaperFlags flags = flags_in(folder);
+  study::Study study(flags.study());
+  zhao2019::Experiment experiment(small_zhao(), flags, study);
+  const std::vector<zhao2019::Variant> variants{{}, {.density = 0.3}, {.width = 4}};
+  const std::vector<zhao2019::Search> attacks = paper_attacks(experiment.setup());
+  const zhao2019::Search through{"PGD, float gradients", "pgd:eps=0.1,iters=5,loss=margin", 10, true};
+  for (const zhao2019::Variant& v : variants)
+    for (const zhao2019::Search& attack : attacks) CHECK_FALSE(experiment.scenarios(v, attack).own);
+  CHECK(experiment.stronger(variants[2], through) == nullptr);
+  CHECK(experiment.gradients(variants[2]) == nullptr);
+  study.run(1e9);
+
+  const AttackInput input = first_images(n);
+  const Model& dense = study.network("dense");
+  for (const zhao2019::Variant& v : variants)
+    for (const zhao2019::Search& attack : attacks) {
+      const Model& own = study.network(v.label());
+      const AttackResult here = make_attack(attack.spec)->run(own, input),
+                         there = make_attack(attack.spec)->run(dense, input);
+      const zhao2019::Scenarios s = experiment.scenarios(v, attack);
+      const Rate wrong = apply_to(own, input, here).rates.clean_wrong;
+      CHECK(same(s.clean, {n - wrong.hits, n}));
+      CHECK(same(s.own, right_of(own, input, here)));
+      CHECK(same(s.from_dense, right_of(own, input, there)));
+      CHECK(same(s.on_dense, right_of(dense, input, here)));
+    }
+  const Model& narrow = study.network("4 bits");
+  Model unrounded = narrow.clone();
+  unrounded.coding.activations.clear();
+  const AttackResult crafted = make_attack(through.spec)->run(narrow, input, {.surrogate = &unrounded});
+  CHECK(
+      same(study::share(experiment.stronger(variants[2], through), "own"), right_of(narrow, input, crafted)));
+  const Tensor weights = study.network("density 0.3").state().at("3.weight");
+  const std::vector<float> w = weights.to_vector<float>();
+  CHECK(w.size() - static_cast<size_t>(std::count(w.begin(), w.end(), 0.0f)) ==
+        static_cast<size_t>(std::llround(0.3 * static_cast<double>(w.size()))));
+}
+
+TEST_CASE("zhao2019: the worst case counts each image once, and findings follow the cells") {
+  const testing::TempDir folder;
+  const study::PaperFlags flags = flags_in(folder);
+  study::Study study(flags.study());
+  zhao2019::Experiment experiment(small_zhao(), flags, study);
+  const std::vector<std::string> before = findings(experiment, flags);
+  for (const std::string& sentence : before) CHECK(sentence.ends_with("Not judged: cells are missing."));
+  for (const double radius : radii(experiment.setup())) CHECK_FALSE(worst_case(experiment, {}, radius));
+  study.run(1e9);
+  Outcomes standing = experiment.clean({}, n)->at("own").get<Outcomes>();
+  double least = study::share(standing).value();
+  for (const zhao2019::Search& attack : stronger_attacks(0.1, false, experiment.setup())) {
+    const auto own = experiment.stronger({}, attack)->at("own").get<Outcomes>();
+    least = std::min(least, study::share(own).value());
+    for (size_t i = 0; i < standing.size(); ++i)
+      if (own[i] == '0') standing[i] = '0';
+  }
+  const std::optional<Rate> worst = worst_case(experiment, {}, 0.1);
+  CHECK(same(worst, study::share(standing)));
+  CHECK(worst->value() <= least);
+}
+
+TEST_CASE("wang2018: boxes are who crafts and who is asked; zero gradients lie beyond leads of 87 to 104") {
+  const testing::TempDir folder;
+  const study::PaperFlags flags = flags_in(folder);
+  study::Study study(flags.study());
+  wang2018::Experiment experiment(small_wang(), flags, study);
+  const std::vector<wang2018::Search> attacks = paper_attacks(experiment.setup());
+  page_of(experiment, flags);
+  study.run(1e9);
+  const study::Page page = page_of(experiment, flags);
+  for (const report::Table& table : page.tables) CHECK(to_text(table).find("not run") == std::string::npos);
+  for (const std::string& sentence : page.findings) CHECK(sentence.find("Not judged") == std::string::npos);
+
+  const Model &m0 = study.network("M0"), &m1 = study.network("M1");
+  Model m2 = m1.clone();
+  logits_augmentation(m2, 20);
+  const std::vector<std::pair<const char*, const Model*>> models{{"M0", &m0}, {"M1", &m1}, {"M2", &m2}};
+  AttackInput input = first_images(n);
+  for (const size_t a : {size_t{0}, size_t{2}})
+    for (const auto& [source, crafting] : models)
+      for (const auto& [target, shown_to] : models) {
+        const AttackResult crafted = make_attack(attacks[a].spec)->run(*crafting, input);
+        CHECK(same(experiment.success(source, target, attacks[a]),
+                   apply_to(*shown_to, input, crafted).rates.broken));
+      }
+  input.targets = testing::classes([&] {
+    std::vector<int64_t> next = input.y.to_vector<int64_t>();
+    for (int64_t& k : next) k = (k + 1) % 10;
+    return next;
+  }());
+  const AttackResult aimed = make_attack(attacks[1].spec)->run(m0, input);
+  CHECK(study::share(experiment.crafted_on("M0", attacks[1]), "M1")->hits ==
+        apply_to(m1, input, aimed).reached.hits);
+
+  // Beyond 104 nothing is left; a few logits before that, what is left of p vanishes in products with
+  // weights.
+  const double lead = experiment.gradients(0)->at("median_lead").get<double>();
+  REQUIRE(lead > 0);
+  const double eps = 130 / lead;
+  experiment.gradients(eps);
+  study.run(1e9);
+  const Json* gradients = experiment.gradients(eps);
+  const auto zero = gradients->at("zero").get<Outcomes>(), beyond = gradients->at("beyond").get<Outcomes>(),
+             ftz = gradients->at("beyond_ftz").get<Outcomes>();
+  CHECK(study::both(zero, beyond) == beyond);
+  CHECK(study::both(zero, ftz) == zero);
+  CHECK(study::share(beyond).hits > 0);
+  CHECK(study::share(zero).hits < n);
+  CHECK(study::share(gradients, "zero64")->hits < study::share(zero).hits);
+  const int64_t kept = experiment.size()->at("kept").get<int64_t>();
+  CHECK(kept < experiment.size()->at("weights").get<int64_t>() / 3);  // about 0.6^3 of nearly all
+}
+
+}  // namespace hashgrad
