@@ -32,14 +32,15 @@ void declare_fixed_point(Model& model, const FixedPointCompression& options) {
     if (options.activations) declare_activation(model, i, options.format);
   }
   model.metadata["compress.fixed-point"] =
-      fmt::format("width {}, point {}, activations {}, layers {}", options.format.width, options.format.point,
-                  options.activations ? "yes" : "no", options.layers);
+      fmt::format("width {}, point {}, activations {}, layers {}, rounding {}", options.format.width,
+                  options.format.point, options.activations ? "yes" : "no", options.layers,
+                  options.rounding == Rounding::nearest ? "nearest" : "stochastic");
 }
 
 Model compress_fixed_point(const Model& model, const FixedPointCompression& options) {
   Model result = model.clone();
   declare_fixed_point(result, options);
-  round_parameters(result);
+  round_parameters(result, options.rounding, options.seed);
   return result;
 }
 

@@ -1,15 +1,42 @@
 #include "defenses/adversarial_training.h"
 
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "attacks/pgd.h"
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/pointwise.h"
 #include "defenses/record.h"
 
 namespace hashgrad {
+namespace {
+
+/// The gradient with respect to d at clip(x + d): 0 where the box cut `moved` = x + d.
+Tensor behind_clip(const Tensor& gradient, const Tensor& moved) {
+  return gradient * (1.0 - square(sign(clip(moved) - moved)));
+}
+
+void train_free(const AdversarialTraining& recipe, TrainOptions& options) {
+  options.epochs = (options.epochs + recipe.replays - 1) / recipe.replays;
+  options.replays = recipe.replays;
+  const auto moved = std::make_shared<Tensor>();  // from teach to heed within a step
+  options.teach = [moved](Lesson& lesson) {
+    *moved = lesson.images + lesson.carried;
+    lesson.images = clip(*moved);
+  };
+  options.heed = [moved, recipe](const Lesson& lesson, const Tensor& gradient) {
+    const Tensor d = lesson.carried + recipe.step * sign(behind_clip(gradient, *moved));
+    Tensor(lesson.carried).copy_from(clamp(d, -recipe.eps, recipe.eps));
+  };
+}
+
+}  // namespace
 
 AdversarialTraining AdversarialTraining::of(const std::string& method, double eps) {
-  check(method == "pgd" || method == "fast", "adversarial-training: '{}' is neither pgd nor fast", method);
+  check(method == "pgd" || method == "fast" || method == "free",
+        "adversarial-training: '{}' is neither pgd nor fast nor free", method);
   if (method == "fast") return {method, eps, 1.25 * eps, 1};
+  if (method == "free") return {method, eps, eps, 1, 8};
   return {method, eps, eps / 30, 40};
 }
 
@@ -19,10 +46,15 @@ void validate(const AdversarialTraining& recipe) {
   };
   in_box(recipe.eps, "eps");
   in_box(recipe.step, "step");
-  check(recipe.iters >= 1 && recipe.iters <= 1000, "adversarial-training: iters = {}, 1 to 1000 expected",
-        recipe.iters);
-  check(recipe.method != "fast" || recipe.iters == 1, "adversarial-training: fast makes one step, not {}",
-        recipe.iters);
+  const auto count = [](int64_t value, const char* what) {
+    check(value >= 1 && value <= 1000, "adversarial-training: {} = {}, 1 to 1000 expected", what, value);
+  };
+  count(recipe.iters, "iters");
+  count(recipe.replays, "replays");
+  check(recipe.method == "pgd" || recipe.iters == 1, "adversarial-training: {} makes one step, not {}",
+        recipe.method, recipe.iters);
+  check(recipe.method == "free" || recipe.replays == 1, "adversarial-training: {} has no replays",
+        recipe.method);
 }
 
 Tensor adversarial_images(const Model& model, const AdversarialTraining& recipe, const Lesson& lesson,
@@ -42,6 +74,7 @@ void train_adversarially(const Model& model, const AdversarialTraining& recipe, 
   validate(recipe);
   options.method = fmt::format("adversarial:{},eps={},step={},iters={}", recipe.method, recipe.eps,
                                recipe.step, recipe.iters);
+  if (recipe.method == "free") return train_free(recipe, options);
   options.teach = [&model, recipe, seed = options.seed](Lesson& lesson) {
     lesson.images = adversarial_images(model, recipe, lesson, seed);
   };
@@ -49,11 +82,13 @@ void train_adversarially(const Model& model, const AdversarialTraining& recipe, 
 
 void record_adversarial_training(Model& model, const AdversarialTraining& recipe) {
   validate(recipe);
-  record_defence(model, {{"method", "adversarial-training"},
-                         {"attack", recipe.method},
-                         {"eps", recipe.eps},
-                         {"step", recipe.step},
-                         {"iters", recipe.iters}});
+  nlohmann::json entry{{"method", "adversarial-training"},
+                       {"attack", recipe.method},
+                       {"eps", recipe.eps},
+                       {"step", recipe.step},
+                       {"iters", recipe.iters}};
+  if (recipe.method == "free") entry["replays"] = recipe.replays;
+  record_defence(model, entry);
 }
 
 double pgd_accuracy(const Model& model, const Dataset& images, double eps) {

@@ -5,9 +5,10 @@
 namespace hashgrad {
 namespace {
 
-constexpr const char* counts_name = "train.counts";  // int64 [5]
-constexpr const char* sums_name = "train.sums";      // float64 [4]
-constexpr const char* log_name = "train.log";        // uint8 [length]
+constexpr const char* counts_name = "train.counts";    // int64 [5]
+constexpr const char* sums_name = "train.sums";        // float64 [4]
+constexpr const char* log_name = "train.log";          // uint8 [length]
+constexpr const char* carried_name = "train.carried";  // [batch,C,H,W], where a defence carries something
 
 template <class T>
 std::vector<T> values_of(const Archive& archive, const char* tensor, size_t count, const std::string& path) {
@@ -45,6 +46,7 @@ void save_checkpoint(const std::string& path, const Model& model, const Optimize
                    fmt::format("train: '{}' after step {} ({} is kept as it was)", name, state.step, path));
   optimizer.save(archive);
   constraints.save(archive);
+  if (state.carried.defined()) archive.tensors[carried_name] = state.carried.to(Device{});
   archive.tensors[counts_name] =
       Tensor::of(std::vector<int64_t>{state.epoch, state.batch, state.step, state.seen, state.correct}, {5});
   archive.tensors[sums_name] =
@@ -76,6 +78,7 @@ TrainState load_checkpoint(const std::string& path, const TrainSettings& setting
                    .loss = sums[1],
                    .accuracy = sums[2],
                    .seconds = sums[3]};
+  if (archive.tensors.contains(carried_name)) state.carried = archive.at(carried_name, path).clone();
   const Tensor& log = archive.at(log_name, path);
   const std::vector<uint8_t> bytes =
       values_of<uint8_t>(archive, log_name, static_cast<size_t>(log.numel()), path);

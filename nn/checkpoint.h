@@ -19,6 +19,7 @@ struct TrainState {
   double loss_sum = 0;            ///< over them
   double loss = 0, accuracy = 0;  ///< of the last complete epoch
   double seconds = 0;             ///< spent training
+  Tensor carried{};               ///< from lesson to lesson (Lesson), or undefined
   std::string log{};              ///< the log file's rows so far: rewritten whole, so it always agrees
 };
 

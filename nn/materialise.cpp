@@ -24,6 +24,13 @@ void copy_other_layers(const Model& from, const Model& to, const std::vector<siz
   }
 }
 
+std::vector<int64_t> occupancy(const cpu::HashedMatrix& v) {
+  std::vector<int64_t> counts(static_cast<size_t>(v.buckets()));
+  for (int64_t i = 0; i < v.rows(); ++i)
+    for (int64_t j = 0; j < v.columns(); ++j) ++counts[v.slot(i, j) >> 1];
+  return counts;
+}
+
 Model materialise(const Model& model) {
   if (model.device() != Device{}) return materialise(model.to(Device{})).to(model.device());
   Spec spec = model.spec();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "nn/model.h"
@@ -13,6 +14,9 @@ namespace hashgrad {
 /// rounding is part of the function. Defences that draw at every answer are kept; an Error where gi3 does on
 /// a hashed layer, because it draws for each bucket there and would for each weight in the twin.
 Model materialise(const Model& model);
+
+/// How many virtual weights each bucket of a hashed matrix has, [K].
+std::vector<int64_t> occupancy(const cpu::HashedMatrix& v);
 
 /// Copies the parameters and buffers of all layers except the numbers in `layers` between two models that
 /// have these layers alike.

@@ -24,7 +24,7 @@ struct FunctionKey {
 const std::array<FunctionKey, 3> function_keys{
     {{"defences",
       {"gi1", "gi2", "gi3", "logits-augmentation", "dropout", "bit-depth", "median", "jpeg",
-       "feature-distillation", "distill", "adversarial-training"}},
+       "feature-distillation", "distill", "adversarial-training", "hash-classifier"}},
      {"quantisers", {"kmeans", "fixed-point"}},
      {"masks", {"prune"}}}};
 

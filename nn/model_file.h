@@ -28,9 +28,9 @@ Archive archive_of(const Model& model);
 /// `masks` hold JSON lists of objects with a "method". Evaluating such a model while ignoring one of them
 /// would give wrong numbers quietly, so a method that this version does not know is an Error. Known: the
 /// defences that are in the weights already ("gi1", "gi2", "gi3", "logits-augmentation", "distill",
-/// "adversarial-training"), those that draw at every answer ("gi3", "dropout": nn/randomised.h), and those of
-/// nn/input_transform.h, which the model is built with; the quantisers "kmeans" and "fixed-point" and the
-/// mask "prune", which say how parameters are stored (nn/coding.h).
+/// "adversarial-training", "hash-classifier"), those that draw at every answer ("gi3", "dropout":
+/// nn/randomised.h), and those of nn/input_transform.h, which the model is built with; the quantisers
+/// "kmeans" and "fixed-point" and the mask "prune", which say how parameters are stored (nn/coding.h).
 void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name);
 
 /// Throws, opening with `what`, at the first value that is infinite or NaN.

@@ -31,6 +31,7 @@ void check_options(const TrainOptions& o) {
     check(value > 0 && std::isfinite(value), "train: {} is {}, a number above 0 is expected", what, value);
   };
   check(o.epochs >= 0 && o.epochs <= 1'000'000, "train: epochs is {}, 0 to 1000000 is accepted", o.epochs);
+  check(o.replays >= 1 && o.replays <= 1000, "train: replays is {}, 1 to 1000 is accepted", o.replays);
   check(o.batch >= 1, "train: batch is {}, at least 1 is accepted", o.batch);
   check(o.checkpoint_steps >= 0, "train: checkpoint_steps is {}, 0 or more is accepted", o.checkpoint_steps);
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
@@ -51,9 +52,12 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
           {"lr", fmt::format("{}", o.lr)},
           {"schedule", o.schedule.text()},
           {"hashed_lr", fmt::format("{}", o.hashed_lr)},
+          {"hashed_gradient", o.hashed_gradient == HashedGradient::sum ? "sum" : "mean"},
+          {"rounding", o.rounding == Rounding::nearest ? "nearest" : "stochastic"},
           {"label_smoothing", fmt::format("{}", o.label_smoothing)},
           {"temperature", fmt::format("{}", o.temperature)},
           {"method", o.method},
+          {"replays", std::to_string(o.replays)},
           {"augment", to_string(o.augmentation)},
           {"seed", std::to_string(o.seed)}};
 }
@@ -108,7 +112,7 @@ class Trainer {
       : model_(model),
         options_(options),
         device_(model.device()),
-        constraints_(model),
+        constraints_(model, {options.surgery, options.rounding, options.hashed_gradient, options.seed}),
         optimizer_(constraints_.trained(), options.optimizer),
         loader_(data, {.batch = options.batch,
                        .dtype = model.dtype(),
@@ -119,6 +123,7 @@ class Trainer {
     const TrainSettings settings = settings_of(model, data, options);
     if (!options.resume.empty())
       state_ = load_checkpoint(options.resume, settings, model, optimizer_, constraints_);
+    prepare_carried();
     for (const auto& [name, value] : settings) model.metadata["train." + name] = value;
     earlier_seconds_ = state_.seconds;
     write_tally();
@@ -141,7 +146,8 @@ class Trainer {
   bool run_epoch() {
     Epoch epoch = loader_.epoch(state_.epoch, state_.batch);
     while (std::optional<Batch> batch = epoch.next()) {
-      update(*batch);
+      for (int64_t replay = 0; replay < options_.replays; ++replay) update(*batch);
+      ++state_.batch;
       report();
       if (options_.stop && *options_.stop) return false;
       if (options_.checkpoint_steps > 0 && state_.step % options_.checkpoint_steps == 0) save();
@@ -150,6 +156,7 @@ class Trainer {
   }
 
   void update(const Batch& batch) {
+    constraints_.revise({state_.step, steps_per_epoch(), options_.epochs * steps_per_epoch()});
     std::optional<StepInputs> inputs;
     const Tensor pace = optimizer_.pace(learning_rate(state_.step));
     pipeline_->upload([&] { inputs.emplace(batch, state_.step, state_.epoch, pace, device_); });
@@ -157,7 +164,6 @@ class Trainer {
     state_.seen += std::ssize(batch.indices);
     seen_in_this_run_ += std::ssize(batch.indices);
     ++state_.step;
-    ++state_.batch;
   }
 
   void run_step(std::optional<StepInputs> inputs) {
@@ -175,28 +181,37 @@ class Trainer {
   }
 
   /// Lessons and input transforms (nn/input_transform.h) look at images on the host.
-  bool recordable() const { return options_.graph && !options_.teach && model_.transforms().empty(); }
+  bool recordable() const {
+    return options_.graph && !options_.teach && !options_.heed && model_.transforms().empty();
+  }
 
   /// One update. It issues work and neither waits for it nor brings anything from the host, so it can be
   /// recorded (see recordable()); and it leaves no trace but in the memory of the device, or a recording
   /// would miss it.
   void issue_step(const StepInputs& in) {
-    const Pass pass{.training = true, .seed = options_.seed, .step = in.step(), .samples = in.samples()};
+    const Pass pass{.training = true,
+                    .seed = options_.seed,
+                    .step = in.step(),
+                    .samples = in.samples(),
+                    .stand_ins = options_.heed != nullptr};
     const Tensor labels = in.labels();  // [B]
     Lesson lesson{
         augmented(in),
         smoothed_one_hot_of_valid(labels, model_.classes(), options_.label_smoothing, model_.dtype()), labels,
         in.samples(), 0};
+    if (options_.heed) lesson.carried = state_.carried.slice(0, 0, in.batch());
     if (options_.teach) {
       lesson.step = in.step().to(Device{}).data<int64_t>()[0];
       options_.teach(lesson);
     }
     model_.zero_grad();
-    const Variable logits = model_.logits(Variable(lesson.images), pass);  // [B, K]
+    const Variable images = options_.heed ? Variable::leaf(lesson.images) : Variable(lesson.images);
+    const Variable logits = model_.logits(images, pass);  // [B, K]
     const Variable cooled = options_.temperature == 1 ? logits : logits / options_.temperature;
     const Variable loss = mean(cross_entropy_soft(cooled, lesson.targets));  // []
     count(loss.value(), argmax(logits.value(), 1), labels, in.step());
     loss.backward();
+    if (options_.heed) options_.heed(lesson, images.grad());
     constraints_.constrain_gradients();
     optimizer_.update(in.pace, options_.hashed_lr);
     constraints_.project();
@@ -236,7 +251,7 @@ class Trainer {
     memory_of(device_).to_host(reinterpret_cast<std::byte*>(&tally), tally_.data(), sizeof(tally));
     check(tally.bad_step < 0,
           "train: the loss is {} at step {} of epoch {}; a smaller learning rate may help{}", tally.bad_loss,
-          tally.bad_step + 1, tally.bad_step / loader_.batches() + 1,
+          tally.bad_step + 1, tally.bad_step / steps_per_epoch() + 1,
           options_.checkpoint.empty() ? "" : " (the checkpoint " + options_.checkpoint + " is kept)");
     state_.loss_sum = tally.loss;
     state_.correct = tally.correct;
@@ -246,8 +261,11 @@ class Trainer {
 
   /// Of the update number `step`, from 0.
   double learning_rate(int64_t step) const {
-    return options_.lr * options_.schedule.factor(step, loader_.batches(), options_.epochs);
+    return options_.lr *
+           options_.schedule.factor(step, loader_.batches(), options_.epochs * options_.replays);
   }
+
+  int64_t steps_per_epoch() const { return loader_.batches() * options_.replays; }
 
   void report() {
     if (!on_cpu() && seconds_in_this_run() - caught_up_ < options_.report_seconds) return;
@@ -257,7 +275,7 @@ class Trainer {
     options_.progress({.epoch = state_.epoch + 1,
                        .epochs = options_.epochs,
                        .step = state_.step,
-                       .steps = options_.epochs * loader_.batches(),
+                       .steps = options_.epochs * steps_per_epoch(),
                        .lr = learning_rate(state_.step - 1),
                        .loss = state_.loss_sum / seen,
                        .accuracy = static_cast<double>(state_.correct) / seen,
@@ -294,6 +312,17 @@ class Trainer {
 
   double seconds_in_this_run() const {
     return std::max(std::chrono::duration<double>(Clock::now() - began_).count(), 1e-9);
+  }
+
+  /// Zeros, or what a checkpoint had, where the model is.
+  void prepare_carried() {
+    if (!options_.heed) return;
+    const Shape shape = model_.input_shape().with(0, std::min(options_.batch, loader_.data().size()));
+    if (!state_.carried.defined()) state_.carried = Tensor::zeros(shape, model_.dtype());
+    check(state_.carried.shape() == shape && state_.carried.dtype() == model_.dtype(),
+          "{}: what lessons carry is {} {}, {} {} is expected", options_.resume,
+          name_of(state_.carried.dtype()), state_.carried.shape(), name_of(model_.dtype()), shape);
+    state_.carried = state_.carried.to(device_);
   }
 
   bool on_cpu() const { return device_ == Device{}; }

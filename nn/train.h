@@ -7,6 +7,7 @@
 
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
+#include "nn/constraints.h"
 #include "nn/evaluate.h"
 #include "nn/model.h"
 #include "nn/optim.h"
@@ -32,22 +33,32 @@ struct Lesson {
   Tensor labels;   // [B] int64
   Tensor samples;  // [B] int64: the places of the images in the dataset
   int64_t step;    // updates made before
+  /// With TrainOptions::heed: [B,C,H,W], memory that the training hands from lesson to lesson, row n of it to
+  /// whatever image stands at row n. At first 0. Checkpoints keep it.
+  Tensor carried{};
 };
 
 struct TrainOptions {
-  int64_t epochs = 10;
+  int64_t epochs = 10;  ///< passes over the data
   int64_t batch = 128;
   OptimizerOptions optimizer{};
   double lr = 0.05;
   Schedule schedule{};
   double hashed_lr = 1;  ///< factor on lr for bucket values and shared weights, whose gradients are sums
-  double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
-  double temperature = 1;      ///< the loss is that of logits / temperature
+  HashedGradient hashed_gradient = HashedGradient::sum;  ///< of bucket values; the mean needs no factor
+  Rounding rounding = Rounding::nearest;                 ///< of weights in fixed point
+  Surgery surgery{};                                     ///< compression/dns.h makes one
+  double label_smoothing = 0;                            ///< in [0, 1): targets (1 - s) one-hot + s / K
+  double temperature = 1;                                ///< the loss is that of logits / temperature
   Augmentation augmentation{};
   /// May replace images and targets of a lesson; a function of the lesson and of the model as it stands, or a
   /// resumed run would differ. `method` says what it does, for the record and for a resumed run to agree on.
   /// Such steps are not recorded as graphs.
   std::function<void(Lesson&)> teach{};
+  /// Called after the backward pass of every lesson with the gradient of the loss with respect to its images;
+  /// may change lesson.carried in place. Input transforms are differentiated past.
+  std::function<void(const Lesson&, const Tensor& gradient)> heed{};
+  int64_t replays = 1;  ///< updates on each batch, in a row; schedules count each round of them as an epoch
   std::string method = "plain";
   uint64_t seed = 0;                    ///< of order, augmentation and dropout
   const Dataset* validation = nullptr;  ///< evaluated after every epoch, for the log

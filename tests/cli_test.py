@@ -265,7 +265,10 @@ class Command(unittest.TestCase):
                            "--watch", "10", "--output", self.path("fast"))
         self.assertIn("epoch 2: clean", fast)
         self.run_ok("defend", "distill", "1x28x28 flatten fc10", *recipe, "--output", self.path("distilled"))
-        for name in ("fast", "distilled"):
+        free = self.run_ok("defend", "adversarial-training", self.model, *recipe, "--method", "free", "--replays", "4", "--eps",
+                           "0.1", "--watch", "0", "--output", self.path("free"), "--json", self.path("free.json"))
+        self.assertIn("4 epochs", free)  # two, rounded up to a whole pass
+        for name in ("fast", "free", "distilled"):
             self.run_ok("evaluate", self.path(name), *DATA, "--first", "10")
         for log in ("fast.csv", "distilled.csv", "distilled.start.csv", "distilled.teacher.csv"):
             self.assertTrue(os.path.exists(self.path(log)), log)
@@ -274,11 +277,31 @@ class Command(unittest.TestCase):
         self.assert_error("cannot be resumed", "defend", "distill", self.model, *recipe, "--resume", "x", "--output",
                           self.path("n"))
 
+    def test_a_hash_classifier_is_trained_and_can_be_inhibited(self):
+        recipe = (*DATA, "--first", "60", "--batch", "20", "--quiet")
+        spec = "1x28x28 flatten fc64 relu fc64 relu fc10"
+        self.run_ok("train", spec, *recipe, "--epochs", "1", "--output", self.path("dense_net"))
+        for name, flags in (("ruled", []), ("told", ["--rate", "1/64,1/16", "--hash-seed", "3", "--epochs", "1"])):
+            self.run_ok("defend", "hash-classifier", self.path("dense_net"), *recipe, *flags, "--output", self.path(name))
+        with open(self.path("ruled.csv")) as log:
+            self.assertEqual(len(log.readlines()), 1 + 3)  # the paper's three epochs
+        self.assertEqual([self.tensors(name)["3.weight"][1] for name in ("ruled", "told")], [[4], [64]])
+        for gi in ("gi1", "gi2", "gi3"):
+            self.run_ok("defend", gi, self.path("told"), "--layers", "last:2", "--output", self.path(gi))
+            self.run_ok("evaluate", self.path(gi), *DATA, "--first", "10")
+        self.assert_error("has this defence already", "defend", "hash-classifier", self.path("told"), *recipe, "--output",
+                          self.path("n"))
+        self.assert_error("does not apply to gi1", "defend", "gi1", self.model, "--hash-seed", "3", "--output", self.path("n"))
+
     def test_every_compression_writes_a_file_of_the_size_it_claims(self):
         runs = {"pruned": ["prune", "--density", "1/10"], "rounds": ["iterative-prune", "--rounds", "2", "--epochs", "1"],
                 "tuned": ["prune", "--percent", "50", "--scope", "global", "--epochs", "1"],
                 "fixed": ["fixed-point", "--width", "5", "--point", "1"],
                 "lattice": ["fixed-point", "--width", "8", "--point", "2", "--activations", "no", "--epochs", "1"],
+                "operated": ["dns", "--density", "1/10", "--epochs", "2", "--gamma", "0.5"],
+                "cut": ["dns", "--c-rate", "0.5", "--gradients", "kept", "--statistics", "update", "--mask-updates",
+                        "epochs", "--scope", "global", "--iter-stop", "3", "--power", "2"],
+                "drawn": ["fixed-point", "--width", "5", "--point", "1", "--rounding", "stochastic", "--epochs", "1"],
                 "shared": ["kmeans", "--bits", "3", "--layers", "last:1"]}
         for name, (method, *flags) in runs.items():
             train = [*DATA, "--first", "64", "--quiet"] if "--epochs" in flags else []
@@ -295,6 +318,7 @@ class Command(unittest.TestCase):
             for a, b in zip(numbers(self.tensors(name + "_logits")["logits"]), numbers(self.tensors("plain_logits")["logits"])):
                 self.assertAlmostEqual(a, b, delta=1e-4)
         self.assertEqual(self.tensors("pruned")["7.weight.values"][1], [16])
+        self.assertEqual(self.tensors("operated")["7.weight.values"][1], [16])
         self.assertIn("huffman_bytes", size)
         self.run_ok("attack", "fgsm", self.path("fixed"), *DATA, "--first", "5", "--output", self.path("attacked"))
 
@@ -307,6 +331,13 @@ class Command(unittest.TestCase):
                 (2, ["prune", self.model], "one of --threshold, --percent and --density is needed, 0 are given"),
                 (2, ["prune", self.model, "--density", "0"], "--density"),
                 (2, ["prune", self.model, "--density", "1.5"], "--density"),
+                (2, ["dns", self.model], "one of --c-rate and --density is needed, 0 are given"),
+                (2, ["dns", self.model, "--c-rate", "-1", "--density", "0.5"], "and --density is needed, 2 are given"),
+                (2, ["dns", self.model, "--percent", "5"], "--percent: does not apply to dns, only to prune"),
+                (2, ["prune", self.model, "--density", "0.5", "--gamma", "1"], "--gamma: does not apply to prune"),
+                (1, ["dns", once, "--density", "0.1"], "is pruned, shared or in fixed point already"),
+                (2, ["hash", self.model, "--rate", "1/8,0"], "--rate: '0' is not a rate in (0, 1]"),
+                (1, ["hash", self.model, "--rate", "1/8,1/4"], "2 rates for the 3 layers of 'all'"),
                 (2, ["fixed-point", self.model, "--width", "1"], "--width"),
                 (2, ["fixed-point", self.model, "--width", "33"], "--width"),
                 (2, ["kmeans", self.model, "--rate", "1/8"], "--rate: does not apply to kmeans"),

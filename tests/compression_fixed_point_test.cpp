@@ -184,6 +184,86 @@ TEST_CASE("a fixed-point network trains, keeps pruned zeros, and resumes to the 
   CHECK_FALSE(same_bits(start, whole));
 }
 
+TEST_CASE("stochastic rounding takes a neighbour, the upper one as often as makes it right on average") {
+  // Width 6, point 1: step 1/32. 0.01 lies 0.32 of a step above 0, -0.01 as much below.
+  constexpr int64_t n = 20000;
+  std::vector<double> w(n, 0.01);
+  std::fill(w.begin() + n / 2, w.end(), -0.01);
+  const Model model = linear_model(w, {0});
+  const auto weights = [&](uint64_t seed) {
+    const FixedPointCompression options{
+        .format = {6, 1}, .layers = "last:1", .rounding = Rounding::stochastic, .seed = seed};
+    return compress_fixed_point(model, options).state().at("1.weight").to_vector<double>();
+  };
+  const std::vector<double> rounded_weights = weights(1);
+  const auto end = rounded_weights.begin() + n / 2;
+  const auto up = std::count(rounded_weights.begin(), end, 1.0 / 32),
+             down = std::count(end, rounded_weights.end(), -1.0 / 32);
+  CHECK(up + down + std::count(rounded_weights.begin(), rounded_weights.end(), 0.0) == n);
+  const double deviation = std::sqrt(n / 2 * 0.32 * 0.68);
+  CHECK(std::abs(static_cast<double>(up) - n / 2 * 0.32) < 4 * deviation);
+  CHECK(std::abs(static_cast<double>(down) - n / 2 * 0.32) < 4 * deviation);
+  CHECK(weights(1) == rounded_weights);
+  CHECK(weights(2) != rounded_weights);
+}
+
+TEST_CASE("stochastic rounding leaves codes alone, saturates, and draws for each parameter") {
+  const FixedPointCompression options{
+      .format = {4, 1}, .activations = false, .rounding = Rounding::stochastic, .seed = 5};
+  const auto held = [&](const std::vector<double>& w, DType dtype) {
+    return compress_fixed_point(linear_model(w, {0}, dtype), options)
+        .state()
+        .at("1.weight")
+        .to(DType::float64)
+        .to_vector<double>();
+  };
+  const std::vector<double> codes{0.125, -0.25, 0, 0.875, -1, 0.5}, beyond{7, -7, 0.9, 1, -1.01, 0.875};
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    CHECK(held(codes, dtype) == codes);
+    CHECK(held(beyond, dtype) == std::vector<double>{0.875, -1, 0.875, 0.875, -1, 0.875});
+  }
+  for (int width = 2; width <= 32; ++width) {  // idempotent where float32 has no bit to spare
+    const Model once = compress_fixed_point(
+        small_net(), {.format = {width, 1}, .rounding = Rounding::stochastic, .seed = 1});
+    Model again = once.clone();
+    round_parameters(again, Rounding::stochastic, 2);
+    CHECK(same_bits(once, again));
+    CHECK(same_bits(model_from_archive(archive_of(once), "f"), once));
+  }
+  Model twins("1x1x50 flatten fc2 relu fc50", {.init = Init::zeros});
+  for (auto& [name, tensor] : twins.state()) Tensor(tensor).fill(0.06);
+  const Model drawn = compress_fixed_point(twins, options);
+  CHECK(drawn.state().at("1.weight").to_vector<float>() != drawn.state().at("3.weight").to_vector<float>());
+}
+
+TEST_CASE("stochastic rounding goes with a training: what is written is what was trained") {
+  const Folder folder;
+  const Dataset data = synthetic_digits(Split::train, 60, 1);
+  const FixedPointCompression format{
+      .format = {5, 1}, .activations = false, .rounding = Rounding::stochastic, .seed = 7};
+  Model start(net, {.seed = 3});
+  const Model rounded_once = compress_fixed_point(start, format);
+  declare_fixed_point(start, format);
+  TrainOptions options{.epochs = 0, .batch = 16, .rounding = Rounding::stochastic, .seed = 7};
+  Model untrained = start.clone(), whole = start.clone(), resumed = start.clone(), nearest = start.clone();
+  train(untrained, data, options);
+  CHECK(same_bits(untrained, rounded_once));
+  options.epochs = 2;
+  train(whole, data, options);
+  CHECK(same_bits(model_from_archive(archive_of(whole), "f"), whole));
+  std::atomic<bool> stop = false;
+  options.stop = &stop;
+  options.progress = [&](const TrainProgress& p) { stop = p.step == 3; };
+  options.checkpoint = folder / "run.safetensors";
+  Model broken = start.clone();
+  CHECK(train(broken, data, options).stopped);
+  options.progress = {}, options.stop = nullptr, options.resume = options.checkpoint;
+  train(resumed, data, options);
+  CHECK(same_bits(whole, resumed));
+  options.rounding = Rounding::nearest;
+  CHECK_ERROR(train(nearest, data, options), "was made with rounding 'stochastic', now it is 'nearest'");
+}
+
 TEST_CASE("model files: faults of quantisers are named; what no longer fits its format is not written") {
   const Archive good = archive_of(compress_fixed_point(small_net(), {.format = {6, 3}}));
   const auto fault = [&](const std::string& quantisers) {

@@ -2,8 +2,10 @@
 #include <doctest/doctest.h>
 
 #include "compression/hash.h"
+#include "datasets/synthetic_digits.h"
 #include "nn/materialise.h"
 #include "nn/model_file.h"
+#include "nn/train.h"
 #include "tests/attack_models.h"
 
 using namespace hashgrad;
@@ -111,6 +113,57 @@ TEST_CASE("from scratch the bucket values are an untrained layer's and depend on
   CHECK(identical(weights(1), weights(1)));
   CHECK_FALSE(identical(weights(1), weights(2)));
   for (const float w : weights(1).to_vector<float>()) CHECK(std::abs(w) <= 1 / std::sqrt(17.0));
+}
+
+TEST_CASE("each layer has a rate of its own, in order") {
+  const Model dense = small_net();
+  const Model hashed = compress_hash(dense, {.rates = {1.0 / 8, 1.0 / 2}, .layers = "last:2"});
+  CHECK(to_string(hashed.spec()) == "1x6x6 conv4k3p1 relu maxpool2 flatten fc17@1/8 relu fc5@1/2");
+  for (const std::vector<double>& rates : {std::vector<double>{0.5}, std::vector<double>{0.5, 0.5, 0.5}})
+    CHECK_ERROR(compress_hash(dense, {.rates = rates, .layers = "last:2"}),
+                "rates for the 2 layers of 'last:2'");
+  CHECK_ERROR(compress_hash(dense, {.rates = {0.5, 0.0}, .layers = "last:2"}), "compress hash: rate 0, ");
+}
+
+TEST_CASE("every virtual weight is counted in its bucket") {
+  for (const HashMode mode : {HashMode::full, HashMode::strat, HashMode::window, HashMode::xxhash}) {
+    const Model hashed = Model("1x1x40 flatten fc30@1/10", {.hash = {.mode = mode}});
+    const HashedMatrices v = hashed.hashed_matrices(1);
+    const std::vector<int64_t> counts = occupancy(*v.weights);
+    REQUIRE(std::ssize(counts) == v.weights->buckets());
+    for (int64_t b = 0; b < v.weights->buckets(); ++b) {
+      std::vector<double> one(counts.size()), dense(1200);
+      one[static_cast<size_t>(b)] = 1;
+      cpu::materialise(*v.weights, one.data(), dense.data());
+      CHECK(counts[static_cast<size_t>(b)] == 1200 - std::count(dense.begin(), dense.end(), 0.0));
+    }
+  }
+}
+
+TEST_CASE("a step by mean gradients is the dense layer's step, projected onto what can be hashed") {
+  const Dataset data = synthetic_digits(Split::train, 20, 1);
+  const char* const spec = "1x28x28 conv3k5s3@1/5 relu flatten fc12@1/30 relu fc10@1/4";
+  TrainOptions options{.epochs = 1, .batch = 20, .optimizer = parse_optimizer("sgd:momentum=0"), .lr = 0.1};
+  for (const bool bias : {false, true}) {
+    Model hashed(spec, {.dtype = DType::float64, .seed = 3, .hash = {.seed = 5, .bias = bias}});
+    Model dense = materialise(hashed);
+    const Model start = dense.clone();
+    options.hashed_gradient = HashedGradient::mean;
+    train(hashed, data, options);
+    options.hashed_gradient = HashedGradient::sum;  // says nothing of dense layers
+    train(dense, data, options);
+    const Model projected =
+        compress_hash(dense, {.rates = {1.0 / 5, 1.0 / 30, 1.0 / 4}, .hash = hashed.hash()});
+    const auto wanted = materialise(projected).state(), got = materialise(hashed).state();
+    for (const auto& [name, tensor] : got) {
+      CAPTURE(name);
+      CHECK(squared_error(tensor, wanted.at(name)) < 1e-24);
+      CHECK(squared_error(tensor, start.state().at(name)) > 1e-8);
+    }
+    Model summed(spec, {.dtype = DType::float64, .seed = 3, .hash = {.seed = 5, .bias = bias}});
+    train(summed, data, options);
+    CHECK(squared_error(materialise(summed).state().at("3.weight"), wanted.at("3.weight")) > 1e-6);
+  }
 }
 
 TEST_CASE("a compressed model goes through a file with its hash options") {

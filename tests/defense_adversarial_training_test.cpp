@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include "attacks/pgd.h"
+#include "autograd/ops/arithmetic.h"
 #include "core/parallel.h"
+#include "datasets/loader.h"
 #include "datasets/synthetic_digits.h"
 #include "defenses/adversarial_training.h"
 #include "defenses/input_transforms.h"
@@ -88,6 +90,105 @@ TEST_CASE("adversarial training: the recipes") {
   CHECK(identical(model_from_archive(archive_of(model), "memory").logits(x), model.logits(x)));
 }
 
+TEST_CASE("adversarial training: free is its definition, replay by replay") {
+  // Six images in batches of four and two; by hand with trainings of one step, each on one batch as it is
+  // attacked.
+  Dataset data = synthetic_digits(Split::train, 6, 1);
+  data.images = data.images_float(0, 6, DType::float64);
+  const double eps = 0.2, step = 0.15;
+  Model model("1x28x28 conv3k5s3 relu flatten fc10", {.dtype = DType::float64, .seed = 4});
+  Model twin = model.clone();
+  TrainOptions options{.epochs = 5, .batch = 4, .optimizer = parse_optimizer("sgd:momentum=0"), .lr = 0.1};
+  AdversarialTraining recipe = AdversarialTraining::of("free", eps);
+  recipe.step = step;
+  recipe.replays = 3;
+  train_adversarially(model, recipe, options);
+  CHECK(options.epochs == 2);  // 5 / 3, rounded up
+  CHECK(train(model, data, options).steps == 2 * 2 * 3);
+
+  const Loader loader(data, {.batch = 4, .seed = options.seed, .augmentation = {}});
+  std::vector<double> d(4 * 784);
+  int64_t cut = 0;
+  for (int64_t epoch = 0; epoch < 2; ++epoch)
+    for (int64_t begin = 0; begin < 6; begin += 4) {
+      const std::vector<int64_t> order = loader.order(epoch);
+      const int64_t end = std::min<int64_t>(begin + 4, 6);
+      const std::vector<int64_t> rows(order.begin() + begin, order.begin() + end);
+      const Tensor labels = gather(data.labels, rows);
+      const std::vector<double> x = gather(data.images, rows).to_vector<double>();
+      for (int replay = 0; replay < 3; ++replay) {
+        std::vector<double> made(x.size());
+        for (size_t i = 0; i < x.size(); ++i) made[i] = std::clamp(x[i] + d[i], 0.0, 1.0);
+        const Tensor attacked = Tensor::of(made, {std::ssize(rows), 1, 28, 28});
+        const std::vector<double> g =
+            Oracle(twin).ascent(attacked, {labels, {}}, "ce").gradient.to_vector<double>();
+        train(twin, {"one", attacked, labels, 10, {}},
+              {.epochs = 1, .batch = 4, .optimizer = options.optimizer, .lr = 0.1});
+        for (size_t i = 0; i < x.size(); ++i) {
+          const bool inside = made[i] == x[i] + d[i];
+          cut += !inside;
+          const double direction = !inside ? 0 : g[i] > 0 ? 1 : g[i] < 0 ? -1 : 0;
+          d[i] = std::clamp(d[i] + step * direction, -eps, eps);
+        }
+      }
+    }
+  CHECK(cut > 0);
+  for (const auto& [name, tensor] : model.state()) {
+    const std::vector<double> a = tensor.to_vector<double>(), b = twin.state().at(name).to_vector<double>();
+    for (size_t i = 0; i < a.size(); ++i) CHECK(a[i] == doctest::Approx(b[i]).epsilon(1e-9));
+  }
+}
+
+TEST_CASE("adversarial training: free has 8 replays of steps of eps, on record; schedules count replays") {
+  const AdversarialTraining free = AdversarialTraining::of("free", 0.1);
+  Model model = small_net();
+  record_adversarial_training(model, free);
+  CHECK(model.metadata.at("defences") ==
+        R"([{"attack":"free","eps":0.1,"iters":1,"method":"adversarial-training","replays":8,"step":0.1}])");
+  const Folder folder;
+  Model trained(spec, {.seed = 4});
+  TrainOptions options{.epochs = 16, .batch = 32, .lr = 1, .schedule = Schedule("step:8:0.1")};
+  options.lr = 0.01;
+  options.log_csv = folder / "log.csv";
+  train_adversarially(trained, free, options);
+  train(trained, digits(), options);
+  const std::string log = read_file(options.log_csv);
+  CHECK(log.find("\n1,16,0.01,") != std::string::npos);  // two batches, eight times
+  CHECK(log.find("\n2,32,0.001,") != std::string::npos);
+}
+
+TEST_CASE("adversarial training: free has the same bits on any number of threads, and when resumed") {
+  const Folder folder;
+  const auto make = [](Run& run) {
+    run.recipe = AdversarialTraining::of("free", 0.1);
+    run.recipe.replays = 3;
+    run.options.epochs = 6;
+  };
+  Run whole, other, first, second, plain;
+  for (Run* run : {&whole, &other, &first, &second}) make(*run);
+  const Model& wanted = whole.trained();
+  const int before = threads();
+  set_threads(before == 1 ? 3 : 1);
+  CHECK(same_bits(other.trained(), wanted));
+  set_threads(before);
+  first.options.checkpoint = folder / "checkpoint";
+  std::atomic<bool> stop{false};
+  first.options.stop = &stop;
+  first.options.progress = [&](const TrainProgress& p) { stop = p.step == 15; };  // in the second pass
+  first.trained();
+  second.options.resume = first.options.checkpoint;
+  CHECK(same_bits(second.trained(), wanted));
+  Archive archive = read_archive(first.options.checkpoint);
+  const std::vector<float> carried = archive.tensors.at("train.carried").to_vector<float>();
+  CHECK(*std::max_element(carried.begin(), carried.end()) == 0.1f);
+  archive.tensors["train.carried"] = Tensor::zeros({2, 1, 28, 28});
+  write_archive(first.options.checkpoint, archive);
+  Run third;
+  make(third);
+  third.options.resume = first.options.checkpoint;
+  CHECK_ERROR(third.trained(), "what lessons carry is float32 [2,1,28,28], float32 [16,1,28,28] is expected");
+}
+
 TEST_CASE("adversarial training: the same bits on any number of threads, and when resumed") {
   const Folder folder;
   Run whole;
@@ -148,7 +249,8 @@ TEST_CASE("pgd accuracy: what is left of a set of images") {
 }
 
 TEST_CASE("adversarial training refuses what is no recipe") {
-  CHECK_ERROR(AdversarialTraining::of("slow", 0.1), "adversarial-training: 'slow' is neither pgd nor fast");
+  CHECK_ERROR(AdversarialTraining::of("slow", 0.1),
+              "adversarial-training: 'slow' is neither pgd nor fast nor free");
   const Model model = small_net();
   for (const AdversarialTraining& recipe :
        std::vector<AdversarialTraining>{{.eps = 0},
@@ -157,9 +259,13 @@ TEST_CASE("adversarial training refuses what is no recipe") {
                                         {.step = 0},
                                         {.step = -1},
                                         {.iters = 0},
-                                        {.method = "fast", .step = 0.1, .iters = 2}}) {
+                                        {.method = "fast", .step = 0.1, .iters = 2},
+                                        {.method = "free", .step = 0.1, .iters = 2},
+                                        {.method = "free", .step = 0.1, .iters = 1, .replays = 0},
+                                        {.replays = 2}}) {
     TrainOptions options;
     CHECK_ERROR(train_adversarially(model, recipe, options), "adversarial-training: ");
     CHECK_FALSE(options.teach);
+    CHECK_FALSE(options.heed);
   }
 }

@@ -261,7 +261,7 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
       {[](Archive& a) { a.metadata["defences"] = R"([{"method":"gi1"},{"method":"moat"}])"; },
        "f: metadata defences names 'moat', which this version does not know (it knows: gi1, gi2, gi3, "
        "logits-augmentation, dropout, bit-depth, median, jpeg, feature-distillation, distill, "
-       "adversarial-training)"},
+       "adversarial-training, hash-classifier)"},
       {[](Archive& a) { a.metadata["quantisers"] = R"([{"method":"binary"}])"; },
        "f: metadata quantisers names 'binary', which this version does not know (it knows: kmeans, "
        "fixed-point)"},

@@ -1,8 +1,10 @@
 // Training steps that a device records once and runs again: the same bits as steps issued one by one.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <doctest/doctest.h>
 
+#include "compression/dns.h"
 #include "compression/fixed_point.h"
 #include "compression/prune.h"
 #include "core/archive.h"
@@ -121,6 +123,26 @@ TEST_CASE(
       if (before[i] == 0) CHECK(after[i] == 0);
     CHECK_FALSE(before == after);
   }
+}
+
+TEST_CASE("graphs follow masks that change, with the bits of training step by step") {
+  for (const Device device : other_devices())
+    for (const bool learn : {true, false}) {
+      const auto done = [&](Device where, bool graph) {
+        Model model(cases[1].spec, cases[1].model);
+        TrainOptions options = tiny_options();
+        options.graph = graph;
+        options.hashed_gradient = HashedGradient::mean;
+        prepare_surgery(model, {.value = 0.4, .pruned_learn = learn, .gamma = 0.3}, options);
+        model = model.to(where);
+        train(model, tiny_set(), options);
+        return model;
+      };
+      const Model graphs = done(device, true), steps = done(device, false);
+      CHECK(testing::same_bits(graphs, steps));
+      const std::vector<float> w = graphs.state().at("4.weight").to_vector<float>();
+      CHECK(std::ssize(w) - std::count(w.begin(), w.end(), 0.0f) == std::llround(0.4 * 48));
+    }
 }
 
 TEST_CASE("training by graphs follows training on the CPU, augmentation and counts of batches included") {

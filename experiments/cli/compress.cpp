@@ -1,4 +1,8 @@
 // hashgrad compress METHOD MODEL: a smaller model, optionally trained further.
+#include <optional>
+#include <utility>
+
+#include "compression/dns.h"
 #include "compression/fixed_point.h"
 #include "compression/hash.h"
 #include "compression/kmeans.h"
@@ -23,22 +27,31 @@ struct CompressVerb {
   std::string density, scope = "layer";
   IterativePruning iterative;
   FixedPointFormat format;
-  std::string activations = "yes";
+  std::string activations = "yes", rounding = "nearest";
   KMeans kmeans;
+  NetworkSurgery surgery;
+  std::optional<double> c_rate;  // dns
+  std::string gradients = "all", statistics = "once", mask_updates = "steps";
 };
 
+using Adapt = std::function<void(TrainOptions&)>;
+
 /// --epochs of training, on --device; none leaves the model as it is.
-void fine_tune(const CompressVerb& v, Model& model, const CommonFlags& common, const std::string& output) {
+void fine_tune(const CompressVerb& v, Model& model, const CommonFlags& common, const std::string& output,
+               const Adapt& adapt) {
   if (v.training.epochs == 0) return;
   Model there = model.to(common.where());
-  run_training(there, v.data, v.training, common, output);
+  run_training(there, v.data, v.training, common, output, adapt);
   model = there.to(Device{});
 }
-void fine_tune(const CompressVerb& v, Model& model) { fine_tune(v, model, v.common, v.output); }
+void fine_tune(const CompressVerb& v, Model& model, const Adapt& adapt = {}) {
+  fine_tune(v, model, v.common, v.output, adapt);
+}
 
 Model hashed(const CompressVerb& v, const Model& model) {
   HashCompression options;
-  options.rate = parse_rate(v.rate);
+  options.rates = parse_rates(v.rate);
+  if (options.rates.size() == 1) options.rate = std::exchange(options.rates, {}).front();
   options.layers = v.layers;
   if (v.start == "scratch") options.start = HashCompression::Start::scratch;
   options.hash = v.hash.options();
@@ -72,16 +85,45 @@ Model pruned_in_rounds(const CompressVerb& v, const Model& model) {
   return compress_iterative_prune(model, options, [&](Model& sparse, int64_t round) {
     CommonFlags common = v.common;
     common.seed += static_cast<uint64_t>(round);
-    fine_tune(v, sparse, common, fmt::format("{}.round{}", v.output, round));
+    fine_tune(v, sparse, common, fmt::format("{}.round{}", v.output, round), {});
   });
 }
 
+NetworkSurgery surgery_of(const CompressVerb& v) {
+  if (v.c_rate.has_value() != v.density.empty())
+    usage("dns: one of --c-rate and --density is needed, {} are given", v.c_rate ? 2 : 0);
+  NetworkSurgery options = v.surgery;
+  options.rule = v.c_rate ? NetworkSurgery::Rule::c_rate : NetworkSurgery::Rule::density;
+  options.value = v.c_rate ? *v.c_rate : parse_rate(v.density);
+  options.global = v.scope == "global";
+  options.layers = v.layers;
+  options.pruned_learn = v.gradients == "all";
+  options.statistics_once = v.statistics == "once";
+  options.by_epoch = v.mask_updates == "epochs";
+  return options;
+}
+
+Model operated(const CompressVerb& v, const Model& model) {
+  const NetworkSurgery options = surgery_of(v);
+  if (v.training.epochs == 0) return compress_surgically(model, options);
+  Model result = model.clone();
+  TrainOptions prepared;
+  prepared.seed = v.common.seed;
+  prepare_surgery(result, options, prepared);
+  fine_tune(v, result, [&](TrainOptions& training) {
+    training.surgery = prepared.surgery;
+    training.method = prepared.method;
+  });
+  return result;
+}
+
 Model in_fixed_point(const CompressVerb& v, const Model& model) {
-  const FixedPointCompression options{v.format, v.activations == "yes", v.layers};
+  const Rounding rounding = v.rounding == "nearest" ? Rounding::nearest : Rounding::stochastic;
+  const FixedPointCompression options{v.format, v.activations == "yes", v.layers, rounding, v.common.seed};
   if (v.training.epochs == 0) return compress_fixed_point(model, options);
   Model result = model.clone();
   declare_fixed_point(result, options);
-  fine_tune(v, result);
+  fine_tune(v, result, [&](TrainOptions& training) { training.rounding = rounding; });
   return result;
 }
 
@@ -100,6 +142,7 @@ struct Method {
 constexpr Method methods[] = {{"hash", hashed},
                               {"prune", pruned},
                               {"iterative-prune", pruned_in_rounds},
+                              {"dns", operated},
                               {"fixed-point", in_fixed_point},
                               {"kmeans", shared}};
 
@@ -150,8 +193,10 @@ void run(const CompressVerb& v, const CLI::App& verb) {
 
 void add_hash(CLI::App& verb, CompressVerb& v) {
   const char* group = "For hash";
-  verb.add_option("--rate", v.rate, "stored per virtual weight, in (0, 1]: 1/64 or 0.125")
-      ->check(parsed_by([](const std::string& text) { parse_rate(text); }, "RATE"))
+  verb.add_option("--rate", v.rate,
+                  "stored per virtual weight, in (0, 1]: 1/64 or 0.125; or a list, one for each of --layers: "
+                  "1/4096,1/128")
+      ->check(parsed_by([](const std::string& text) { parse_rates(text); }, "RATE"))
       ->group(group);
   verb.add_option("--start", v.start, "bucket values: least-squares fit to the weights, or drawn afresh")
       ->check(one_of({"projection", "scratch"}))
@@ -160,7 +205,7 @@ void add_hash(CLI::App& verb, CompressVerb& v) {
 }
 
 void add_pruning(CLI::App& verb, CompressVerb& v) {
-  const char *once = "For prune", *rounds = "For iterative-prune";
+  const char *once = "For prune", *both = "For prune, dns", *rounds = "For iterative-prune";
   verb.add_option("--threshold", v.threshold, "keep weights of at least this magnitude")
       ->check(not_negative())
       ->default_str("")
@@ -172,10 +217,10 @@ void add_pruning(CLI::App& verb, CompressVerb& v) {
       ->group(once);
   verb.add_option("--density", v.density, "share of the weights to keep, in (0, 1]: 1/10 or 0.1")
       ->check(parsed_by([](const std::string& text) { parse_rate(text); }, "SHARE"))
-      ->group(once);
+      ->group(both);
   verb.add_option("--scope", v.scope, "rank the weights of each layer, or of all layers together")
       ->check(one_of({"layer", "global"}))
-      ->group(once);
+      ->group(both);
   verb.add_option("--rounds", v.iterative.rounds, "of pruning and training --epochs")
       ->check(integer_in(1, 10000))
       ->group(rounds);
@@ -187,6 +232,30 @@ void add_pruning(CLI::App& verb, CompressVerb& v) {
       ->group(rounds);
 }
 
+void add_surgery(CLI::App& verb, CompressVerb& v) {
+  const char* group = "For dns";
+  const auto option = [&](const char* name, auto& value, const char* text, CLI::Validator check) {
+    return verb.add_option(name, value, text)->check(std::move(check))->group(group);
+  };
+  option("--c-rate", v.c_rate,
+         "threshold: mean + C standard deviations of a layer's |w|; instead of --density",
+         number_in(-1e6, 1e6));
+  option("--gradients", v.gradients, "weights that learn: all, pruned ones too, or those kept",
+         one_of({"all", "kept"}));
+  option("--statistics", v.statistics,
+         "mean and deviation: of the given weights, or of those at each update of "
+         "masks",
+         one_of({"once", "update"}));
+  option("--mask-updates", v.mask_updates, "when: drawn in front of every step, or every epoch",
+         one_of({"steps", "epochs"}));
+  option("--gamma", v.surgery.gamma,
+         "the probability of an update in front of step I is (1 + gamma I)^-power", not_negative());
+  option("--power", v.surgery.power, "see --gamma", not_negative());
+  option("--iter-stop", v.surgery.stop, "masks stay from this step on (three quarters of all steps)",
+         integer_in(0, int64_t{1} << 40))
+      ->default_str("");
+}
+
 void add_quantisation(CLI::App& verb, CompressVerb& v) {
   const char* group = "For fixed-point";
   verb.add_option("--width", v.format.width, "bits of a number")->check(integer_in(2, 32))->group(group);
@@ -196,6 +265,9 @@ void add_quantisation(CLI::App& verb, CompressVerb& v) {
       ->group(group);
   verb.add_option("--activations", v.activations, "round what the layers put out, too")
       ->check(one_of({"yes", "no"}))
+      ->group(group);
+  verb.add_option("--rounding", v.rounding, "of weights: to the nearest, or to a neighbour drawn by --seed")
+      ->check(one_of({"nearest", "stochastic"}))
       ->group(group);
   verb.add_option("--bits", v.kmeans.bits, "2^bits different weights per layer")
       ->check(integer_in(1, most_shared_bits))
@@ -215,6 +287,7 @@ void add_compress(CLI::App& app) {
   verb->add_option("--layers", v->layers, "all, or last:K, of the layers with weights");
   add_hash(*verb, *v);
   add_pruning(*verb, *v);
+  add_surgery(*verb, *v);
   add_quantisation(*verb, *v);
   add_data(*verb, v->data);
   add_training(*verb, v->training);

@@ -15,14 +15,14 @@
 namespace hashgrad::cli {
 namespace {
 
-/// A defence: what it does, the flags that it takes, the eps it has when none is given, and whether it is a
-/// training, which starts from a file or a spec and takes data.
+/// A defence: what it does, the flags that it takes, and the eps and the epochs that it has when none are
+/// given. A training starts from a file or a spec and takes data; what is none has 0 epochs.
 struct Defence {
   const char* name;
   const char* help;
   std::vector<std::string> flags;
   double eps;
-  bool trains;
+  int64_t epochs;
   void (*apply)(Model& model, const DefendVerb& v);
 };
 
@@ -38,19 +38,19 @@ std::vector<Defence> weight_defences() {
            "w + eps sign(w)",
            {"eps", "layers"},
            0.1,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { gradient_inhibition_1(model, v.eps, v.layers); }},
           {"gi2",
            "(1 + eps) w",
            {"eps", "layers"},
            3,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { gradient_inhibition_2(model, v.eps, v.layers); }},
           {"gi3",
            "w + eps U sign(w), U random in [0,1)",
            {"eps", "layers", "draws"},
            0.2,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) {
              gradient_inhibition_3(model, v.eps, v.draws == "once" ? Redraw::once : Redraw::forward, v.layers,
                                    v.common.seed);
@@ -59,14 +59,16 @@ std::vector<Defence> weight_defences() {
            "(1 + eps) w in the last fully connected layer",
            {"eps"},
            20,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { logits_augmentation(model, v.eps); }},
           {"dropout",
            "inputs of layers dropped at every answer",
            {"rate", "layers"},
            0,
-           false,
-           [](Model& model, const DefendVerb& v) { defensive_dropout(model, v.rate, v.layers); }}};
+           0,
+           [](Model& model, const DefendVerb& v) {
+             defensive_dropout(model, v.rate.empty() ? 0.3 : parse_rate(v.rate), v.layers);
+           }}};
 }
 
 std::vector<Defence> other_defences() {
@@ -74,33 +76,39 @@ std::vector<Defence> other_defences() {
            "pixels of few levels",
            {"bits"},
            0,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, v.bits); }},
           {"median",
            "median filter in front of the network",
            {"size"},
            0,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, v.size); }},
           {"jpeg",
            "JPEG in front of the network",
            {"quality"},
            0,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, v.quality); }},
           {"feature-distillation",
            "JPEG that keeps the low frequencies",
            {"step"},
            0,
-           false,
+           0,
            [](Model& model, const DefendVerb& v) { add_input_transform(model, v.method, table_step(v)); }},
-          {"distill", "trained on the soft answers of a teacher", {"temperature"}, 0, true, distil},
+          {"distill", "trained on the soft answers of a teacher", {"temperature"}, 0, 10, distil},
           {"adversarial-training",
            "trained on attacked images",
-           {"eps", "step", "method", "iters", "watch"},
+           {"eps", "step", "method", "iters", "replays", "watch"},
            0.3,
-           true,
-           train_against_attacks}};
+           10,
+           train_against_attacks},
+          {"hash-classifier",
+           "hashed layers in place of the last two",
+           {"rate", "hash"},
+           0,
+           3,
+           install_hash_classifier}};
 }
 
 const std::vector<Defence>& defences() {
@@ -127,10 +135,11 @@ void refuse_training_flags(const CLI::App& verb, const std::string& method) {
 void run(DefendVerb& v, const CLI::App& verb) {
   const Defence& method = defence_named(v.method);
   refuse_foreign_flags(verb, v.method);
-  if (!method.trains) refuse_training_flags(verb, v.method);
+  if (method.epochs == 0) refuse_training_flags(verb, v.method);
   if (verb.count("--eps") == 0) v.eps = method.eps;
+  if (verb.count("--epochs") == 0) v.training.epochs = method.epochs;
   if (v.last > 0) v.layers = fmt::format("last:{}", v.last);
-  Model model = method.trains ? start_of(v) : load_model(v.model).to(v.common.type());
+  Model model = method.epochs > 0 ? start_of(v) : load_model(v.model).to(v.common.type());
   method.apply(model, v);
   save_model(v.output, model);
   const std::string defences = model.metadata["defences"];
@@ -152,6 +161,15 @@ std::string eps_help() {
   for (const Defence& m : defences())
     if (m.eps > 0) defaults.push_back(fmt::format("{} {}", m.name, m.eps));
   return fmt::format("strength; adversarial-training: radius in pixels ({})", fmt::join(defaults, ", "));
+}
+
+/// "passes over the data (distill 10)".
+std::string epochs_help() {
+  std::vector<std::string> defaults;
+  for (const Defence& m : defences())
+    if (m.epochs > 0) defaults.push_back(fmt::format("{} {}", m.name, m.epochs));
+  return fmt::format("passes over the data ({}); free adversarial training counts replays",
+                     fmt::join(defaults, ", "));
 }
 
 std::string defences_help() {
@@ -182,8 +200,12 @@ void add_weight_flags(CLI::App& verb, DefendVerb& v) {
                   "once, now, or at every answer (forward), which makes a randomised model")
       ->check(one_of({"once", "forward"}))
       ->group(group_of("draws"));
-  verb.add_option("--rate", v.rate, "share of inputs dropped, in (0,1)")
-      ->check(number_in(0, 1))
+  verb.add_option(
+          "--rate", v.rate,
+          "dropout: share of inputs dropped, in (0, 1) (0.3); hash-classifier: stored per virtual weight "
+          "of the two layers, A,B (the paper's rule)")
+      ->check(parsed_by([](const std::string& text) { parse_rates(text); }, "RATE"))
+      ->default_str("")
       ->group(group_of("rate"));
 }
 
@@ -198,7 +220,7 @@ void add_transform_flags(CLI::App& verb, DefendVerb& v) {
   verb.add_option(
           "--step", v.step,
           "feature-distillation: added to the steps of the table (40); adversarial-training: of the attack, "
-          "in pixels (pgd eps / 30, fast 1.25 eps)")
+          "in pixels (pgd eps / 30, fast 1.25 eps, free eps)")
       ->check(positive())
       ->default_str("")
       ->group(group_of("step"));
@@ -208,11 +230,17 @@ void add_trained_flags(CLI::App& verb, DefendVerb& v) {
   verb.add_option("--temperature", v.temperature, "of teacher and student in training")
       ->check(number_in(1, 1e6))
       ->group(group_of("temperature"));
-  verb.add_option("--method", v.adversary,
-                  "attack of each update: pgd, or fast (one step from a random start)")
-      ->check(one_of({"pgd", "fast"}))
+  verb.add_option(
+          "--method", v.adversary,
+          "attack of each update: pgd, fast (one step from a random start), or free (one step from where "
+          "the last one ended)")
+      ->check(one_of({"pgd", "fast", "free"}))
       ->group(group_of("method"));
-  verb.add_option("--iters", v.iters, "steps of it (pgd 40, fast 1)")
+  verb.add_option("--replays", v.replays, "of free: updates on each batch, in a row (8)")
+      ->check(integer_in(1, 1000))
+      ->default_str("")
+      ->group(group_of("replays"));
+  verb.add_option("--iters", v.iters, "steps of it (pgd 40, fast and free 1)")
       ->check(integer_in(1, 1000))
       ->default_str("")
       ->group(group_of("iters"));
@@ -229,14 +257,16 @@ void add_defend(CLI::App& app) {
   auto v = std::make_shared<DefendVerb>();
   verb->add_option("METHOD", v->method, defences_help())->required()->check(one_of(defence_names()));
   verb->add_option("MODEL", v->model,
-                   "model file; distill and adversarial-training also take a spec or a name")
+                   "model file; distill, adversarial-training and hash-classifier also take a spec or a name")
       ->required();
   verb->add_option("--output", v->output, "file of the defended model")->required()->check(output_file());
   add_weight_flags(*verb, *v);
   add_transform_flags(*verb, *v);
   add_trained_flags(*verb, *v);
+  add_hashing(*verb, v->hash, group_of("hash"));
   add_data(*verb, v->data);
   add_training(*verb, v->training);
+  verb->get_option("--epochs")->description(epochs_help())->default_str("");
   add_common(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }

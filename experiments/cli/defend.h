@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "experiments/cli/hashing.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/training.h"
 
@@ -13,8 +14,10 @@ struct DefendVerb {
   DataFlags data{.split = "train"};
   TrainingFlags training;
   std::string method, model, output, layers = "last:1", draws = "forward", adversary = "pgd";
-  double eps = 0, step = -1, rate = 0.3, temperature = 100;  // a step below 0: what the method has by itself
-  int64_t last = 0, iters = 0, watch = 200;
+  std::string rate;  // empty: what the method has by itself
+  HashFlags hash;
+  double eps = 0, step = -1, temperature = 100;  // a step below 0: what the method has by itself
+  int64_t last = 0, iters = 0, replays = 0, watch = 200;
   int64_t bits = 1, size = 2, quality = 75;
 };
 
@@ -22,6 +25,8 @@ struct DefendVerb {
 Model start_of(const DefendVerb& v);
 /// Defensive distillation: teacher and student, each trained with the flags of the command.
 void distil(Model& model, const DefendVerb& v);
+/// The hash classifier in place of the last two layers, and a training of the whole network.
+void install_hash_classifier(Model& model, const DefendVerb& v);
 /// Adversarial training; prints after every epoch what the robust accuracy comes to.
 void train_against_attacks(Model& model, const DefendVerb& v);
 

@@ -1,9 +1,10 @@
-// The defences of `hashgrad defend` that are trainings: distillation and adversarial training.
+// The defences of `hashgrad defend` that are trainings: distillation, adversarial training, hash classifiers.
 #include <cstdio>
 #include <filesystem>
 
 #include "defenses/adversarial_training.h"
 #include "defenses/distillation.h"
+#include "defenses/hash_classifier.h"
 #include "experiments/cli/defend.h"
 #include "nn/model_file.h"
 
@@ -28,6 +29,7 @@ AdversarialTraining recipe_of(const DefendVerb& v) {
   AdversarialTraining recipe = AdversarialTraining::of(v.adversary, v.eps);
   if (v.step >= 0) recipe.step = v.step;
   if (v.iters > 0) recipe.iters = v.iters;
+  if (v.replays > 0) recipe.replays = v.replays;
   validate(recipe);
   return recipe;
 }
@@ -77,6 +79,17 @@ void distil(Model& model, const DefendVerb& v) {
   fmt::print("{}: distilled at temperature {}, {} epochs\n", v.output, v.temperature, v.training.epochs);
 }
 
+void install_hash_classifier(Model& model, const DefendVerb& v) {
+  HashClassifier options{.hash = v.hash.options(), .seed = v.common.seed};
+  if (!v.rate.empty()) options.rates = parse_rates(v.rate);
+  model = hash_classifier(model.to(Device{}), options).to(model.device());
+  TrainingFlags flags = v.training;
+  if (flags.hashed_gradient.empty()) flags.hashed_gradient = "mean";
+  const TrainResult result = run_training(model, v.data, flags, v.common, v.output);
+  fmt::print("{}: {} parameters, {} epochs, training accuracy {:.2f} %, {:.1f} s\n", v.output,
+             model.parameter_count(), result.epochs, 100 * result.accuracy, result.seconds);
+}
+
 void train_against_attacks(Model& model, const DefendVerb& v) {
   const AdversarialTraining recipe = recipe_of(v);
   record_adversarial_training(model, recipe);  // before, so that checkpoints have it
@@ -89,7 +102,8 @@ void train_against_attacks(Model& model, const DefendVerb& v) {
   fmt::print(
       "{}: {} adversarial training, eps {}, {} epochs, accuracy {:.2f} % on the images trained on, {:.1f} "
       "s\n",
-      v.output, recipe.method, recipe.eps, result.epochs, 100 * result.accuracy, result.seconds);
+      v.output, recipe.method, recipe.eps, result.epochs * recipe.replays, 100 * result.accuracy,
+      result.seconds);
 }
 
 }  // namespace hashgrad::cli

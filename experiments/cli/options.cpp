@@ -140,6 +140,15 @@ double parse_rate(const std::string& text) {
   return rate;
 }
 
+std::vector<double> parse_rates(const std::string& text) {
+  std::vector<double> rates;
+  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find(',', begin);
+    rates.push_back(parse_rate(text.substr(begin, end == std::string::npos ? end : end - begin)));
+  }
+  return rates;
+}
+
 void add_common(CLI::App& verb, CommonFlags& flags) {
   constexpr const char* group = "Common";
   verb.add_option("--device", flags.device,

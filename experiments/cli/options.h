@@ -41,6 +41,9 @@ CLI::Validator output_file();  ///< a name that is not empty and not a folder
 /// A share written as 1/8 or 0.125, in (0, 1].
 double parse_rate(const std::string& text);
 
+/// One share or several: 1/4096,1/128.
+std::vector<double> parse_rates(const std::string& text);
+
 struct CommonFlags {
   std::string device = "auto", dtype = "float32", json;
   uint64_t seed = 0;

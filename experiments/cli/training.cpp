@@ -50,6 +50,7 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
   options.lr = flags.lr;
   options.schedule = Schedule(flags.schedule);
   options.hashed_lr = flags.hashed_lr;
+  if (flags.hashed_gradient == "mean") options.hashed_gradient = HashedGradient::mean;
   options.label_smoothing = flags.label_smoothing;
   options.augmentation = parse_augmentation(flags.augment);
   options.seed = common.seed;
@@ -81,6 +82,12 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
          parsed_by([](const std::string& text) { Schedule{text}; }, "SCHEDULE"));
   option("--hashed-lr", flags.hashed_lr, "factor on the rate for the bucket values of hashed layers",
          positive());
+  verb.add_option("--hashed-gradient", flags.hashed_gradient,
+                  "of a bucket value: the sum over its virtual weights, or their mean (sum; defend "
+                  "hash-classifier: mean)")
+      ->check(one_of({"sum", "mean"}))
+      ->default_str("")
+      ->group(group);
   verb.add_option("--momentum", flags.momentum, "overrides the optimizer's [0, 1)")
       ->check(number_in(0, 0.999999))
       ->default_str("")
