@@ -161,7 +161,7 @@ void check_options(const Model& model, const OracleOptions& options) {
              surrogate->dtype() == model.dtype() && surrogate->device() == model.device()),
         "attack: the surrogate {} cannot stand in for {}: images, classes, element types and devices must "
         "agree",
-        surrogate ? to_string(surrogate->spec()) : "", to_string(model.spec()));
+        surrogate ? short_text(surrogate->spec()) : "", short_text(model.spec()));
   check(!options.stand_ins || !(surrogate ? *surrogate : model).transforms().empty(),
         "attack: stand-ins (BPDA) were asked for, but the model has no input transforms: there is nothing to "
         "stand in for");

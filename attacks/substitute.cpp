@@ -49,7 +49,7 @@ int64_t train_substitute(const Oracle& victim, Model& substitute, const Tensor& 
   check(substitute.input_shape() == asked.input_shape() && substitute.classes() == asked.classes() &&
             substitute.dtype() == asked.dtype(),
         "substitute: {} cannot stand in for {}: images, classes and element types must agree",
-        to_string(substitute.spec()), to_string(asked.spec()));
+        short_text(substitute.spec()), short_text(asked.spec()));
   Dataset known{"substitute", seeds.contiguous(), labels_by(victim, seeds), asked.classes(), {}};
   for (int64_t round = 0; round < options.rounds; ++round) {
     if (round > 0) {

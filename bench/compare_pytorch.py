@@ -28,6 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NETS = {
     "a2": "A2 net (conv64 5x5, conv128 5x5, fc512, fc10)",
     "b2": "B2 net (seven layers, 3x3)",
+    "resnet18": "ResNet-18 at 32x32 (torchvision's, with a 3x3 stem)",
     "hashed8": "hashed layer 6272 -> 512, rate 1/8",
     "hashed64": "hashed layer 6272 -> 512, rate 1/64",
 }
@@ -38,6 +39,7 @@ TASKS = {
     "pgd10": "PGD, 10 steps",
     "jacobian": "Jacobian, 10 classes",
 }
+# What --rows takes when it is not given; the larger network has the same tasks.
 ROWS = [f"{n}/{t}" for n in ("a2", "b2") for t in TASKS] + [f"{n}/{t}" for n in ("hashed8", "hashed64") for t in ("forward", "train")]
 # PyTorch has no cache of CPU memory: without these, every large tensor is mapped and page-faulted anew.
 PAUSE = 0.05  # seconds before each repetition
@@ -80,13 +82,19 @@ def torch_task(net, task, batch, layout, device):
         return [nn.Linear(i, o), nn.ReLU(inplace=True)]
 
     pool = [nn.MaxPool2d(2)]
-    if net == "a2":
+    shape = (1, 28, 28)
+    if net == "resnet18":
+        import torchvision
+        body = torchvision.models.resnet18(num_classes=10)
+        body.conv1, body.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+        layers, shape = [body], (3, 32, 32)
+    elif net == "a2":
         layers = conv(1, 64, 5) + pool + conv(64, 128, 5) + pool + [nn.Flatten()] + fc(6272, 512) + [nn.Linear(512, 10)]
     else:
         layers = conv(1, 64, 3) + conv(64, 128, 3) + pool + conv(128, 128, 3) + conv(128, 64, 3) + pool
         layers += [nn.Flatten()] + fc(3136, 256) + fc(256, 256) + [nn.Linear(256, 10)]
     model = nn.Sequential(*layers)
-    x, y = torch.rand(batch, 1, 28, 28), torch.randint(10, (batch,))
+    x, y = torch.rand(batch, *shape), torch.randint(10, (batch,))
     if layout == "compiled":
         model = torch.compile(model, mode="reduce-overhead" if task in ("forward", "train") else "default")
     if layout == "channels_last":

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <string>
 
 #include "attacks/fgsm.h"
@@ -84,10 +85,11 @@ std::function<void()> training_step(const std::shared_ptr<Model>& model, const T
 
 std::function<void()> network_work(const std::string& net, const std::string& task, int64_t batch,
                                    Device device) {
-  check(net == "a2" || net == "b2", "bench_nets: no net '{}' (accepted: a2, b2, hashed8, hashed64)", net);
-  const auto model =
-      std::make_shared<Model>(Model(net == "a2" ? "liu2018-mnist" : "liu2021-mnist").to(device));
-  const Tensor x = uniform({batch, 1, 28, 28}, 1).to(device), y = labels(batch).to(device);
+  const std::map<std::string, std::string> specs{
+      {"a2", "liu2018-mnist"}, {"b2", "liu2021-mnist"}, {"resnet18", "resnet18"}};
+  check(specs.contains(net), "bench_nets: no net '{}' (accepted: a2, b2, resnet18, hashed8, hashed64)", net);
+  const auto model = std::make_shared<Model>(Model(specs.at(net)).to(device));
+  const Tensor x = uniform(model->input_shape().with(0, batch), 1).to(device), y = labels(batch).to(device);
   if (task == "forward") return [=] { model->logits(x); };
   if (task == "train") return training_step(model, x, y);
   const AttackInput input{x, y, {}, {}};

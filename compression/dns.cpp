@@ -151,7 +151,7 @@ std::vector<std::string> patients(const Model& model, const NetworkSurgery& opti
         to_string(model.device()));
   std::vector<std::string> names;
   for (const size_t i : select_layers(model.spec(), options.layers, "compress dns")) {
-    names.push_back(fmt::format("{}.weight", i));
+    names.push_back(model.parameter_name(i, "weight"));
     check(model.coding.of(names.back()).plain(),
           "compress dns: layer {} ({}) is pruned, shared or in fixed point already", i,
           to_string(model.spec().layers[i]));

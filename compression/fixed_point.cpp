@@ -16,10 +16,10 @@ void declare_parameter(Model& model, const std::string& name, const FixedPointFo
 /// Behind layer i: where its sums are complete, in front of the activation function. Nowhere for class
 /// scores.
 void declare_activation(Model& model, size_t i, const FixedPointFormat& format) {
+  if (output_layer(model.spec()) == i) return;
   const std::vector<LayerSpec>& layers = model.spec().layers;
-  if (i + 1 < layers.size() && layers[i + 1].kind == LayerSpec::Kind::bn) ++i;
-  const bool scores = i + 1 == layers.size() || layers[i + 1].kind == LayerSpec::Kind::softmax;
-  if (!scores) model.coding.activations[i] = format;
+  const bool normalised = i + 1 < layers.size() && layers[i + 1].kind == LayerSpec::Kind::bn;
+  model.coding.activations[i + size_t{normalised}] = format;
 }
 
 }  // namespace
@@ -27,8 +27,9 @@ void declare_activation(Model& model, size_t i, const FixedPointFormat& format) 
 void declare_fixed_point(Model& model, const FixedPointCompression& options) {
   check_format(options.format, "compress fixed-point");
   for (const size_t i : select_layers(model.spec(), options.layers, "compress fixed-point")) {
-    declare_parameter(model, fmt::format("{}.weight", i), options.format);
-    if (model.spec().layers[i].bias) declare_parameter(model, fmt::format("{}.bias", i), options.format);
+    declare_parameter(model, model.parameter_name(i, "weight"), options.format);
+    if (model.spec().layers[i].bias)
+      declare_parameter(model, model.parameter_name(i, "bias"), options.format);
     if (options.activations) declare_activation(model, i, options.format);
   }
   model.metadata["compress.fixed-point"] =

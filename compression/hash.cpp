@@ -27,7 +27,7 @@ void check_plain(const Model& model, size_t i) {
   const LayerSpec& layer = model.spec().layers[i];
   check(!layer.hashed(), "compress hash: layer {} ({}) is hashed already", i, to_string(layer));
   for (const char* part : {"weight", "bias"})
-    check(model.coding.of(fmt::format("{}.{}", i, part)).plain(),
+    check(model.coding.of(model.parameter_name(i, part)).plain(),
           "compress hash: layer {} ({}) is pruned, shared or in fixed point; hash it first", i,
           to_string(layer));
 }
@@ -47,7 +47,7 @@ void fit_layers(const Model& model, const Model& result, const std::vector<size_
   const auto dense = model.state(), hashed = result.state();
   for (const size_t i : chosen) {
     const HashedMatrices v = result.hashed_matrices(i);
-    const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
+    const std::string weight = model.parameter_name(i, "weight"), bias = model.parameter_name(i, "bias");
     fit(*v.weights, dense.at(weight), hashed.at(weight));
     if (v.bias)
       fit(*v.bias, dense.at(bias), hashed.at(bias));

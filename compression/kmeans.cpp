@@ -84,7 +84,7 @@ Model compress_kmeans(const Model& model, const KMeans& options) {
         options.bits, most_shared_bits);
   Model result = model.clone();
   for (const size_t i : select_layers(model.spec(), options.layers, "compress kmeans")) {
-    const std::string name = fmt::format("{}.weight", i);
+    const std::string name = model.parameter_name(i, "weight");
     ParameterCoding& coding = result.coding.parameters[name];
     check(coding.shared_bits == 0 && !coding.fixed_point, "compress kmeans: layer {} ({}) is {} already", i,
           to_string(model.spec().layers[i]), coding.fixed_point ? "in fixed point" : "shared");

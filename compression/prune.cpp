@@ -12,7 +12,7 @@ namespace {
 /// The weights that are pruned together, by parameter name.
 using Group = std::vector<std::string>;
 
-std::string weight_of(size_t layer) { return fmt::format("{}.weight", layer); }
+std::string weight_of(const Model& model, size_t layer) { return model.parameter_name(layer, "weight"); }
 
 /// |w| of all weights of a group, parameter by parameter.
 std::vector<double> magnitudes(Model& model, const Group& group) {
@@ -110,7 +110,7 @@ std::vector<size_t> prunable_layers(const Model& model, const std::string& layer
         to_string(model.device()));
   const std::vector<size_t> all = select_layers(model.spec(), layers, what);
   for (const size_t i : all)
-    check(!model.coding.of(weight_of(i)).pruned, "{}: layer {} ({}) is pruned already", what, i,
+    check(!model.coding.of(weight_of(model, i)).pruned, "{}: layer {} ({}) is pruned already", what, i,
           to_string(model.spec().layers[i]));
   return all;
 }
@@ -139,7 +139,7 @@ Model compress_prune(const Model& model, const Pruning& options) {
   std::vector<Group> groups;
   for (const size_t i : layers) {
     if (groups.empty() || !options.global) groups.emplace_back();
-    groups.back().push_back(weight_of(i));
+    groups.back().push_back(weight_of(model, i));
   }
   for (const Group& group : groups) prune(result, group, options);
   result.metadata["compress.prune"] =
@@ -159,7 +159,7 @@ Model compress_iterative_prune(const Model& model, const IterativePruning& optio
   for (int64_t round = 1; round <= options.rounds; ++round) {
     for (const size_t i : layers) {
       const bool conv = model.spec().layers[i].kind == LayerSpec::Kind::conv;
-      prune(result, {weight_of(i)},
+      prune(result, {weight_of(model, i)},
             {.rule = Pruning::Rule::percent, .value = conv ? options.conv_percent : options.fc_percent});
     }
     retrain(result, round);

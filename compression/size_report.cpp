@@ -23,17 +23,18 @@ std::vector<int64_t> value_counts(const Tensor& values, bool zeros_left_out) {
 }
 
 /// Weights of the dense layer that parameter `name` belongs to.
-int64_t virtual_count(const Model& model, const std::string& name, int64_t stored) {
-  const size_t i = std::stoul(name);
-  const LayerSpec& layer = model.spec().layers[i];
-  if (!layer.hashed()) return stored;
-  return name.ends_with(".weight") ? virtual_weights(layer, model.shapes()[i]) : layer.out;
+int64_t virtual_count(const Model& model, const Parameter& p) {
+  const LayerSpec& layer = model.spec().layers[p.layer];
+  if (!layer.hashed()) return p.variable->value().numel();
+  return p.name.ends_with(".weight") ? virtual_weights(layer, model.shapes()[p.layer]) : layer.out;
 }
 
-LayerSize size_of_parameter(const Model& model, const std::string& name, const Tensor& values) {
+LayerSize size_of_parameter(const Model& model, const Parameter& p) {
+  const std::string& name = p.name;
+  const Tensor& values = p.variable->value();
   const ParameterCoding coding = model.coding.of(name);
   const auto parts = encode_parameter(values, coding, fmt::format("model: parameter '{}'", name));
-  LayerSize size{.name = name, .virtual_parameters = virtual_count(model, name, values.numel())};
+  LayerSize size{.name = name, .layer = p.layer, .virtual_parameters = virtual_count(model, p)};
   for (const auto& [suffix, part] : parts) size.bytes += bytes_of(part);
   size.real_parameters = values.numel();
   if (coding.pruned)
@@ -63,9 +64,9 @@ void add(SizeReport& report, const LayerSize& size) {
 SizeReport size_report(const Model& model) {
   SizeReport report;
   Model copy = model.to(Device{});
-  for (const Parameter& p : copy.parameters())
-    add(report, size_of_parameter(copy, p.name, p.variable->value()));
-  for (const Buffer& b : copy.buffers()) add(report, {.name = b.name, .bytes = bytes_of(*b.tensor)});
+  for (const Parameter& p : copy.parameters()) add(report, size_of_parameter(copy, p));
+  for (const Buffer& b : copy.buffers())
+    add(report, {.name = b.name, .layer = b.layer, .bytes = bytes_of(*b.tensor)});
   return report;
 }
 

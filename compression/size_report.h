@@ -13,6 +13,7 @@ namespace hashgrad {
 /// One parameter, or one buffer (batch norm's running statistics), which counts bytes alone.
 struct LayerSize {
   std::string name;                // "3.weight"
+  size_t layer = 0;                // its number in the network
   int64_t virtual_parameters = 0;  // of a dense layer of this shape
   int64_t real_parameters = 0;     // free numbers: bucket values, weights that are not pruned, centroids
   int64_t bytes = 0;               // of its tensors in the model's file

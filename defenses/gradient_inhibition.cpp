@@ -14,7 +14,7 @@ void gradient_inhibition_1(Model& model, double eps, const std::string& layers) 
   const std::vector<size_t> chosen = select_layers(model.spec(), layers, "gi1");
   record_defence(model, {{"method", "gi1"}, {"eps", eps}, {"layers", layers}});
   for (const size_t i : chosen) {
-    Tensor& weight = model.parameter(fmt::format("{}.weight", i)).value();
+    Tensor& weight = model.parameter(model.parameter_name(i, "weight")).value();
     weight.copy_from(weight + eps * sign(weight));
   }
 }

@@ -32,7 +32,7 @@ void check_weights_may_change(const Model& model, const char* method) {
 
 void scale_weights(Model& model, const std::vector<size_t>& layers, double factor) {
   for (const size_t i : layers) {
-    Tensor& weight = model.parameter(fmt::format("{}.weight", i)).value();
+    Tensor& weight = model.parameter(model.parameter_name(i, "weight")).value();
     weight.copy_from(weight * factor);
   }
 }

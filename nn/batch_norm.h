@@ -8,8 +8,10 @@ namespace hashgrad {
 
 class BatchNormLayer final : public Layer<BatchNormLayer> {
  public:
-  BatchNormLayer(int64_t channels, DType dtype)
-      : weight_(Variable::leaf(Tensor::full({channels}, 1, dtype))),
+  BatchNormLayer(int64_t channels, double eps, double momentum, DType dtype)
+      : eps_(eps),
+        momentum_(momentum),
+        weight_(Variable::leaf(Tensor::full({channels}, 1, dtype))),
         bias_(Variable::leaf(Tensor::zeros({channels}, dtype))),
         running_mean_(Tensor::zeros({channels}, dtype)),
         running_var_(Tensor::full({channels}, 1, dtype)),
@@ -18,7 +20,7 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
   template <TensorLike X>
   X run(const X& x, const Pass& pass, Fused) const {  // [N, C, ...]
     return batch_norm(x, as<X>(weight_, pass), as<X>(bias_, pass), running_mean_, running_var_,
-                      {.training = pass.training}, num_batches_tracked_);  // [N, C, ...]
+                      {pass.training, momentum_, eps_}, num_batches_tracked_);  // [N, C, ...]
   }
 
   std::vector<Parameter> parameters() override { return {{"weight", &weight_}, {"bias", &bias_}}; }
@@ -29,6 +31,7 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
   }
 
  private:
+  double eps_, momentum_;
   Variable weight_, bias_;  // [C]
   // Training moves these: the one thing that a forward pass changes.
   mutable Tensor running_mean_, running_var_;  // [C]

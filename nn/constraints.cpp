@@ -146,8 +146,8 @@ void Constraints::add_averages(Model& model) {
   for (size_t i = 0; i < model.spec().layers.size(); ++i) {
     if (!model.spec().layers[i].hashed()) continue;
     const HashedMatrices v = model.hashed_matrices(i);
-    add(fmt::format("{}.weight", i), *v.weights);
-    if (v.bias) add(fmt::format("{}.bias", i), *v.bias);
+    add(model.parameter_name(i, "weight"), *v.weights);
+    if (v.bias) add(model.parameter_name(i, "bias"), *v.bias);
   }
 }
 

@@ -1,29 +1,41 @@
-// 2D convolution with a square kernel.
+// 2D convolution.
 #pragma once
 
 #include "autograd/ops/conv2d.h"
+#include "autograd/ops/view.h"
 #include "nn/module.h"
+#include "nn/spec.h"
 
 namespace hashgrad {
 
-/// Options of the op for a layer with what is fused behind it.
-inline Conv2dOptions conv_options(int64_t stride, int64_t padding, Fused fused) {
-  return {stride, padding, fused.relu ? Activation::relu : Activation::none, fused.max_pool2};
+/// The kernels pad both directions alike. Where a layer's two paddings differ (1x7 and 7x1 windows), padded()
+/// makes the padded images [N,C,H',W'] beforehand, and the options of the op ask for none.
+template <TensorLike X>
+X padded(const X& x, const Extent& padding) {
+  if (padding.square()) return x;
+  return pad(x, {{0, 0}, {0, 0}, {padding.height, padding.height}, {padding.width, padding.width}});
+}
+
+/// Options of the op for a layer with what is fused behind it; x has been through padded().
+inline Conv2dOptions conv_options(int64_t stride, const Extent& padding, Fused fused) {
+  return {stride, padding.square() ? padding.height : 0, fused.relu ? Activation::relu : Activation::none,
+          fused.max_pool2};
 }
 
 class ConvLayer final : public Layer<ConvLayer> {
  public:
-  ConvLayer(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, bool with_bias,
-            DType dtype)
-      : stride_(stride),
-        padding_(padding),
-        weight_(Variable::leaf(Tensor::zeros({out, in, kernel, kernel}, dtype))) {
-    if (with_bias) bias_ = Variable::leaf(Tensor::zeros({out}, dtype));
+  /// `layer`: a convolution of `in` channels.
+  ConvLayer(const LayerSpec& layer, int64_t in, DType dtype)
+      : stride_(layer.stride),
+        padding_(layer.padding),
+        weight_(
+            Variable::leaf(Tensor::zeros({layer.out, in, layer.kernel.height, layer.kernel.width}, dtype))) {
+    if (layer.bias) bias_ = Variable::leaf(Tensor::zeros({layer.out}, dtype));
   }
 
   template <TensorLike X>
   X run(const X& x, const Pass& pass, Fused fused) const {  // [N, in, H, W]
-    return conv2d(x, as<X>(weight_, pass), as<X>(bias_, pass),
+    return conv2d(padded(x, padding_), as<X>(weight_, pass), as<X>(bias_, pass),
                   conv_options(stride_, padding_, fused));  // [N, out, H', W']
   }
 
@@ -39,8 +51,9 @@ class ConvLayer final : public Layer<ConvLayer> {
   }
 
  private:
-  int64_t stride_, padding_;
-  Variable weight_;  // [out, in, kernel, kernel]
+  int64_t stride_;
+  Extent padding_;
+  Variable weight_;  // [out, in, kernel_h, kernel_w]
   Variable bias_;    // [out], or undefined
 };
 

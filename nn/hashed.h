@@ -62,23 +62,26 @@ class HashedLinearLayer final : public Layer<HashedLinearLayer> {
 
 class HashedConvLayer final : public Layer<HashedConvLayer> {
  public:
-  HashedConvLayer(HashedParameters parameters, int64_t kernel, int64_t stride, int64_t padding)
-      : own_(std::move(parameters)), kernel_(kernel), stride_(stride), padding_(padding) {}
+  HashedConvLayer(HashedParameters parameters, const LayerSpec& layer)
+      : own_(std::move(parameters)), kernel_(layer.kernel), stride_(layer.stride), padding_(layer.padding) {}
 
   template <TensorLike X>
   X run(const X& x, const Pass& pass, Fused fused) const {  // [N, in, H, W]
-    return hashed_conv2d(x, as<X>(own_.weight, pass), own_.bias<X>(pass), own_.v, kernel_, kernel_,
+    return hashed_conv2d(padded(x, padding_), as<X>(own_.weight, pass), own_.bias<X>(pass), own_.v,
+                         kernel_.height, kernel_.width,
                          conv_options(stride_, padding_, fused));  // [N, out, H', W']
   }
 
   std::vector<Parameter> parameters() override { return own_.list(); }
   void initialise(const Initialiser& init) override {
-    own_.initialise(init, own_.v->rows() * kernel_ * kernel_);
+    own_.initialise(init, own_.v->rows() * kernel_.height * kernel_.width);
   }
 
  private:
   HashedParameters own_;
-  int64_t kernel_, stride_, padding_;
+  Extent kernel_;
+  int64_t stride_;
+  Extent padding_;
 };
 
 }  // namespace hashgrad

@@ -1,6 +1,6 @@
 #include "nn/materialise.h"
 
-#include <algorithm>
+#include <set>
 
 #include "cpu/hash_gemm.h"
 #include "nn/randomised.h"
@@ -16,12 +16,12 @@ void expand(const cpu::HashedMatrix& v, const Tensor& buckets, Tensor dense) {
 }  // namespace
 
 void copy_other_layers(const Model& from, const Model& to, const std::vector<size_t>& layers) {
+  std::set<std::string> others;
+  for (const size_t i : layers)
+    for (const char* part : {"weight", "bias"}) others.insert(to.parameter_name(i, part));
   const auto source = from.state();
-  for (auto& [name, tensor] : to.state()) {
-    const size_t layer = std::stoul(name);
-    if (std::find(layers.begin(), layers.end(), layer) == layers.end())
-      Tensor(tensor).copy_from(source.at(name));
-  }
+  for (auto& [name, tensor] : to.state())
+    if (!others.contains(name)) Tensor(tensor).copy_from(source.at(name));
 }
 
 std::vector<int64_t> occupancy(const cpu::HashedMatrix& v) {
@@ -51,7 +51,7 @@ Model materialise(const Model& model) {
   const auto from = model.state(), to = twin.state();
   for (const size_t i : hashed) {
     const HashedMatrices v = model.hashed_matrices(i);
-    const std::string weight = fmt::format("{}.weight", i), bias = fmt::format("{}.bias", i);
+    const std::string weight = twin.parameter_name(i, "weight"), bias = twin.parameter_name(i, "bias");
     expand(*v.weights, from.at(weight), to.at(weight));
     if (v.bias)
       expand(*v.bias, from.at(bias), to.at(bias));

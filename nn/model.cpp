@@ -3,6 +3,7 @@
 #include "autograd/ops/softmax.h"
 #include "nn/activation.h"
 #include "nn/batch_norm.h"
+#include "nn/branch.h"
 #include "nn/conv.h"
 #include "nn/dropout.h"
 #include "nn/flatten.h"
@@ -28,9 +29,9 @@ HashedMatrices matrices_of(const LayerSpec& layer, const Shape& input, uint32_t 
   HashSpec hash{layer_seed(options.seed, index, options.mode),
                 cpu::bucket_count(virtual_weights(layer, input), layer.rate, options.mode), options.mode};
   HashedMatrices m;
-  m.weights =
-      share(conv ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel, layer.kernel)
-                 : cpu::HashedMatrix::linear(hash, layer.out, input[0]));
+  m.weights = share(conv ? cpu::HashedMatrix::convolution(hash, layer.out, input[0], layer.kernel.height,
+                                                          layer.kernel.width)
+                         : cpu::HashedMatrix::linear(hash, layer.out, input[0]));
   if (!layer.bias || !options.bias) return m;
   hash.buckets = cpu::bucket_count(layer.out, layer.rate);  // biases are placed by mode full
   m.bias = share(conv ? cpu::HashedMatrix::convolution_bias(hash, layer.out)
@@ -47,10 +48,8 @@ HashedParameters hashed_parameters(const LayerSpec& layer, const Shape& input, u
 std::unique_ptr<Module> make_conv(const LayerSpec& layer, const Shape& input, uint32_t index,
                                   const ModelOptions& options) {
   if (layer.hashed())
-    return std::make_unique<HashedConvLayer>(hashed_parameters(layer, input, index, options), layer.kernel,
-                                             layer.stride, layer.padding);
-  return std::make_unique<ConvLayer>(input[0], layer.out, layer.kernel, layer.stride, layer.padding,
-                                     layer.bias, options.dtype);
+    return std::make_unique<HashedConvLayer>(hashed_parameters(layer, input, index, options), layer);
+  return std::make_unique<ConvLayer>(layer, input[0], options.dtype);
 }
 
 std::unique_ptr<Module> make_linear(const LayerSpec& layer, const Shape& input, uint32_t index,
@@ -60,16 +59,17 @@ std::unique_ptr<Module> make_linear(const LayerSpec& layer, const Shape& input, 
   return std::make_unique<LinearLayer>(input[0], layer.out, layer.bias, options.dtype);
 }
 
+/// Null for a branch token, which is no function of the current value alone.
 std::unique_ptr<Module> make_layer(const LayerSpec& layer, const Shape& input, uint32_t index,
                                    const ModelOptions& options) {
-  const PoolOptions pool{layer.kernel, layer.stride, layer.padding};
+  const PoolOptions pool{layer.kernel.height, layer.stride, layer.padding.height};
   switch (layer.kind) {
     case Kind::conv:
       return make_conv(layer, input, index, options);
     case Kind::fc:
       return make_linear(layer, input, index, options);
     case Kind::bn:
-      return std::make_unique<BatchNormLayer>(input[0], options.dtype);
+      return std::make_unique<BatchNormLayer>(input[0], layer.eps, layer.momentum, options.dtype);
     case Kind::relu:
       return std::make_unique<ReluLayer>();
     case Kind::max_pool:
@@ -85,9 +85,18 @@ std::unique_ptr<Module> make_layer(const LayerSpec& layer, const Shape& input, u
     case Kind::softmax:
       return std::make_unique<SoftmaxLayer>();
     case Kind::norm:
+      return std::make_unique<NormLayer>(layer.means, layer.deviations, options.dtype);
+    case Kind::standardise:
+      return std::make_unique<StandardiseLayer>();
+    case Kind::scale:
+      return std::make_unique<ScaleLayer>(layer.factor);
+    case Kind::label:
+    case Kind::add:
+    case Kind::go_back:
+    case Kind::concat:
       break;
   }
-  return std::make_unique<NormLayer>(layer.means, layer.deviations, options.dtype);
+  return nullptr;
 }
 
 /// What the kernel of layer i also computes of the layers behind it, up to layer `end`.
@@ -99,21 +108,20 @@ Fused fused_behind(const std::vector<LayerSpec>& layers, size_t i, size_t end) {
   return fused;
 }
 
-Spec spec_of(const std::string& text) {
-  const ZooEntry* entry = find_in_zoo(text);
-  return parse_spec(entry ? entry->spec : text);
-}
-
 }  // namespace
 
 Model::Model(const std::string& text, const ModelOptions& options) : Model(spec_of(text), options) {}
 
 Model::Model(const Spec& spec, const ModelOptions& options)
-    : spec_(spec), hash_(options.hash), dtype_(options.dtype), shapes_(layer_shapes(spec)) {
+    : spec_(spec),
+      hash_(options.hash),
+      dtype_(options.dtype),
+      shapes_(layer_shapes(spec)),
+      labels_(label_spans(spec)) {
   check(is_floating(dtype_), "model: computes in float32 or float64, not in {}", name_of(dtype_));
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     layers_.push_back(make_layer(spec.layers[i], shapes_[i], static_cast<uint32_t>(i), options));
-    layers_.back()->initialise({options.init, options.seed, i});
+    if (layers_.back()) layers_.back()->initialise({options.init, options.seed, i});
   }
 }
 
@@ -128,6 +136,14 @@ void Model::check_images(const X& images) const {
         to_string(device_));
 }
 
+void Model::check_cut(size_t at) const {
+  for (const auto& [label, span] : labels_)
+    check(at <= span.defined || span.last_use < at,
+          "model: a pass cannot begin or end in front of layer {}: the value '{}' is named by layer {} and "
+          "used by layer {}",
+          at, label, span.defined, span.last_use);
+}
+
 template <TensorLike X>
 X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
   check(begin <= end && end <= layers_.size(), "model: layers [{}, {}) asked for, there are {}", begin, end,
@@ -135,12 +151,14 @@ X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
   check(!randomised(*this),
         "model: a defence draws random numbers at every answer, so there is no single one; ask a realisation "
         "(nn/randomised.h), or an Oracle with its draws");
+  for (const size_t at : {begin, end}) check_cut(at);
+  NamedValues<X> named(labels_);
   for (size_t i = begin; i < end;) {
     const auto rounding = coding.activations.lower_bound(i);
     const bool any = rounding != coding.activations.end();
     const size_t stop = any ? std::min(end, rounding->first + 1) : end;
     const Fused fused = fuse ? fused_behind(spec_.layers, i, stop) : Fused{};
-    x = layers_[i]->forward(x, pass, fused);
+    x = layers_[i] ? layers_[i]->forward(x, pass, fused) : named.follow(spec_.layers[i], i, x);
     i += 1 + size_t{fused.relu} + size_t{fused.max_pool2};
     if (any && i == rounding->first + 1) x = fixed_point(x, rounding->second);
   }
@@ -190,18 +208,26 @@ void Model::inherit(const Model& from) {
   transforms_ = from.transforms_;
 }
 
+template <class F>
+void Model::for_modules(const F& f) const {
+  for (size_t i = 0; i < layers_.size(); ++i)
+    if (layers_[i]) f(i, *layers_[i]);
+}
+
 std::vector<Parameter> Model::parameters() {
   std::vector<Parameter> all;
-  for (size_t i = 0; i < layers_.size(); ++i)
-    for (const Parameter& p : layers_[i]->parameters())
-      all.push_back({fmt::format("{}.{}", i, p.name), p.variable, p.hashed});
+  for_modules([&](size_t i, Module& module) {
+    for (const Parameter& p : module.parameters())
+      all.push_back({parameter_name(i, p.name), p.variable, p.hashed, i});
+  });
   return all;
 }
 
 std::vector<Buffer> Model::buffers() {
   std::vector<Buffer> all;
-  for (size_t i = 0; i < layers_.size(); ++i)
-    for (const Buffer& b : layers_[i]->buffers()) all.push_back({fmt::format("{}.{}", i, b.name), b.tensor});
+  for_modules([&](size_t i, Module& module) {
+    for (const Buffer& b : module.buffers()) all.push_back({parameter_name(i, b.name), b.tensor, i});
+  });
   return all;
 }
 
@@ -216,11 +242,10 @@ Variable& Model::parameter(const std::string& name) {
 
 std::map<std::string, Tensor> Model::state() const {
   std::map<std::string, Tensor> state;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    for (const Parameter& p : layers_[i]->parameters())
-      state[fmt::format("{}.{}", i, p.name)] = p.variable->value();
-    for (const Buffer& b : layers_[i]->buffers()) state[fmt::format("{}.{}", i, b.name)] = *b.tensor;
-  }
+  for_modules([&](size_t i, Module& module) {
+    for (const Parameter& p : module.parameters()) state[parameter_name(i, p.name)] = p.variable->value();
+    for (const Buffer& b : module.buffers()) state[parameter_name(i, b.name)] = *b.tensor;
+  });
   return state;
 }
 
@@ -256,7 +281,7 @@ Model Model::alias() const {
 }
 
 void Model::move(Device device) {
-  for (const auto& layer : layers_) layer->move(device);
+  for_modules([&](size_t, Module& module) { module.move(device); });
   device_ = device;
 }
 

@@ -55,16 +55,22 @@ class Model {
   Tensor probabilities(const Tensor& images, const Pass& pass = {}) const;
   Variable probabilities(const Variable& images, const Pass& pass = {}) const;
   /// Layers [begin, end) alone, no input transforms: what is behind layer end - 1 for the input of layer
-  /// begin. With `fuse` unset every layer runs by itself; the bits are the same.
+  /// begin. With `fuse` unset every layer runs by itself; the bits are the same. An Error if a value that the
+  /// spec names on one side of `begin` or `end` is used on the other.
   Tensor forward(const Tensor& x, const Pass& pass, size_t begin, size_t end, bool fuse = true) const;
   Variable forward(const Variable& x, const Pass& pass, size_t begin, size_t end, bool fuse = true) const;
 
-  /// All parameters in layer order, named as a PyTorch state_dict names them: "0.weight", "0.bias", ...
+  /// All parameters in layer order, named as a PyTorch state_dict names them: "0.weight", "0.bias", ..., or
+  /// by the name that the spec gives their layer: "layer1.0.conv1.weight".
   std::vector<Parameter> parameters();
   /// Running statistics of batch norm: "1.running_mean", "1.running_var", "1.num_batches_tracked".
   std::vector<Buffer> buffers();
   /// The parameter of this name; an Error that lists the names when there is none.
   Variable& parameter(const std::string& name);
+  /// The name of parameter `part` ("weight", "bias") of layer i.
+  std::string parameter_name(size_t i, const std::string& part) const {
+    return hashgrad::parameter_name(spec_, i, part);
+  }
   /// What is done to images in front of layer 0, in this order. Their entries in metadata `defences` are kept
   /// by whoever adds them (defenses/input_transforms.h, nn/model_file.h).
   const std::vector<InputTransformPtr>& transforms() const { return transforms_; }
@@ -103,7 +109,10 @@ class Model {
   X run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const;
   template <TensorLike X>
   void check_images(const X& images) const;
+  void check_cut(size_t at) const;
   size_t logits_end() const;
+  template <class F>
+  void for_modules(const F& f) const;  // f(layer, module)
   void move(Device device);
 
   Spec spec_;
@@ -111,8 +120,9 @@ class Model {
   DType dtype_;
   Device device_;
   std::vector<Shape> shapes_;
+  std::map<std::string, LabelSpan> labels_;
   std::vector<InputTransformPtr> transforms_;
-  std::vector<std::unique_ptr<Module>> layers_;
+  std::vector<std::unique_ptr<Module>> layers_;  // null where the spec has a branch token
 };
 
 }  // namespace hashgrad

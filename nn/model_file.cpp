@@ -102,10 +102,10 @@ Coding read_coding(const Archive& archive, Model& model, const std::string& name
     check(std::any_of(parameters.begin(), parameters.end(),
                       [&](const Parameter& p) { return p.name == parameter; }),
           "{}: metadata masks or quantisers name the parameter '{}', which '{}' does not have", name,
-          parameter, to_string(model.spec()));
+          parameter, short_text(model.spec()));
   for (const auto& [layer, unused] : coding.activations)
     check(layer < model.spec().layers.size(), "{}: metadata quantisers name layer {}, '{}' has {}", name,
-          layer, to_string(model.spec()), model.spec().layers.size());
+          layer, short_text(model.spec()), model.spec().layers.size());
   return coding;
 }
 
@@ -172,7 +172,7 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
   }
   for (const auto& [key, tensor] : archive.tensors)
     check(used.contains(key) || belongs_to_training(key), "{}: tensor '{}' {} has no place in '{}'", name,
-          key, tensor.shape(), to_string(model.spec()));
+          key, tensor.shape(), short_text(model.spec()));
   model.metadata = archive.metadata;
   check_draws(model, name);
   add_transforms(model, name);

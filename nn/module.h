@@ -36,12 +36,14 @@ struct Parameter {
   std::string name;
   Variable* variable;
   bool hashed = false;  // bucket values: each collects the gradient of many virtual weights
+  size_t layer = 0;     // its number in the network
 };
 
 /// State that is saved but not trained ("running_mean").
 struct Buffer {
   std::string name;
   Tensor* tensor;
+  size_t layer = 0;  // its number in the network
 };
 
 class Module {

@@ -84,7 +84,7 @@ void drop_columns(T* w, int64_t rows, int64_t columns, double rate, Random rando
 /// Gives `model` weights of its own in the layers of this defence, changed by the draw.
 void apply(const RandomDefence& defence, const Draw& draw, Model& model) {
   for (const size_t layer : defence.layers) {
-    Variable& weight = model.parameter(fmt::format("{}.weight", layer));
+    Variable& weight = model.parameter(model.parameter_name(layer, "weight"));
     Tensor w = weight.value().to(Device{}).clone();
     const Random random(draw.seed, draw.stream, static_cast<uint64_t>(draw.number),
                         static_cast<uint32_t>(2 * layer + size_t{defence.dropout}));

@@ -1,206 +1,17 @@
 #include "nn/spec.h"
 
-#include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <string_view>
 
-#include "core/error.h"
 #include "cpu/hash_gemm.h"
+#include "nn/spec_errors.h"
 
 namespace hashgrad {
 namespace {
 
 using Kind = LayerSpec::Kind;
 
-constexpr int64_t most_size = int64_t{1} << 20;        // channels, units, pixels of a side, kernel, stride
-constexpr int64_t most_values = int64_t{1} << 28;      // of one sample behind any layer
 constexpr int64_t most_virtual = int64_t{1} << 40;     // weights of one layer, stored or not
 constexpr int64_t most_parameters = int64_t{1} << 28;  // stored, of the whole network
-constexpr size_t most_layers = 1000;
-
-constexpr const char* accepted_tokens =
-    "conv64k5p2[s2][nb][@1/8], fc512[nb][@1/8], bn, relu, maxpool2[s2][p1], avgpool2[s2][p1], gap, flatten, "
-    "dropout0.5, softmax, norm(mean;deviation)";
-
-/// Reads one token from the left.
-class Scanner {
- public:
-  explicit Scanner(std::string_view text) : rest_(text) {}
-
-  bool take(std::string_view word) {
-    if (!rest_.starts_with(word)) return false;
-    rest_.remove_prefix(word.size());
-    return true;
-  }
-
-  /// A whole number in [least, most_size].
-  int64_t size(const char* what, int64_t least) {
-    int64_t value = 0;
-    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
-    check(error != std::errc::invalid_argument, "{}: a number is expected, not '{}'", what, rest_);
-    check(error == std::errc{} && value >= least && value <= most_size, "{} must be {} to {}", what, least,
-          most_size);
-    advance_to(end);
-    return value;
-  }
-
-  double real(const char* what) {
-    double value = 0;
-    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
-    check(error == std::errc{} && std::isfinite(value), "{}: a number is expected, not '{}'", what, rest_);
-    advance_to(end);
-    return value;
-  }
-
-  void end() const { check(rest_.empty(), "'{}' is left over; accepted: {}", rest_, accepted_tokens); }
-  bool at_end() const { return rest_.empty(); }
-
- private:
-  void advance_to(const char* end) { rest_.remove_prefix(static_cast<size_t>(end - rest_.data())); }
-  std::string_view rest_;
-};
-
-double parse_rate(Scanner& in) {
-  double rate = in.real("compression rate");
-  if (in.take("/")) rate /= in.real("compression rate");
-  check(rate > 0 && rate <= 1, "the compression rate is {}, it must be above 0 and at most 1", rate);
-  return rate;
-}
-
-/// The options behind a layer's first numbers, in any order, each at most once.
-void parse_options(Scanner& in, LayerSpec& layer) {
-  const bool window = layer.kind != Kind::fc, weight = layer.has_weight();
-  bool stride = false, padding = false, bias = false, rate = false;
-  const auto once = [](bool& seen, const char* what) {
-    check(!seen, "{} is given twice", what);
-    return seen = true;
-  };
-  for (;;) {
-    if (window && in.take("s") && once(stride, "the stride")) {
-      layer.stride = in.size("stride", 1);
-    } else if (window && in.take("p") && once(padding, "the padding")) {
-      layer.padding = in.size("padding", 0);
-    } else if (layer.kind == Kind::conv && in.take("valid") && once(padding, "the padding")) {
-      layer.padding = 0;
-    } else if (weight && in.take("nb") && once(bias, "'nb' (no bias)")) {
-      layer.bias = false;
-    } else if (weight && in.take("@") && once(rate, "the compression rate")) {
-      layer.rate = parse_rate(in);
-    } else {
-      return;
-    }
-  }
-}
-
-LayerSpec parse_pool(Scanner& in, Kind kind) {
-  LayerSpec layer{.kind = kind, .kernel = in.size("pooling window", 1)};
-  layer.stride = layer.kernel;
-  parse_options(in, layer);
-  return layer;
-}
-
-std::vector<double> parse_list(Scanner& in, const char* what) {
-  std::vector<double> values;
-  do values.push_back(in.real(what));
-  while (in.take(","));
-  return values;
-}
-
-LayerSpec parse_norm(Scanner& in) {
-  LayerSpec layer{.kind = Kind::norm, .means = parse_list(in, "mean")};
-  check(in.take(";"), "norm(means;deviations) needs a ';' between the two lists");
-  layer.deviations = parse_list(in, "deviation");
-  check(in.take(")"), "norm(means;deviations) needs its ')'");
-  check(layer.means.size() == layer.deviations.size(), "{} means and {} deviations, as many are expected",
-        layer.means.size(), layer.deviations.size());
-  for (double d : layer.deviations) check(d > 0, "deviation {} must be above 0", d);
-  return layer;
-}
-
-LayerSpec parse_layer(std::string_view token) {
-  Scanner in(token);
-  LayerSpec layer;
-  if (in.take("conv")) {
-    layer = {.kind = Kind::conv, .out = in.size("output channels", 1)};
-    check(in.take("k"), "a convolution needs its kernel size, as in conv{}k3", layer.out);
-    layer.kernel = in.size("kernel", 1);
-    parse_options(in, layer);
-  } else if (in.take("fc")) {
-    layer = {.kind = Kind::fc, .out = in.size("output units", 1)};
-    parse_options(in, layer);
-  } else if (in.take("maxpool")) {
-    layer = parse_pool(in, Kind::max_pool);
-  } else if (in.take("avgpool")) {
-    layer = parse_pool(in, Kind::avg_pool);
-  } else if (in.take("dropout")) {
-    layer = {.kind = Kind::dropout, .probability = in.real("dropout")};
-    check(layer.probability > 0 && layer.probability < 1, "dropout {} must be above 0 and below 1",
-          layer.probability);
-  } else if (in.take("norm(")) {
-    layer = parse_norm(in);
-  } else if (in.take("bn")) {
-    layer.kind = Kind::bn;
-  } else if (in.take("relu")) {
-    layer.kind = Kind::relu;
-  } else if (in.take("gap")) {
-    layer.kind = Kind::global_avg_pool;
-  } else if (in.take("flatten")) {
-    layer.kind = Kind::flatten;
-  } else if (in.take("softmax")) {
-    layer.kind = Kind::softmax;
-  } else {
-    fail("is not a layer; accepted: {}", accepted_tokens);
-  }
-  in.end();
-  return layer;
-}
-
-Shape parse_input(std::string_view token) {
-  try {
-    Scanner in(token);
-    const int64_t channels = in.size("channels", 1);
-    check(in.take("x"), "'x' is missing");
-    const int64_t height = in.size("height", 1);
-    check(in.take("x"), "'x' is missing");
-    const int64_t width = in.size("width", 1);
-    check(in.at_end(), "characters are left over");
-    check(channels * height <= most_values / width, "more than {} values", most_values);
-    return {channels, height, width};
-  } catch (const Error& error) {
-    fail("{}; a spec begins with the input's channels x height x width, as in 1x28x28", error.what());
-  }
-}
-
-std::vector<std::string_view> split(std::string_view text) {
-  constexpr std::string_view space = " \t\r\n";
-  std::vector<std::string_view> tokens;
-  for (size_t begin = text.find_first_not_of(space); begin != std::string_view::npos;) {
-    const size_t end = std::min(text.find_first_of(space, begin), text.size());
-    tokens.push_back(text.substr(begin, end - begin));
-    begin = text.find_first_not_of(space, end);
-  }
-  return tokens;
-}
-
-/// A token as it can stand in a one-line message.
-std::string shown(std::string_view token) {
-  std::string out(token.substr(0, 40));
-  for (char& c : out)
-    if (c < ' ' || c > '~') c = '?';
-  if (token.size() > 40) out += "...";
-  return out;
-}
-
-/// Runs `f`; an Error in it is told again with the token (counted from 1) that it is about.
-template <class F>
-auto locate(size_t token, std::string_view text, F&& f) {
-  try {
-    return f();
-  } catch (const Error& error) {
-    fail("spec: token {} '{}': {}", token, shown(text), error.what());
-  }
-}
 
 /// a * b, refused above most_virtual.
 int64_t multiply(int64_t a, int64_t b) {
@@ -215,12 +26,12 @@ void check_size(const Shape& shape) {
         most_values);
 }
 
-/// Number of windows along one side.
-int64_t window_count(const LayerSpec& layer, int64_t size) {
-  const int64_t padded = size + 2 * layer.padding;
-  check(layer.kernel <= padded, "a window of {0}x{0} does not fit the image side of {1} with padding {2}",
-        layer.kernel, size, layer.padding);
-  return (padded - layer.kernel) / layer.stride + 1;
+/// Number of windows along one side, in the direction of `side`.
+int64_t window_count(const LayerSpec& layer, int64_t Extent::*side, int64_t size) {
+  const int64_t padded = size + 2 * layer.padding.*side;
+  check(layer.kernel.*side <= padded, "a window of {}x{} does not fit the image side of {} with padding {}",
+        layer.kernel.height, layer.kernel.width, size, layer.padding.*side);
+  return (padded - layer.kernel.*side) / layer.stride + 1;
 }
 
 void check_image(const Shape& input) {
@@ -232,9 +43,15 @@ std::string rate_text(double rate) {
   return inverse > 1 && 1 / inverse == rate ? fmt::format("1/{}", inverse) : fmt::format("{}", rate);
 }
 
+std::string extent_text(const Extent& extent) {
+  return extent.square() ? fmt::format("{}", extent.height)
+                         : fmt::format("{}x{}", extent.height, extent.width);
+}
+
+/// Kernel, padding and stride, the last two only where they are not the usual ones.
 std::string window_text(const LayerSpec& layer, int64_t usual_stride) {
-  std::string text;
-  if (layer.padding != 0) text += fmt::format("p{}", layer.padding);
+  std::string text = extent_text(layer.kernel);
+  if (layer.padding != 0) text += fmt::format("p{}", extent_text(layer.padding));
   if (layer.stride != usual_stride) text += fmt::format("s{}", layer.stride);
   return text;
 }
@@ -244,35 +61,29 @@ std::string weight_text(const LayerSpec& layer) {
   return fmt::format("{}{}", layer.bias ? "" : "nb", rate);
 }
 
-}  // namespace
-
-Spec parse_spec(const std::string& text) {
-  const std::vector<std::string_view> tokens = split(text);
-  check(!tokens.empty(),
-        "spec: is empty; expected something like '1x28x28 conv32k5p2 relu maxpool2 flatten fc10'");
-  check(tokens.size() <= most_layers + 1, "spec: {} layers, at most {} are supported", tokens.size() - 1,
-        most_layers);
-  Spec spec{locate(1, tokens[0], [&] { return parse_input(tokens[0]); }), {}};
-  for (size_t i = 1; i < tokens.size(); ++i)
-    spec.layers.push_back(locate(i + 1, tokens[i], [&] { return parse_layer(tokens[i]); }));
-  layer_shapes(spec);
-  return spec;
+std::string bn_text(const LayerSpec& layer) {
+  const LayerSpec usual{.kind = Kind::bn};
+  std::vector<std::string> options;
+  if (layer.eps != usual.eps) options.push_back(fmt::format("eps={}", layer.eps));
+  if (layer.momentum != usual.momentum) options.push_back(fmt::format("momentum={}", layer.momentum));
+  return options.empty() ? "bn" : fmt::format("bn({})", fmt::join(options, ","));
 }
 
-std::string to_string(const LayerSpec& layer) {
+/// The token without the name of its parameters.
+std::string layer_text(const LayerSpec& layer) {
   switch (layer.kind) {
     case Kind::conv:
-      return fmt::format("conv{}k{}{}{}", layer.out, layer.kernel, window_text(layer, 1), weight_text(layer));
+      return fmt::format("conv{}k{}{}", layer.out, window_text(layer, 1), weight_text(layer));
     case Kind::fc:
       return fmt::format("fc{}{}", layer.out, weight_text(layer));
     case Kind::bn:
-      return "bn";
+      return bn_text(layer);
     case Kind::relu:
       return "relu";
     case Kind::max_pool:
-      return fmt::format("maxpool{}{}", layer.kernel, window_text(layer, layer.kernel));
+      return "maxpool" + window_text(layer, layer.kernel.height);
     case Kind::avg_pool:
-      return fmt::format("avgpool{}{}", layer.kernel, window_text(layer, layer.kernel));
+      return "avgpool" + window_text(layer, layer.kernel.height);
     case Kind::global_avg_pool:
       return "gap";
     case Kind::flatten:
@@ -281,29 +92,38 @@ std::string to_string(const LayerSpec& layer) {
       return fmt::format("dropout{}", layer.probability);
     case Kind::softmax:
       return "softmax";
+    case Kind::standardise:
+      return "standardise";
+    case Kind::scale:
+      return fmt::format("scale{}", layer.factor);
+    case Kind::label:
+      return "=" + layer.labels[0];
+    case Kind::add:
+      return "+" + layer.labels[0];
+    case Kind::go_back:
+      return "<" + layer.labels[0];
+    case Kind::concat:
+      return fmt::format("cat({})", fmt::join(layer.labels, ","));
     case Kind::norm:
       break;
   }
   return fmt::format("norm({};{})", fmt::join(layer.means, ","), fmt::join(layer.deviations, ","));
 }
 
-std::string to_string(const Spec& spec) {
-  std::string text = fmt::format("{}x{}x{}", spec.input[0], spec.input[1], spec.input[2]);
-  for (const LayerSpec& layer : spec.layers) text.append(" ").append(to_string(layer));
-  return text;
-}
-
-Shape output_shape(const LayerSpec& layer, const Shape& input) {
+/// Shape behind a layer that takes the current value alone, of this shape.
+Shape layer_shape(const LayerSpec& layer, const Shape& input) {
   switch (layer.kind) {
     case Kind::conv:
       check_image(input);
-      return {layer.out, window_count(layer, input[1]), window_count(layer, input[2])};
+      return {layer.out, window_count(layer, &Extent::height, input[1]),
+              window_count(layer, &Extent::width, input[2])};
     case Kind::max_pool:
     case Kind::avg_pool:
       check_image(input);
-      check(2 * layer.padding <= layer.kernel, "padding {} is more than half of the window of {}",
-            layer.padding, layer.kernel);
-      return {input[0], window_count(layer, input[1]), window_count(layer, input[2])};
+      check(2 * layer.padding.height <= layer.kernel.height,
+            "padding {} is more than half of the window of {}", layer.padding.height, layer.kernel.height);
+      return {input[0], window_count(layer, &Extent::height, input[1]),
+              window_count(layer, &Extent::width, input[2])};
     case Kind::global_avg_pool:
       check_image(input);
       return {input[0], 1, 1};
@@ -320,24 +140,123 @@ Shape output_shape(const LayerSpec& layer, const Shape& input) {
       check(layer.means.size() == 1 || static_cast<int64_t>(layer.means.size()) == input[0],
             "{} means for {} channels, one or one per channel is expected", layer.means.size(), input[0]);
       return input;
-    case Kind::bn:
-    case Kind::relu:
-    case Kind::dropout:
-      break;
+    default:
+      return input;
   }
-  return input;
+}
+
+/// Shape behind a branch token, given that of the current value and those of the values that it names.
+Shape branch_shape(const LayerSpec& layer, const Shape& current, const std::vector<Shape>& named) {
+  if (layer.kind == Kind::label) return current;
+  if (layer.kind == Kind::go_back) return named[0];
+  if (layer.kind == Kind::add) {
+    check(named[0] == current, "adds {} to {}, equal shapes are expected", named[0], current);
+    return current;
+  }
+  Shape joined = named[0];
+  for (size_t i = 1; i < named.size(); ++i) {
+    check(named[i].without(0) == joined.without(0),
+          "joins {} and {}, which differ in more than their channels", joined, named[i]);
+    joined.set(0, joined[0] + named[i][0]);
+  }
+  return joined;
+}
+
+/// The name of layer i, which has parameters, or its number.
+std::string layer_name(const Spec& spec, size_t i) {
+  const std::string& name = spec.layers[i].name;
+  return name.empty() ? std::to_string(i) : name;
+}
+
+/// That no two layers' parameters share a name, or could be taken for a training's own tensors.
+void check_names(const Spec& spec) {
+  std::map<std::string, size_t> seen;
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    if (!spec.layers[i].has_parameters()) continue;
+    const std::string name = layer_name(spec, i);
+    const auto [at, is_new] = seen.emplace(name, i);
+    check(is_new, "spec: layers {} and {} are both named '{}'", at->second, i, name);
+    for (const char* taken : {"train.", "optimizer."})
+      check(!(name + ".").starts_with(taken),
+            "spec: layer {} is named '{}'; '{}' is what a checkpoint's own "
+            "tensors begin with",
+            i, name, taken);
+  }
+}
+
+}  // namespace
+
+std::string to_string(const LayerSpec& layer) {
+  return layer.name.empty() ? layer_text(layer) : fmt::format("{}:{}", layer_text(layer), layer.name);
+}
+
+std::string to_string(const Spec& spec) {
+  std::string text = fmt::format("{}x{}x{}", spec.input[0], spec.input[1], spec.input[2]);
+  for (const LayerSpec& layer : spec.layers) text.append(" ").append(to_string(layer));
+  return text;
+}
+
+std::string short_text(const Spec& spec) {
+  constexpr size_t longest = 200;
+  const std::string text = to_string(spec);
+  return text.size() <= longest ? text : text.substr(0, longest) + "...";
+}
+
+std::map<std::string, LabelSpan> label_spans(const Spec& spec) {
+  std::map<std::string, LabelSpan> spans;
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    locate(i + 2, to_string(layer), [&] {
+      for (const std::string& label : layer.labels) {
+        const auto at = spans.find(label);
+        if (layer.kind == Kind::label) {
+          check(at == spans.end(), "'{}' is the name of another value already", label);
+          spans[label] = {i, i};
+        } else {
+          check(at != spans.end(), "no value before it has the name '{}'", label);
+          at->second.last_use = i;
+        }
+      }
+      const bool drops = layer.kind == Kind::go_back || layer.kind == Kind::concat;
+      check(!drops || spec.layers[i - 1].kind == Kind::label,
+            "the value before it would be lost; name it first, as in '=a {}'", to_string(layer));
+    });
+  }
+  for (const auto& [label, span] : spans)
+    locate(span.defined + 2, "=" + label,
+           [&, &at = span] { check(at.last_use > at.defined, "names a value that is never used"); });
+  return spans;
+}
+
+std::string parameter_name(const Spec& spec, size_t i, const std::string& part) {
+  return layer_name(spec, i) + "." + part;
+}
+
+std::optional<size_t> output_layer(const Spec& spec) {
+  for (size_t i = spec.layers.size(); i-- > 0;) {
+    const Kind kind = spec.layers[i].kind;
+    if (spec.layers[i].has_weight()) return i;
+    if (kind != Kind::flatten && kind != Kind::scale && kind != Kind::softmax) return std::nullopt;
+  }
+  return std::nullopt;
 }
 
 std::vector<Shape> layer_shapes(const Spec& spec) {
   check(!spec.layers.empty(), "spec: '{}' has no layers; accepted: {}", to_string(spec), accepted_tokens);
+  check_names(spec);
+  const std::map<std::string, LabelSpan> spans = label_spans(spec);
   std::vector<Shape> shapes{spec.input};
   int64_t parameters = 0;
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
     shapes.push_back(locate(i + 2, to_string(layer), [&] {
-      check(layer.kind != Kind::norm || i == 0, "normalises the input, so it must be the first layer");
+      const bool of_input = layer.kind == Kind::norm || layer.kind == Kind::standardise;
+      check(!of_input || i == 0, "normalises the input, so it must be the first layer");
       check(layer.kind != Kind::softmax || i + 1 == spec.layers.size(), "must be the last layer");
-      const Shape shape = output_shape(layer, shapes.back());
+      std::vector<Shape> named;
+      for (const std::string& label : layer.labels) named.push_back(shapes[spans.at(label).defined]);
+      const Shape shape =
+          layer.branches() ? branch_shape(layer, shapes.back(), named) : layer_shape(layer, shapes.back());
       check_size(shape);
       parameters += parameter_count(layer, shapes.back());
       check(parameters <= most_parameters, "brings the network to {} parameters, at most {} are supported",
@@ -352,7 +271,7 @@ std::vector<Shape> layer_shapes(const Spec& spec) {
 
 int64_t virtual_weights(const LayerSpec& layer, const Shape& input) {
   if (!layer.has_weight()) return 0;
-  const int64_t window = layer.kind == Kind::conv ? multiply(layer.kernel, layer.kernel) : 1;
+  const int64_t window = layer.kind == Kind::conv ? multiply(layer.kernel.height, layer.kernel.width) : 1;
   return multiply(multiply(input[0], layer.out), window);
 }
 

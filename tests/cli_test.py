@@ -378,6 +378,40 @@ class Command(unittest.TestCase):
         self.assertIn(", tile; predicted: tile", many)
         self.assertIn("liu2018-mnist", self.run_ok("models"))
 
+    def test_a_network_that_branches_is_trained_compressed_defended_and_attacked(self):
+        spec = ("1x28x28 conv4k5p2s2nb:stem bn relu =x conv4k3p1:conv relu conv4k3p1 +x relu maxpool2 flatten "
+                "fc16:fc.0 relu fc10:fc.2")
+        net, some = self.path("branches.safetensors"), [*DATA, "--first", "12", "--quiet"]
+        self.run_ok("train", spec, *DATA, "--first", "768", "--epochs", "2", "--batch", "32", "--threads", "1",
+                    "--quiet", "--output", net)
+        tensors, metadata = read_safetensors(net)
+        self.assertEqual(metadata["spec"], spec)
+        self.assertEqual(tensors["stem.weight"][1], [4, 1, 5, 5])
+        self.assertIn("conv4k3p1:conv", self.run_ok("info", net))
+        made = {"hash": ["compress", "hash", net, "--rate", "1/4"], "prune": ["compress", "prune", net, "--density", "0.5"],
+                "kmeans": ["compress", "kmeans", net, "--bits", "4"],
+                "fixed": ["compress", "fixed-point", net, "--width", "8", "--point", "2"],
+                "gi1": ["defend", "gi1", net, "--eps", "0.05"], "augmented": ["defend", "logits-augmentation", net, "--eps", "2"]}
+        for name, command in made.items():
+            self.run_ok(*command, "--output", self.path(name))
+            self.run_ok("attack", "bim", self.path(name), *some, "--iters", "2", "--output", self.path("attacked"))
+        self.run_ok("materialise", self.path("hash"), "--output", self.path("dense"))
+        self.run_ok("gradient", net, *some, "--jacobian", "logits", "--output", self.path("gradient"))
+
+    def test_from_pytorch_takes_what_fits_and_nothing_else(self):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "from_pytorch.py")
+        run = lambda spec, output: subprocess.run(
+            [sys.executable, script, self.model, self.path(output), "--spec", spec, "--hashgrad", BINARY], capture_output=True, text=True)
+        done = run(SPEC, "made.safetensors")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name in ("model", "made"):
+            self.run_ok("predict", self.path(name + ".safetensors"), *DATA, "--first", "3", "--output", self.path(name + "_logits"))
+        self.assertEqual(self.tensors("made_logits"), self.tensors("model_logits"))
+        done = run(SPEC.replace("fc10", "fc11"), "not_made.safetensors")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("tensor '7.bias' has shape [10], the spec asks for [11]", done.stderr)
+        self.assertFalse([name for name in os.listdir(self.folder) if name.startswith("not_made") or name.endswith(".part")])
+
     def test_bench_checks_every_rung(self):
         if "emu" not in self.run_ok("bench", "--help"):
             self.skipTest("no kernels in this build")

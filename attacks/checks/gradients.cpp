@@ -8,16 +8,6 @@
 namespace hashgrad {
 namespace {
 
-/// The last layer with weights, if nothing but softmax follows it: scaling its weights scales the logits.
-std::optional<size_t> output_layer(const Model& model) {
-  const std::vector<LayerSpec>& layers = model.spec().layers;
-  for (size_t i = layers.size(); i-- > 0;) {
-    if (layers[i].has_weight()) return i;
-    if (layers[i].kind != LayerSpec::Kind::softmax) return std::nullopt;
-  }
-  return std::nullopt;
-}
-
 /// Rows of Gaussian directions of unit length, one for each image, the same for every batch.
 Tensor directions(const Evidence& evidence, int64_t rows, uint32_t number) {
   const int64_t d = evidence.input().x.numel() / evidence.rows();
@@ -71,12 +61,12 @@ std::vector<double> disagreement(const Oracle& oracle, const AttackInput& input,
 }  // namespace
 
 std::optional<Model> with_scaled_logits(const Model& model, double scale) {
-  const std::optional<size_t> layer = output_layer(model);
+  const std::optional<size_t> layer = output_layer(model.spec());
   if (!layer) return std::nullopt;
   Model twin = model.to(Device{});
   for (const char* part : {"weight", "bias"}) {
     const auto state = twin.state();
-    const auto found = state.find(fmt::format("{}.{}", *layer, part));
+    const auto found = state.find(twin.parameter_name(*layer, part));
     if (found == state.end()) continue;
     Tensor t = found->second;
     for_float_type(t.dtype(), "check", [&]<class T>() {
@@ -164,7 +154,7 @@ Finding check_scale(Evidence& evidence) {
     return {
         Verdict::not_applicable,
         "the logits of a randomised model do not scale with its weights; its draws do not grow with them"};
-  if (!output_layer(evidence.model()))
+  if (!output_layer(evidence.model().spec()))
     return {Verdict::not_applicable, "the last layer has no weights whose scale could be changed"};
   const std::string spec = "bim:iters=10," + evidence.ball();
   const std::vector<bool> as_is = evidence.broken(spec);

@@ -19,16 +19,18 @@ struct InfoVerb {
 
 /// Floating-point operations of one image: two per multiply-add, one per element elsewhere.
 int64_t flops(const LayerSpec& layer, const Shape& in, const Shape& out) {
-  if (layer.kind == LayerSpec::Kind::conv) return 2 * out.numel() * in[0] * layer.kernel * layer.kernel;
+  if (layer.kind == LayerSpec::Kind::conv)
+    return 2 * out.numel() * in[0] * layer.kernel.height * layer.kernel.width;
   if (layer.kind == LayerSpec::Kind::fc) return 2 * out.numel() * in.numel();
-  return out.numel();
+  const bool moves_only = layer.branches() && layer.kind != LayerSpec::Kind::add;
+  return moves_only ? 0 : out.numel();
 }
 
 /// What layer i stores, all its parameters and buffers together.
 LayerSize size_of_layer(const SizeReport& report, size_t i) {
   LayerSize sum;
   for (const LayerSize& size : report.layers) {
-    if (!size.name.starts_with(fmt::format("{}.", i))) continue;
+    if (size.layer != i) continue;
     sum.virtual_parameters += size.virtual_parameters;
     sum.real_parameters += size.real_parameters;
     sum.bytes += size.bytes;
@@ -40,7 +42,7 @@ LayerSize size_of_layer(const SizeReport& report, size_t i) {
 double density(const Model& model, size_t i) {
   if (!model.spec().layers[i].has_weight()) return 1;
   const std::vector<double> w =
-      model.state().at(fmt::format("{}.weight", i)).to(DType::float64).to_vector<double>();
+      model.state().at(model.parameter_name(i, "weight")).to(DType::float64).to_vector<double>();
   return 1 - static_cast<double>(std::count(w.begin(), w.end(), 0.0)) / static_cast<double>(w.size());
 }
 
@@ -106,8 +108,11 @@ void run(const InfoVerb& v, const CLI::App& verb) {
   const Device device = v.common.where();
   const Model model = load_model(v.model);
   const Spec& spec = model.spec();
-  report::Table table{
-      "layers", to_string(spec), {"layer", "token", "output", "virtual", "stored", "bytes", "flops"}, {}, {}};
+  report::Table table{"layers",
+                      short_text(spec),
+                      {"layer", "token", "output", "virtual", "stored", "bytes", "flops"},
+                      {},
+                      {}};
   const SizeReport size = size_report(model);
   int64_t operations = 0;
   for (size_t i = 0; i < spec.layers.size(); ++i) {
@@ -139,12 +144,15 @@ void run(const InfoVerb& v, const CLI::App& verb) {
 }
 
 void list_models(const CommonFlags& common, const CLI::App& verb) {
-  report::Table table{"models", "Networks by name", {"name", "parameters", "spec", "source"}, {}, {}};
-  for (const ZooEntry& entry : zoo())
-    table.add({entry.name, std::to_string(entry.parameters), entry.spec, entry.source});
-  for (const ZooEntry& entry : zoo())
-    fmt::print("{:<18} {:>10} parameters  {}\n{:18} {}\n", entry.name, entry.parameters, entry.source, "",
-               entry.spec);
+  report::Table table{
+      "models", "Networks by name", {"name", "parameters", "spec", "source", "settings"}, {}, {}};
+  for (const ZooEntry& entry : zoo()) {
+    table.add({entry.name, std::to_string(entry.parameters), entry.spec, entry.source, entry.settings});
+    const std::string settings =
+        entry.settings.empty() ? "" : fmt::format("\n{:18} settings: {}({})", "", entry.name, entry.settings);
+    fmt::print("{:<18} {:>10} parameters  {}\n{:18} {}{}\n", entry.name, entry.parameters, entry.source, "",
+               short_text(parse_spec(entry.spec)), settings);
+  }
   write_json(common.json, {{"models", to_json(table)["rows"]}}, verb);
 }
 

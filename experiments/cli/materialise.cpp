@@ -15,10 +15,11 @@ struct MaterialiseVerb {
 void run(const MaterialiseVerb& v, const CLI::App& verb) {
   const Model dense = materialise(load_model(v.model).to(v.common.type()));
   save_model(v.output, dense);
-  const std::string spec = to_string(dense.spec());
-  fmt::print("{}: {}, {} parameters\n", v.output, spec, dense.parameter_count());
-  write_json(v.common.json, {{"output", v.output}, {"spec", spec}, {"parameters", dense.parameter_count()}},
-             verb);
+  fmt::print("{}: {}, {} parameters\n", v.output, short_text(dense.spec()), dense.parameter_count());
+  write_json(
+      v.common.json,
+      {{"output", v.output}, {"spec", to_string(dense.spec())}, {"parameters", dense.parameter_count()}},
+      verb);
 }
 
 }  // namespace

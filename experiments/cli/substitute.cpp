@@ -64,11 +64,7 @@ void add_substitute(CLI::App& app) {
   verb->add_option("VICTIM", v->victim, "model file, asked for labels only")->required();
   verb->add_option("--spec", v->spec, "network of the substitute: spec or name")
       ->required()
-      ->check(parsed_by(
-          [](const std::string& text) {
-            if (find_in_zoo(text) == nullptr) parse_spec(text);
-          },
-          "SPEC"));
+      ->check(parsed_by([](const std::string& text) { static_cast<void>(spec_of(text)); }, "SPEC"));
   verb->add_option("--output", v->output, "file of the substitute")->required()->check(output_file());
   verb->add_option("--seeds", v->seeds,
                    "images to begin with, the first of the data; the others measure agreement")

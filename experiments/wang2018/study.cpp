@@ -252,7 +252,7 @@ const Json* Experiment::size() {
     const auto state = study_.network("M1").state();
     int64_t weights = 0, kept = 0;
     for (const size_t i : select_layers(spec_, "all", "wang2018")) {
-      const std::vector<float> w = state.at(fmt::format("{}.weight", i)).to_vector<float>();
+      const std::vector<float> w = state.at(parameter_name(spec_, i, "weight")).to_vector<float>();
       weights += std::ssize(w);
       kept += std::count_if(w.begin(), w.end(), [](float value) { return value != 0; });
     }
