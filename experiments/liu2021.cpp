@@ -1,5 +1,5 @@
-// The tables and figures of Liu and Wen, "Model compression hardens deep neural networks: a new perspective to
-// prevent adversarial attacks" (TNNLS 2021), on MNIST:
+// The tables and figures of Liu and Wen, "Model compression hardens deep neural networks: a new perspective
+// to prevent adversarial attacks" (TNNLS 2021), on MNIST:
 //   liu2021 --scale reduced --table 1 --table 2 --output experiments/results/liu2021
 // Networks are trained, attacked and kept in the folder; an interrupted study goes on where it stopped.
 #include "experiments/cli/program.h"
