@@ -136,11 +136,11 @@ Model Experiment::augmented_network(double eps) {
 
 AttackInput Experiment::input(const Search& attack) const {
   const AttackInput plain{test_.images_float(0, attack.images), test_.labels_of(0, attack.images), {}, {}};
-  const Shape& classes = layer_shapes(spec_).back();
+  const int64_t classes = layer_shapes(spec_).back()[0];
   if (attack.aim == Aim::away) return plain;
-  if (attack.aim == Aim::all) return with_all_targets(plain, classes[0]);
+  if (attack.aim == Aim::all) return with_all_targets(plain, classes);
   AttackInput aimed = plain;
-  aimed.targets = choose_targets(TargetRule::next, Tensor::zeros({attack.images, classes[0]}), plain.y);
+  aimed.targets = choose_targets(TargetRule::next, Tensor::zeros({attack.images, classes}), plain.y);
   return aimed;
 }
 
