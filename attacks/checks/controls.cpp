@@ -57,14 +57,13 @@ Finding check_controls(Evidence& evidence) {
   ask("D8", check_budgets);
   const bool sharp = blind.empty();  // these two can notice whatever the budget; D4 where it allows anything
   ask("D4", check_scale);
-  const auto listed = [](const std::vector<std::string>& ids) {
-    return ids.empty() ? std::string("none") : fmt::format("{}", fmt::join(ids, ", "));
-  };
-  return {sharp ? Verdict::passed : Verdict::inconclusive,
-          fmt::format("logits {} times as large leave the cross-entropy of about half of {} images without a "
-                      "gradient: noticed by {}, not by {}{}",
-                      scale, masked.rows(), listed(seen), listed(blind),
-                      sharp ? "" : ", whose silence says nothing here")};
+  const std::string noticed = seen.empty() ? "none" : fmt::format("{}", fmt::join(seen, ", "));
+  const std::string missed = blind.empty() ? "" : fmt::format(", not by {}", fmt::join(blind, ", "));
+  return {
+      sharp ? Verdict::passed : Verdict::inconclusive,
+      fmt::format("logits {} times as large leave the cross-entropy of about half of {} images without a "
+                  "gradient: noticed by {}{}{}",
+                  scale, masked.rows(), noticed, missed, sharp ? "" : ", whose silence says nothing here")};
 }
 
 }  // namespace hashgrad
