@@ -100,8 +100,8 @@ Tensor start_by(const LibraryRules& rules, const Tensor& centre, const Threat& b
 
 const LibraryProfile& profile_of(std::span<const LibraryProfile> rows, const std::string& library, Norm norm,
                                  const std::string& attack) {
-  const auto found = std::find_if(
-      rows.begin(), rows.end(), [&](const auto& row) { return row.library == library && row.norm == norm; });
+  const auto found = std::find_if(rows.begin(), rows.end(),
+                                  [&](const auto& row) { return row.name == library && row.norm == norm; });
   check(found != rows.end(), "{}: has no norm {} in {}", attack, name_of(norm), library);
   return *found;
 }
@@ -109,7 +109,7 @@ const LibraryProfile& profile_of(std::span<const LibraryProfile> rows, const std
 AttackSetting compat_setting(std::span<const LibraryProfile> rows) {
   std::vector<std::string> words{"none"};
   for (const LibraryProfile& row : rows)
-    if (words.back() != row.library) words.push_back(row.library);
+    if (words.back() != row.name) words.push_back(row.name);
   return AttackSetting::word("compat", "none", words, "library whose defaults and rules hold");
 }
 

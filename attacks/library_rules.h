@@ -44,7 +44,7 @@ Tensor start_by(const LibraryRules& rules, const Tensor& centre, const Threat& b
 
 /// An attack of a library in one norm.
 struct LibraryProfile {
-  const char* library;
+  const char* name;  // of the library
   Norm norm;
   double eps;        // where the library has no default, that of this framework
   double step = 0;   // pixels

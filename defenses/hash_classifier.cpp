@@ -1,10 +1,10 @@
 #include "defenses/hash_classifier.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "compression/hash.h"
 #include "compression/layers.h"
+#include "compression/rate_search.h"
 #include "defenses/record.h"
 
 namespace hashgrad {
@@ -20,10 +20,9 @@ std::vector<double> hash_classifier_rates(const Model& model) {
     check(model.spec().layers[i].kind == LayerSpec::Kind::fc,
           "{}: layer {} ({}) is not fully connected; the last two layers with weights must be", method, i,
           to_string(model.spec().layers[i]));
-  const auto inputs = [&](size_t i) { return static_cast<double>(model.shapes()[i][0]); };
-  const auto outputs = static_cast<double>(model.spec().layers[layers[0]].out);
-  return {std::min(1.0, 1 / (16 * std::sqrt(inputs(layers[0]) * outputs))),
-          std::min(1.0, 2 / inputs(layers[1]))};
+  const int64_t inputs = model.shapes()[layers[0]][0], outputs = model.spec().layers[layers[0]].out;
+  const RatePair rates = rate_rule(inputs * outputs, model.shapes()[layers[1]][0]);
+  return {std::min(1.0, rates.first), std::min(1.0, rates.second)};
 }
 
 Model hash_classifier(const Model& model, const HashClassifier& options) {

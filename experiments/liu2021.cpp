@@ -63,10 +63,7 @@ void run(const study::PaperFlags& flags) {
   Laboratory lab(flags);
   parts(lab, flags);  // says which cells there are
   lab.cells.run(lab.flops_per_second());
-  const study::Page page = page_of(parts(lab, flags), lab.protocol);
-  for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
-  for (const std::string& finding : page.findings) fmt::print("{}\n", finding);
-  fmt::print("{}\n", write_page(page, flags, lab.cells));
+  show(page_of(parts(lab, flags), lab.protocol), flags, lab.cells);
 }
 
 }  // namespace

@@ -28,10 +28,7 @@ void run(Options& options) {
   wang2018::Experiment experiment(setup_of(options), options.paper, study);
   page_of(experiment, options.paper);  // declares the cells
   study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common.batch));
-  const study::Page page = page_of(experiment, options.paper);
-  for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
-  for (const std::string& finding : page.findings) fmt::print("{}\n", finding);
-  fmt::print("\n{}\n", write_page(page, options.paper, study));
+  show(page_of(experiment, options.paper), options.paper, study);
 }
 
 void declare_flags(CLI::App& app, Options& options) {

@@ -12,13 +12,15 @@ namespace {
 
 struct Options {
   study::PaperFlags paper;
-  std::string network, data, settings = "text", ball = "prev";  // network, data: empty, those of the scale
+  std::string network, data;  // empty: those of the scale
+  std::string gradients = "kept", settings = "text", ball = "prev";
 };
 
 zhao2019::Setup setup_of(const Options& options) {
   zhao2019::Setup setup = zhao2019::setup_of(options.paper.size());
   if (!options.network.empty()) setup.network = options.network;
   if (!options.data.empty()) setup.data = options.data;
+  setup.gradients = options.gradients;
   setup.attack_settings = options.settings;
   setup.ball = options.ball;
   return setup;
@@ -31,10 +33,7 @@ void run(Options& options) {
   zhao2019::Experiment experiment(setup_of(options), options.paper, study);
   page_of(experiment, options.paper);  // declares the cells
   study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common.batch));
-  const study::Page page = page_of(experiment, options.paper);
-  for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
-  for (const std::string& finding : page.findings) fmt::print("{}\n", finding);
-  fmt::print("\n{}\n", write_page(page, options.paper, study));
+  show(page_of(experiment, options.paper), options.paper, study);
 }
 
 void declare_flags(CLI::App& app, Options& options) {
@@ -42,6 +41,9 @@ void declare_flags(CLI::App& app, Options& options) {
   app.add_option("--network", options.network, "spec or name; lenet5, and a small one at --scale smoke");
   app.add_option("--data", options.data,
                  "mnist, and synthetic-digits at --scale smoke; or any data of `hashgrad`");
+  app.add_option("--gradients", options.gradients,
+                 "of dynamic surgery go to the weights kept (Mayo), or to all of them (Guo)")
+      ->check(cli::one_of({"kept", "all"}));
   app.add_option("--attack-settings", options.settings,
                  "text: eps 0.02 and 12 iterations; published: IFGM 10 and 5, DeepFool 0.01 and 5")
       ->check(cli::one_of({"text", "published"}));

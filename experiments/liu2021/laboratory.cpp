@@ -6,7 +6,7 @@
 #include "attacks/estimator.h"
 #include "attacks/registry.h"
 #include "attacks/target.h"
-#include "datasets/registry.h"
+#include "compression/layers.h"
 #include "experiments/liu2021/networks.h"
 #include "nn/models/zoo.h"
 
@@ -14,11 +14,6 @@ namespace hashgrad::liu2021 {
 namespace {
 
 using study::Json;
-
-Spec spec_of(const std::string& text) {
-  const ZooEntry* named = find_in_zoo(text);
-  return parse_spec(named ? named->spec : text);
-}
 
 /// Number of a histogram's images by decade, first zeros, then those below 1e-45, then from 1e-45 on.
 Json decades(const GradientHistogram& h) {
@@ -41,7 +36,8 @@ Laboratory::Laboratory(const study::PaperFlags& flags)
       spec_(spec_of(protocol.network)),
       flops_(study::flops_per_image(spec_)) {
   const std::vector<Shape> shapes = layer_shapes(spec_);
-  const auto [inner, outer] = last_layers(spec_);
+  const std::vector<size_t> last = select_layers(spec_, "last:2", "liu2021");
+  const size_t inner = last[0], outer = last[1];
   weights_first_ = virtual_weights(spec_.layers[inner], shapes[inner]);
   weights_second_ = virtual_weights(spec_.layers[outer], shapes[outer]);
   inputs_second_ = shapes[outer][0];
@@ -53,20 +49,13 @@ double Laboratory::flops_per_second() const {
 }
 
 const Dataset& Laboratory::train_set() {
-  if (!train_) train_ = load_images(Split::train, protocol.train_images);
+  if (!train_) train_ = study::first(protocol.data, Split::train, protocol.train_images, flags_);
   return *train_;
 }
 
 const Dataset& Laboratory::test_set() {
-  if (!test_) test_ = load_images(Split::test, protocol.test_images);
+  if (!test_) test_ = study::first(protocol.data, Split::test, protocol.test_images, flags_);
   return *test_;
-}
-
-Dataset Laboratory::load_images(Split split, int64_t n) const {
-  DataOptions options;
-  options.data_dir = flags_.data_dir;
-  options.first = n;
-  return load_dataset(protocol.data, split, options);
 }
 
 const Model& Laboratory::model(const std::string& label) {
@@ -121,10 +110,6 @@ Model Laboratory::trained(Model model, int64_t images, int64_t epochs, const std
   else
     study::resume_training(model, data, options, checkpoint, flags_.common.quiet);
   return model.to(Device{});
-}
-
-double Laboratory::training_flops(int64_t images, int64_t epochs) const {
-  return 3 * flops_ * static_cast<double>(images * epochs);
 }
 
 study::Cell Laboratory::new_cell(const std::string& what, const std::string& network, Json settings,
@@ -311,15 +296,14 @@ const Json* Laboratory::search_point(double first, double second) {
                 {"estimated", protocol.search_estimated},
                 {"n", protocol.search_tested},
                 {"success", "prediction is the label"}},
-               training_flops(protocol.search_images, protocol.search_epochs) / flops_ +
+               study::training_flops(spec_, protocol.search_images, protocol.search_epochs) / flops_ +
                    static_cast<double>(protocol.search_tested + 12 * protocol.search_estimated));
   cell.measure = [this, first, second] { return measure_search_point(first, second); };
   return cells.ask(std::move(cell));
 }
 
 Json Laboratory::measure_search_point(double first, double second) {
-  const Model model = trained(hash_classifier(cells.network("original"), first, second, flags_.common.seed),
-                              protocol.search_images, protocol.search_epochs, "")
+  const Model model = trained(hashed({first, second}), protocol.search_images, protocol.search_epochs, "")
                           .to(flags_.common.type())
                           .to(flags_.common.where());
   const Score score = evaluate(model, test_set().first(protocol.search_tested), flags_.common.batch);

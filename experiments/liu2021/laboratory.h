@@ -58,6 +58,7 @@ class Laboratory {
   void declare_networks();
   void declare_original();
   void declare_hash();
+  Model hashed(const RatePair& rates);
   void declare_inhibited(const std::string& from);
   void declare_compressed();
   void declare_transformed();
@@ -75,7 +76,6 @@ class Laboratory {
   study::Json measure_gradients(const std::string& network);
   study::Json measure_search_point(double first, double second);
 
-  Dataset load_images(Split split, int64_t n) const;
   const Dataset& train_set();
   const Dataset& test_set();
   /// A network in the element type and on the device of the flags.
@@ -89,7 +89,6 @@ class Laboratory {
   /// With an attack, on images that it makes (adversarial training).
   Model trained(Model model, int64_t images, int64_t epochs, const std::string& checkpoint,
                 const AdversarialTraining* attack = nullptr);
-  double training_flops(int64_t images, int64_t epochs) const;
 
   study::PaperFlags flags_;
   Spec spec_;

@@ -5,9 +5,9 @@
 #include "compression/prune.h"
 #include "defenses/adversarial_training.h"
 #include "defenses/gradient_inhibition.h"
+#include "defenses/hash_classifier.h"
 #include "defenses/input_transforms.h"
 #include "experiments/liu2021/laboratory.h"
-#include "nn/materialise.h"
 
 namespace hashgrad::liu2021 {
 namespace {
@@ -40,24 +40,6 @@ std::string substitute_of(const std::string& victim) { return "substitute of " +
 
 std::string rate_name(double rate) { return fmt::format("1/{:g}", 1 / rate); }
 
-std::array<size_t, 2> last_layers(const Spec& spec) {
-  std::vector<size_t> layers;
-  for (size_t i = 0; i < spec.layers.size(); ++i)
-    if (spec.layers[i].kind == LayerSpec::Kind::fc) layers.push_back(i);
-  check(layers.size() >= 2, "liu2021: {} has no two fully connected layers", to_string(spec));
-  return {layers[layers.size() - 2], layers.back()};
-}
-
-Model hash_classifier(const Model& original, double first, double second, uint64_t seed) {
-  const auto [inner, outer] = last_layers(original.spec());
-  Spec spec = original.spec();
-  spec.layers[inner].rate = first;
-  spec.layers[outer].rate = second;
-  Model model(spec, {.dtype = original.dtype(), .seed = seed, .hash = {.seed = seed}});
-  copy_other_layers(original, model, {inner, outer});
-  return model;
-}
-
 void Laboratory::declare_networks() {
   declare_original();
   declare_hash();
@@ -75,12 +57,19 @@ void Laboratory::declare_original() {
                    {"data", protocol.data},
                    {"training", training_json(protocol, protocol.train_images, protocol.epochs)},
                    {"seed", flags_.common.seed}},
-      .flops = training_flops(protocol.train_images, protocol.epochs),
+      .flops = study::training_flops(spec_, protocol.train_images, protocol.epochs),
       .networks = {},
       .make = [this](const std::string& checkpoint) {
         return trained(Model(protocol.network, {.seed = flags_.common.seed}), protocol.train_images,
                        protocol.epochs, checkpoint);
       }});
+}
+
+/// Untrained.
+Model Laboratory::hashed(const RatePair& rates) {
+  const uint64_t seed = flags_.common.seed;
+  return hash_classifier(cells.network("original"),
+                         {.rates = {rates.first, rates.second}, .hash = {.seed = seed}, .seed = seed});
 }
 
 void Laboratory::declare_hash() {
@@ -91,12 +80,10 @@ void Laboratory::declare_hash() {
                    {"hashed", {rates.first, rates.second}},
                    {"training", training_json(protocol, protocol.train_images, protocol.hash_epochs)},
                    {"seed", flags_.common.seed}},
-      .flops = training_flops(protocol.train_images, protocol.hash_epochs),
+      .flops = study::training_flops(spec_, protocol.train_images, protocol.hash_epochs),
       .networks = {"original"},
       .make = [this, rates](const std::string& checkpoint) {
-        return trained(
-            hash_classifier(cells.network("original"), rates.first, rates.second, flags_.common.seed),
-            protocol.train_images, protocol.hash_epochs, checkpoint);
+        return trained(hashed(rates), protocol.train_images, protocol.hash_epochs, checkpoint);
       }});
 }
 
@@ -128,7 +115,7 @@ void Laboratory::declare_compressed() {
                    {"density", kept_weights},
                    {"training", training_json(protocol, protocol.train_images, protocol.prune_epochs)},
                    {"seed", flags_.common.seed}},
-      .flops = training_flops(protocol.train_images, protocol.prune_epochs),
+      .flops = study::training_flops(spec_, protocol.train_images, protocol.prune_epochs),
       .networks = {"original"},
       .make = [this](const std::string& checkpoint) {
         return trained(compress_prune(cells.network("original"), {.value = kept_weights}),
@@ -176,7 +163,7 @@ void Laboratory::declare_adversarial() {
                    {"pgd", {{"eps", eps}, {"step", attack.step}, {"iters", attack.iters}}},
                    {"training", training_json(protocol, protocol.pgd_images, protocol.pgd_epochs)},
                    {"seed", flags_.common.seed}},
-      .flops = passes * training_flops(protocol.pgd_images, protocol.pgd_epochs),
+      .flops = passes * study::training_flops(spec_, protocol.pgd_images, protocol.pgd_epochs),
       .networks = {"original"},
       .make = [this, attack](const std::string& checkpoint) {
         Model model = trained(cells.network("original").clone(), protocol.pgd_images, protocol.pgd_epochs,

@@ -1,12 +1,9 @@
-// The networks of the study: names, and how a hash classifier is made.
+// The networks of the study, by name.
 #pragma once
 
 #include <array>
 #include <string>
 #include <string_view>
-#include <vector>
-
-#include "nn/model.h"
 
 namespace hashgrad::liu2021 {
 
@@ -41,12 +38,5 @@ std::string substitute_of(const std::string& victim);
 
 /// 0.125 as "1/8".
 std::string rate_name(double rate);
-
-/// The two last fully connected layers, in order.
-std::array<size_t, 2> last_layers(const Spec& spec);
-
-/// `original` with its two last fully connected layers hashed at these rates, untrained (B10): their weights
-/// are drawn by `seed`, everything else is copied. To be trained as a whole.
-Model hash_classifier(const Model& original, double first, double second, uint64_t seed);
 
 }  // namespace hashgrad::liu2021

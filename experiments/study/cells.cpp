@@ -247,6 +247,10 @@ double flops_per_image(const Spec& spec) {
   return sum;
 }
 
+double training_flops(const Spec& spec, int64_t images, int64_t epochs) {
+  return 3 * flops_per_image(spec) * static_cast<double>(images * epochs);
+}
+
 double measured_flops_per_second(const Spec& spec, int64_t batch) {
   const Model model(spec);
   const Shape& image = model.input_shape();

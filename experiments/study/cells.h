@@ -118,8 +118,10 @@ TrainResult resume_training(Model& model, const Dataset& data, TrainOptions opti
                             const std::string& checkpoint, bool quiet);
 
 /// Floating-point operations of one forward pass of one image: two per multiply-add. A backward pass to the
-/// image costs about the same again, a step of training three times as much.
+/// image costs about the same again.
 double flops_per_image(const Spec& spec);
+/// Of a training: three times the forward passes of its images.
+double training_flops(const Spec& spec, int64_t images, int64_t epochs);
 /// Floating-point operations per second of this network's forward pass on this machine, measured for about a
 /// quarter of a second.
 double measured_flops_per_second(const Spec& spec, int64_t batch);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/file.h"
+#include "datasets/registry.h"
 #include "experiments/progress.h"
 #include "experiments/report/html.h"
 
@@ -90,12 +91,17 @@ void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::st
   cli::add_common(app, flags.common);
 }
 
+Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags) {
+  return load_dataset(data, split,
+                      {.data_dir = flags.data_dir, .first = n, .resize = {}, .seed = flags.common.seed});
+}
+
 void check_asked(const PaperFlags& flags) {
   if (!flags.all && flags.tables.empty() && flags.figures.empty())
     cli::usage("nothing was asked for (--table, --figure or --all)");
 }
 
-std::string write_page(Page page, const PaperFlags& flags, const Study& study) {
+void show(Page page, const PaperFlags& flags, const Study& study) {
   if (flags.size() == Scale::smoke)
     page.findings.insert(
         page.findings.begin(),
@@ -121,8 +127,10 @@ std::string write_page(Page page, const PaperFlags& flags, const Study& study) {
   write_file(folder + "/results.md", markdown(page));
   const bool drawn = draw(page.plots, folder, html);
   write_file(folder + "/report.html", html.html());
-  return fmt::format("{}/report.html ({} of {} cells{})", folder, study.measured(), study.declared(),
-                     drawn ? "" : "; without plots: gnuplot was not found");
+  for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
+  for (const std::string& finding : page.findings) fmt::print("{}\n", finding);
+  fmt::print("\n{}/report.html ({} of {} cells{})\n", folder, study.measured(), study.declared(),
+             drawn ? "" : "; without plots: gnuplot was not found");
 }
 
 std::string shown(const Json* values, const std::string& rate) {

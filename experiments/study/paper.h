@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "datasets/dataset.h"
+#include "datasets/split.h"
 #include "experiments/cli/options.h"
 #include "experiments/report/plot.h"
 #include "experiments/report/table.h"
@@ -45,11 +47,13 @@ struct Page {
   std::vector<report::Plot> plots;
 };
 
-/// Writes NAME.csv per table, results.json, results.md, the plots (NAME.dat, .gp and, with gnuplot, .svg) and
-/// report.html into the folder. Command, scale, seed and how many cells were run are added to the origin, and
-/// to a smoke run a warning.
-/// Returns one line that says where the report is, and what is missing from it.
-std::string write_page(Page page, const PaperFlags& flags, const Study& study);
+/// The first n images of a split of `data`, looked for where the flags say.
+Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags);
+
+/// Prints the tables and the sentences, and writes NAME.csv per table, results.json, results.md, the plots
+/// (NAME.dat, .gp and, with gnuplot, .svg) and report.html into the folder. Command, scale, seed and how many
+/// cells were run are added to the origin, and to a smoke run a warning.
+void show(Page page, const PaperFlags& flags, const Study& study);
 
 /// "98.77 [98.5, 99.0]", or "not run" for a cell that is missing.
 std::string shown(const Json* values, const std::string& rate);

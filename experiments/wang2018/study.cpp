@@ -4,8 +4,8 @@
 
 #include "attacks/registry.h"
 #include "attacks/target.h"
+#include "autograd/ops/softmax.h"
 #include "compression/layers.h"
-#include "datasets/registry.h"
 #include "defenses/logits_augmentation.h"
 #include "nn/materialise.h"
 
@@ -20,15 +20,6 @@ using study::Outcomes;
 constexpr double label_smoothing = 1.0 / 9;
 
 Json json_of(const Training& t) { return {{"images", t.images}, {"epochs", t.epochs}, {"batch", t.batch}}; }
-
-double flops_of(const Spec& spec, const Training& t) {
-  return 3 * study::flops_per_image(spec) * static_cast<double>(t.images * t.epochs);
-}
-
-Dataset first(const std::string& name, Split split, int64_t n, const study::PaperFlags& flags) {
-  return load_dataset(name, split,
-                      {.data_dir = flags.data_dir, .first = n, .resize = {}, .seed = flags.common.seed});
-}
 
 std::vector<size_t> fully_connected(const Spec& spec) {
   std::vector<size_t> layers;
@@ -50,6 +41,17 @@ Outcomes zero_gradients(const Model& model, const AttackInput& input, int64_t ba
                      [](bool zero) { return zero; });
 }
 
+/// Images whose label has a probability of exactly 1 in the model's element type: 1 - p, by which the
+/// gradient follows the label, is 0.
+Outcomes certain(const Model& model, const AttackInput& input, int64_t batch) {
+  const Tensor p = softmax(Oracle(model, {.batch = batch}).logits(input.x));  // [N,K]
+  const std::vector<double> shares = p.to(DType::float64).to_vector<double>();
+  std::vector<double> of_label;
+  for (int64_t i = 0; i < p.size(0); ++i)
+    of_label.push_back(shares[static_cast<size_t>(i * p.size(1) + input.y.data<int64_t>()[i])]);
+  return outcomes_of(of_label, [](double share) { return share == 1; });
+}
+
 /// Logit of the label minus the largest other one, of each image.
 std::vector<double> leads(const Model& model, const AttackInput& input, int64_t batch) {
   const Tensor behind =
@@ -66,8 +68,9 @@ Experiment::Experiment(Setup setup, const study::PaperFlags& flags, study::Study
       flags_(flags),
       study_(study),
       spec_(Model(setup_.network, {.init = Init::zeros}).spec()),
-      train_(first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images), flags)),
-      test_(first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
+      train_(study::first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images),
+                          flags)),
+      test_(study::first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
   declare_networks();
 }
 
@@ -77,19 +80,21 @@ void Experiment::declare_networks() {
                             {"label_smoothing", label_smoothing}, {"seed", flags_.common.seed}};
   const IterativePruning& p = setup_.pruning;
   const double rounds = static_cast<double>(p.rounds);
+  study_.declare(study::Network{"M0",
+                                plain_settings,
+                                study::training_flops(spec_, setup_.base.images, setup_.base.epochs),
+                                {},
+                                [this](const std::string& checkpoint) { return plain(checkpoint); }});
   study_.declare(study::Network{
-      "M0", plain_settings, flops_of(spec_, setup_.base), {}, [this](const std::string& checkpoint) {
-        return plain(checkpoint);
-      }});
-  study_.declare(study::Network{"M1",
-                                {{"of", plain_settings},
-                                 {"rounds", p.rounds},
-                                 {"percent", {p.conv_percent, p.fc_percent}},
-                                 {"training", json_of(setup_.retraining)},
-                                 {"seed", flags_.common.seed}},
-                                rounds * flops_of(spec_, setup_.retraining),
-                                {"M0"},
-                                [this](const std::string& checkpoint) { return pruned(checkpoint); }});
+      "M1",
+      {{"of", plain_settings},
+       {"rounds", p.rounds},
+       {"percent", {p.conv_percent, p.fc_percent}},
+       {"training", json_of(setup_.retraining)},
+       {"seed", flags_.common.seed}},
+      rounds * study::training_flops(spec_, setup_.retraining.images, setup_.retraining.epochs),
+      {"M0"},
+      [this](const std::string& checkpoint) { return pruned(checkpoint); }});
 }
 
 /// D7: filters of about unit norm, fully connected layers by Glorot and Bengio.
@@ -222,6 +227,7 @@ const Json* Experiment::gradients_of(const std::string& name, double eps) {
     const std::vector<double> lead = leads(model, images, batch);
     return {{"zero", zero_gradients(model, images, batch)},
             {"zero64", zero_gradients(model.to(DType::float64), images, batch)},
+            {"certain", certain(model, images, batch)},
             {"beyond_ftz", outcomes_of(lead, [](double l) { return l > lead_of_smallest_normal; })},
             {"beyond", outcomes_of(lead, [](double l) { return l > lead_of_zero; })},
             {"median_lead", percentile(lead, 50)}};

@@ -50,6 +50,7 @@ struct Setup {
   std::vector<double> f3_eps;
   std::vector<int64_t> f3_iters;
   int64_t square_questions;
+  std::string gradients = "kept";        ///< of surgery: to the weights "kept" (Mayo), or to "all" (Guo)
   std::string attack_settings = "text";  ///< "text" or "published", see paper_attacks()
   std::string ball = "prev";             ///< C-ALG1's Clip: around the previous iterate ("prev") or the image
 

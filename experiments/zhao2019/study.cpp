@@ -3,9 +3,8 @@
 #include <algorithm>
 
 #include "attacks/registry.h"
+#include "compression/dns.h"
 #include "compression/fixed_point.h"
-#include "compression/prune.h"
-#include "datasets/registry.h"
 
 namespace hashgrad::zhao2019 {
 namespace {
@@ -18,15 +17,6 @@ constexpr const char* accuracy = "the answer is the label, of all images";
 Json json_of(const Training& t) {
   return {{"images", t.images}, {"epochs", t.epochs},       {"batch", t.batch},
           {"lr", t.lr},         {"optimizer", t.optimizer}, {"schedule", t.schedule}};
-}
-
-double flops_of(const Spec& spec, const Training& t) {
-  return 3 * study::flops_per_image(spec) * static_cast<double>(t.images * t.epochs);
-}
-
-Dataset first(const std::string& name, Split split, int64_t n, const study::PaperFlags& flags) {
-  return load_dataset(name, split,
-                      {.data_dir = flags.data_dir, .first = n, .resize = {}, .seed = flags.common.seed});
 }
 
 double mean(const Tensor& values) {
@@ -43,8 +33,9 @@ Experiment::Experiment(Setup setup, const study::PaperFlags& flags, study::Study
       flags_(flags),
       study_(study),
       spec_(Model(setup_.network, {.init = Init::zeros}).spec()),
-      train_(first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images), flags)),
-      test_(first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
+      train_(study::first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images),
+                          flags)),
+      test_(study::first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
   declare_networks();
 }
 
@@ -56,7 +47,7 @@ void Experiment::declare_networks() {
                    {"seed", seed}};
   study_.declare(study::Network{.label = Variant{}.label(),
                                 .settings = dense,
-                                .flops = flops_of(spec_, setup_.base),
+                                .flops = study::training_flops(spec_, setup_.base.images, setup_.base.epochs),
                                 .networks = {},
                                 .make = [this](const std::string& checkpoint) {
                                   const Model start(setup_.network, {.seed = flags_.common.seed});
@@ -66,25 +57,32 @@ void Experiment::declare_networks() {
   const auto declare = [&](const Variant& variant, Json settings,
                            std::function<Model(const std::string&)> make) {
     settings.update({{"of", dense}, {"training", json_of(setup_.retraining)}, {"seed", seed}});
-    study_.declare(study::Network{.label = variant.label(),
-                                  .settings = settings,
-                                  .flops = flops_of(spec_, setup_.retraining),
-                                  .networks = {Variant{}.label()},
-                                  .make = std::move(make)});
+    study_.declare(study::Network{
+        .label = variant.label(),
+        .settings = settings,
+        .flops = study::training_flops(spec_, setup_.retraining.images, setup_.retraining.epochs),
+        .networks = {Variant{}.label()},
+        .make = std::move(make)});
   };
   for (const Variant& v : setup_.pruned())
-    declare(v, {{"pruning", "one-shot"}, {"density", v.density}},
+    declare(v, {{"pruning", "surgery"}, {"gradients", setup_.gradients}, {"density", v.density}},
             [this, v](const std::string& checkpoint) { return pruned(v.density, checkpoint); });
   for (const Variant& v : setup_.quantised())
     declare(v, {{"width", v.width}, {"point", format_of(v.width).point}},
             [this, v](const std::string& checkpoint) { return quantised(v.width, checkpoint); });
 }
 
-/// By magnitude, layer by layer and once (C-E2), then trained further. The paper splices weights back while
-/// it trains (C-E3).
+/// Dynamic network surgery (C-E3), each layer to the density, masks anew in front of every epoch.
 Model Experiment::pruned(double density, const std::string& checkpoint) {
-  const Model sparse = compress_prune(study_.network(Variant{}.label()), {.value = density});
-  return trained(sparse, setup_.retraining.images, options_of(setup_.retraining), checkpoint);
+  Model sparse = study_.network(Variant{}.label()).clone();
+  TrainOptions options = options_of(setup_.retraining);
+  prepare_surgery(sparse,
+                  {.value = density,
+                   .pruned_learn = setup_.gradients == "all",
+                   .statistics_once = false,
+                   .by_epoch = true},
+                  options);
+  return trained(sparse, setup_.retraining.images, options, checkpoint);
 }
 
 Model Experiment::quantised(int width, const std::string& checkpoint) {

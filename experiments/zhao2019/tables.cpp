@@ -238,7 +238,9 @@ study::Page page_of(Experiment& e, const study::PaperFlags& flags) {
                  {"dense", training_text(setup.base)},
                  {"then", training_text(setup.retraining)},
                  {"pruning",
-                  "by magnitude, each layer, once; then trained further (the paper: dynamic surgery)"}},
+                  fmt::format("dynamic surgery, each layer, masks anew in front of every epoch of the first "
+                              "three quarters; gradients to {}",
+                              setup.gradients == "all" ? "all weights" : "the kept weights")}},
       .tables = {},
       .plots = {}};
   const auto add = [&](Table table, const std::vector<Plot>& plots) {
