@@ -15,13 +15,17 @@ import subprocess
 TRAIN = "--batch 128 --optimizer sgd:momentum=0.9,nesterov --schedule onecycle:0.2 --seed 1".split()
 TUNE = [*TRAIN, "--lr", "0.02", "--epochs", "1"]
 BASE = "LeNet5"
+CLASSIFIER = "hash classifier, 2 epochs"
 # Name, and the command that makes it from the base's file.
 METHODS = {
     "pruned to 10 %, 1 epoch": ["compress", "prune", "--density", "0.1", *TUNE],
+    "dynamic surgery to 10 %, 1 epoch": ["compress", "dns", "--density", "0.1", *TUNE],
     "16 values per layer (4 bits)": ["compress", "kmeans", "--bits", "4"],
     "fixed point 8/2": ["compress", "fixed-point", "--width", "8", "--point", "2"],
     "fixed point 4/1, 1 epoch": ["compress", "fixed-point", "--width", "4", "--point", "1", *TUNE],
     "hashed 1/8, 1 epoch": ["compress", "hash", "--rate", "1/8", "--hashed-lr", "0.3", *TUNE],
+    CLASSIFIER: ["defend", "hash-classifier", *TRAIN, "--lr", "0.02", "--epochs", "2"],
+    "hash classifier and GI1 0.1": ["defend", "gi1", "--eps", "0.1", "--layers", "last:2"],
     "GI1 0.1, all fc layers": ["defend", "gi1", "--eps", "0.1", "--layers", "last:2"],
     "GI2 3, all fc layers": ["defend", "gi2", "--eps", "3", "--layers", "last:2"],
     "GI3 0.2, drawn at every answer": ["defend", "gi3", "--eps", "0.2", "--layers", "last:2", "--seed", "1"],
@@ -30,19 +34,27 @@ METHODS = {
     "bit depth 1": ["defend", "bit-depth", "--bits", "1"],
     "median 2x2": ["defend", "median", "--size", "2"],
     "JPEG 75": ["defend", "jpeg", "--quality", "75"],
+    "feature distillation": ["defend", "feature-distillation"],
     "distilled at T = 100, 1 epoch each": ["defend", "distill", *TRAIN, "--lr", "0.05", "--epochs", "1"],
     "PGD training (10 steps), 2 epochs": ["defend", "adversarial-training", "--method", "pgd", "--eps", "0.2", "--step", "0.05",
                                           "--iters", "10", "--watch", "0", *TRAIN, "--lr", "0.02", "--epochs", "2"],
 }
+TRANSFORMS = ("bit-depth", "median", "jpeg", "feature-distillation")  # attacks differentiate past them
+# What is not made from the base.
+MADE_FROM = {"hash classifier and GI1 0.1": CLASSIFIER}
 
 
 def run(binary, *words):
     subprocess.run([binary, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def make(options, work, name, number):
+def file_of(work, name):
+    return work / f"{[BASE, *METHODS].index(name):02}.safetensors"
+
+
+def make(options, work, name):
     """The model of one row, made if it is not there."""
-    path = work / f"{number:02}.safetensors"
+    path = file_of(work, name)
     if path.exists():
         return path
     data = ["--data", options.data]
@@ -51,21 +63,26 @@ def make(options, work, name, number):
     else:
         verb, method, *flags = METHODS[name]
         trains = data if "--epochs" in flags else []
-        run(options.binary, verb, method, work / "00.safetensors", *flags, *trains, "--quiet", "--output", path)
+        run(options.binary, verb, method, file_of(work, MADE_FROM.get(name, BASE)), *flags, *trains, "--quiet", "--output", path)
     return path
 
 
 def measure(options, work, name, number):
-    """{accuracy, bytes, report} of one row, measured if it is not there."""
+    """{accuracy, bytes, report, distance} of one row, measured if it is not there."""
     path = work / f"{number:02}.json"
     if not path.exists():
-        model, folder, result = make(options, work, name, number), work / f"{number:02}-report", work / "evaluate.json"
+        model, folder, result = make(options, work, name), work / f"{number:02}-report", work / "evaluate.json"
         run(options.binary, "evaluate", model, "--data", options.data, "--quiet", "--json", result)
         run(options.binary, "report", model, "--data", options.data, "--first", options.first, "--threat", options.threat,
             "--seed", 1, "--quiet", "--output", folder)
         report = json.loads((folder / "report.json").read_text())
+        past = ["--bpda"] if METHODS.get(name, ["", ""])[1] in TRANSFORMS else []
+        distance = work / "deepfool.json"
+        run(options.binary, "attack", "deepfool", model, "--data", options.data, "--first", options.first, *past, "--seed", 1,
+            "--quiet", "--json", distance, "--output", work / "deepfool.safetensors")
         path.write_text(json.dumps({"name": name, "accuracy": json.loads(result.read_text())["accuracy"],
-                                    "bytes": os.path.getsize(model), "report": report}, indent=1))
+                                    "bytes": os.path.getsize(model), "report": report,
+                                    "distance": json.loads(distance.read_text())["median_of_successes"]["l2"]}, indent=1))
         print(f"{name}: {report['reason']}", flush=True)
     return json.loads(path.read_text())
 
@@ -76,26 +93,27 @@ def success_of(report, attack):
 
 
 def table(results):
-    lines = ["| network | accuracy, % of 10,000 | file, bytes | bim finds, % | robust against everything tried, % | verdict |",
-             "|---|---|---|---|---|---|"]
+    lines = ["| network | accuracy, % of 10,000 | file, bytes | bim finds, % | robust against everything tried, % | DeepFool's l2 | verdict |",
+             "|---|---|---|---|---|---|---|"]
     for r in results:
         report = r["report"]
         flags = [i for i, c in report["checks"].items() if c["verdict"] == report["verdict"] and report["verdict"] != "passed"]
         lines.append(f"| {r['name']} | {100 * r['accuracy']:.2f} | {r['bytes']:,} | {success_of(report, 'bim:')} | "
-                     f"{report['tables']['accuracy']['rows'][1]['accuracy [95 % interval]']} | {report['verdict']}{': ' if flags else ''}{' '.join(flags)} |")
+                     f"{report['tables']['accuracy']['rows'][1]['accuracy [95 % interval]']} | {r['distance']:.2f} | {report['verdict']}{': ' if flags else ''}{' '.join(flags)} |")
     return lines
 
 
 def page(options, results):
     commands = ["    hashgrad train lenet5 --data mnist " + " ".join(TRAIN) + " --lr 0.05 --epochs 3"]
-    commands += [f"    hashgrad {c[0]} {c[1]} MODEL {' '.join(c[2:])}" for c in METHODS.values()]
+    commands += [f"    hashgrad {c[0]} {c[1]} {'CLASSIFIER' if n in MADE_FROM else 'MODEL'} {' '.join(c[2:])}" for n, c in METHODS.items()]
     return "\n".join([
         "# Compression and defences, one by one", "",
         f"`experiments/compression_and_defences.py build/hashgrad {options.output} --data {options.data} --first {options.first} "
         f"--threat {options.threat}`", "",
         f"LeNet5 on {options.data}, seed 1, one run of each; reports on the first {options.first} test images within {options.threat}. `bim` is what "
         "papers report: 20 steps on the cross-entropy, success in percent of the images that were right. Robust: right, and broken "
-        "by nothing in the report, worst case per image, of all images. Brackets: 95 % Wilson intervals. The accuracy of a randomised "
+        "by nothing in the report, worst case per image, of all images. DeepFool's l2: median distance of what it finds without a budget. "
+        "Brackets: 95 % Wilson intervals. The accuracy of a randomised "
         "network is the majority's of 20 draws. `masked` means that the attacks of the literature fail for another reason than "
         "robustness; the checks that say so are named ([what they ask](../../../docs/attacks.md#is-the-number-to-be-believed)).", "",
         *table(results), "", "Made by:", "", *commands, ""])
