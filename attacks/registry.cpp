@@ -22,7 +22,7 @@
 #include "attacks/random_noise.h"
 #include "attacks/square.h"
 #include "attacks/zoo.h"
-#include "nn/settings.h"
+#include "core/settings.h"
 
 namespace hashgrad {
 namespace {

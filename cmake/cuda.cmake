@@ -66,9 +66,11 @@ endfunction()
 file(GLOB kernel_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/*.cu)
 hashgrad_add_kernels(hashgrad ${kernel_files})
 # As for cpu/attack_step.cpp: a product and a sum are two roundings, so that the bits are those of the CPU.
-set_source_files_properties(${PROJECT_SOURCE_DIR}/cuda/attack_step.cu PROPERTIES COMPILE_OPTIONS --fmad=false)
-set_source_files_properties(${PROJECT_BINARY_DIR}/emulated/cuda/attack_step.emu.cpp
-                            PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+foreach(kernel attack_step augment)
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/cuda/${kernel}.cu PROPERTIES COMPILE_OPTIONS --fmad=false)
+  set_source_files_properties(${PROJECT_BINARY_DIR}/emulated/cuda/${kernel}.emu.cpp
+                              PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+endforeach()
 target_compile_definitions(hashgrad PUBLIC HASHGRAD_WITH_CUDA=${HASHGRAD_WITH_CUDA}
                                            HASHGRAD_WITH_EMULATOR=${HASHGRAD_WITH_EMULATOR})
 

@@ -166,6 +166,14 @@ const Tensor& Archive::at(const std::string& name, const std::string& what) cons
   fail("{}: has no tensor '{}' (it has: {})", what, name, have.empty() ? "none" : have);
 }
 
+void Archive::restore(const std::string& name, const std::string& what, Tensor into) const {
+  const Tensor& saved = at(name, what);
+  check(saved.shape() == into.shape() && saved.dtype() == into.dtype(),
+        "{}: tensor '{}' is {} {}, {} {} is expected", what, name, name_of(saved.dtype()), saved.shape(),
+        name_of(into.dtype()), into.shape());
+  into.copy_from(saved);
+}
+
 Archive parse_archive(const std::string& bytes, const std::string& name) {
   uint64_t data_begin = 0;
   const json header = parse_header(bytes, name, data_begin);

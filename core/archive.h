@@ -14,6 +14,8 @@ struct Archive {
 
   /// The named tensor, or an Error that lists what there is; `what` (a file name) opens the message.
   const Tensor& at(const std::string& name, const std::string& what) const;
+  /// Copies the named tensor into `into`, on any device; an Error unless it is of its shape and type.
+  void restore(const std::string& name, const std::string& what, Tensor into) const;
 };
 
 /// Reads any producer's safetensors file. F16 and BF16 become float32; I8, I16, I32, U16, U32, U64 become

@@ -19,7 +19,8 @@ enum class Stream : uint32_t {
   quantize,
   defence,    // what a randomised network draws while it is attacked
   rehearsal,  // the same, while an attack judges its own candidates
-  judge       // the same, when the result is judged
+  judge,      // the same, when the result is judged
+  colour      // of augmentation
 };
 
 /// Philox4x32-10: 128 random bits from a 128-bit counter and a 64-bit key.

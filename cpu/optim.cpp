@@ -22,7 +22,7 @@ void for_each(int64_t n, const Body& body) {
 template <class T>
 void sgd_step(const Sgd& options, double rate, const Update<T>& u) {
   const T lr = static_cast<T>(rate), momentum = static_cast<T>(options.momentum);
-  const T decay = static_cast<T>(options.weight_decay);
+  const T decay = static_cast<T>(u.decay);
   const T* const gradient = u.gradient;
   T *const velocity = u.first, *const weight = u.weight;
   if (!velocity) {
@@ -43,7 +43,7 @@ void adam_step(const Adam& options, double corrected_rate, T root2, const Update
   const T beta1 = static_cast<T>(options.beta1), beta2 = static_cast<T>(options.beta2);
   const T rest1 = static_cast<T>(1 - options.beta1), rest2 = static_cast<T>(1 - options.beta2);
   const T rate = static_cast<T>(corrected_rate);
-  const T eps = static_cast<T>(options.eps), decay = static_cast<T>(options.weight_decay);
+  const T eps = static_cast<T>(options.eps), decay = static_cast<T>(u.decay);
   const T* const gradient = u.gradient;
   T *const m = u.first, *const v = u.second, *const weight = u.weight;
   for_each(u.n, [=](int64_t i) {
@@ -58,7 +58,7 @@ template <class T>
 void rmsprop_step(const RmsProp& options, double rate, const Update<T>& u) {
   const T lr = static_cast<T>(rate), alpha = static_cast<T>(options.alpha), eps = static_cast<T>(options.eps);
   const T rest = static_cast<T>(1 - options.alpha), momentum = static_cast<T>(options.momentum);
-  const T decay = static_cast<T>(options.weight_decay);
+  const T decay = static_cast<T>(u.decay);
   const T* const gradient = u.gradient;
   T *const square_average = u.first, *const momentum_buffer = u.second, *const weight = u.weight;
   for_each(u.n, [=](int64_t i) {

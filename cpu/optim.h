@@ -15,18 +15,18 @@ struct Pace {
 };
 
 /// One parameter of an update over many. `first` and `second` [n] are the state of the method; `rate`
-/// multiplies the learning rate.
+/// multiplies the learning rate; g is the gradient plus `decay` times the weight.
 template <class T>
 struct Update {
   int64_t n;
-  double rate;
+  double rate, decay;
   const T* gradient;
   T *first, *second, *weight;
 };
 
-/// g += weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v).
+/// v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v).
 struct Sgd {
-  double momentum = 0, weight_decay = 0;
+  double momentum = 0;
   bool nesterov = false;
 };
 /// `first` is the velocity v, which starts at zero; it may be null when momentum is 0.
@@ -34,9 +34,9 @@ template <class T>
 void sgd_step(const Sgd& options, const Pace* pace, const std::vector<Update<T>>& updates);
 
 /// Adam (Kingma and Ba 2015): m, v moving averages of g and g^2, bias-corrected by step; w -= lr * m^ /
-/// (sqrt(v^) + eps); weight_decay is added to the gradient.
+/// (sqrt(v^) + eps).
 struct Adam {
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
 };
 /// The pace of update number `step`, from 1.
 Pace adam_pace(const Adam& options, double lr, int64_t step);
@@ -47,7 +47,7 @@ void adam_step(const Adam& options, const Pace* pace, const std::vector<Update<T
 /// RMSProp: s = alpha * s + (1 - alpha) * g^2; d = g / (sqrt(s) + eps); with momentum b = momentum * b + d, w
 /// -= lr * b.
 struct RmsProp {
-  double alpha = 0.99, eps = 1e-8, momentum = 0, weight_decay = 0;
+  double alpha = 0.99, eps = 1e-8, momentum = 0;
 };
 /// `first` is s, `second` is b, which starts at zero; it may be null when momentum is 0.
 template <class T>

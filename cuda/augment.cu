@@ -6,7 +6,7 @@
 namespace hashgrad::HASHGRAD_GPU {
 namespace {
 
-// One block per image: all its threads make the same three draws, then each moves every 256th element.
+// One block per image: all its threads make the same draws, then each moves every 256th element.
 template <class T>
 __global__ void augment_kernel(Augmentation augmentation, uint64_t seed, const int64_t* epoch, int64_t batch,
                                const int64_t* samples, int64_t channels, int64_t height, int64_t width,
@@ -14,12 +14,13 @@ __global__ void augment_kernel(Augmentation augmentation, uint64_t seed, const i
   const int64_t elements = channels * height * width;
   for (int64_t n = blockIdx.x; n < batch; n += gridDim.x) {
     const Move move(augmentation, seed, *epoch, samples[n]);
+    const Tint tint(augmentation, seed, *epoch, samples[n]);
     const T* image = images + n * elements;
     for (int64_t i = threadIdx.x; i < elements; i += blockDim.x) {
       const int64_t line = widths.quotient(i), column = widths.remainder(i, line);
-      const int64_t row = heights.remainder(line, heights.quotient(line));
-      const int64_t source = move.source(height, width, row, column), plane = i - row * width - column;
-      out[n * elements + i] = source < 0 ? T{0} : image[plane + source];
+      const int64_t channel = heights.quotient(line), row = heights.remainder(line, channel);
+      const int64_t source = move.source(height, width, row, column);
+      out[n * elements + i] = source < 0 ? T{0} : tint(image, channels, height * width, channel, source);
     }
   }
 }

@@ -20,10 +20,10 @@ using cpu::Update;
 
 template <class T>
 struct SgdRule {
-  T momentum, decay;
+  T momentum;
   bool nesterov;
   __device__ void operator()(T lr, T, int64_t i, const Update<T>& u) const {
-    const T g = u.gradient[i] + decay * u.weight[i];
+    const T g = u.gradient[i] + static_cast<T>(u.decay) * u.weight[i];
     T direction = g;
     if (u.first) {
       const T v = u.first[i] = momentum * u.first[i] + g;
@@ -35,9 +35,9 @@ struct SgdRule {
 
 template <class T>
 struct AdamRule {
-  T beta1, beta2, rest1, rest2, eps, decay;
+  T beta1, beta2, rest1, rest2, eps;
   __device__ void operator()(T lr, T root2, int64_t i, const Update<T>& u) const {
-    const T g = u.gradient[i] + decay * u.weight[i];
+    const T g = u.gradient[i] + static_cast<T>(u.decay) * u.weight[i];
     const T m = u.first[i] = beta1 * u.first[i] + rest1 * g;
     const T v = u.second[i] = beta2 * u.second[i] + rest2 * g * g;
     u.weight[i] -= lr * m / (std::sqrt(v) / root2 + eps);
@@ -46,9 +46,9 @@ struct AdamRule {
 
 template <class T>
 struct RmsPropRule {
-  T alpha, rest, eps, momentum, decay;
+  T alpha, rest, eps, momentum;
   __device__ void operator()(T lr, T, int64_t i, const Update<T>& u) const {
-    const T g = u.gradient[i] + decay * u.weight[i];
+    const T g = u.gradient[i] + static_cast<T>(u.decay) * u.weight[i];
     const T s = u.first[i] = alpha * u.first[i] + rest * g * g;
     T direction = g / (std::sqrt(s) + eps);
     if (u.second) direction = u.second[i] = momentum * u.second[i] + direction;
@@ -104,8 +104,7 @@ void sgd_step(const Sgd& options, const Pace* pace, const std::vector<Update<T>>
   for (const Update<T>& u : updates)
     check(u.first || options.momentum == 0, "sgd_step: momentum {} needs a velocity buffer",
           options.momentum);
-  const SgdRule<T> rule{static_cast<T>(options.momentum), static_cast<T>(options.weight_decay),
-                        options.nesterov};
+  const SgdRule<T> rule{static_cast<T>(options.momentum), options.nesterov};
   update_all(updates, pace, rule);
 }
 
@@ -113,7 +112,7 @@ template <class T>
 void adam_step(const Adam& options, const Pace* pace, const std::vector<Update<T>>& updates) {
   const AdamRule<T> rule{static_cast<T>(options.beta1),     static_cast<T>(options.beta2),
                          static_cast<T>(1 - options.beta1), static_cast<T>(1 - options.beta2),
-                         static_cast<T>(options.eps),       static_cast<T>(options.weight_decay)};
+                         static_cast<T>(options.eps)};
   update_all(updates, pace, rule);
 }
 
@@ -122,8 +121,7 @@ void rmsprop_step(const RmsProp& options, const Pace* pace, const std::vector<Up
   for (const Update<T>& u : updates)
     check(u.second || options.momentum == 0, "rmsprop_step: momentum {} needs a buffer", options.momentum);
   const RmsPropRule<T> rule{static_cast<T>(options.alpha), static_cast<T>(1 - options.alpha),
-                            static_cast<T>(options.eps), static_cast<T>(options.momentum),
-                            static_cast<T>(options.weight_decay)};
+                            static_cast<T>(options.eps), static_cast<T>(options.momentum)};
   update_all(updates, pace, rule);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/settings.h"
 
 namespace hashgrad {
 namespace {
@@ -38,8 +39,13 @@ Augmentation parse_augmentation(const std::string& text) {
       result.shift = parse_pixels(word.substr(5), text);
     } else if (word.starts_with("cutout:")) {
       result.cutout = parse_pixels(word.substr(7), text);
+    } else if (word.starts_with("jitter:")) {
+      result.jitter = parse_number(std::string(word.substr(7)), "augment: jitter", 0, 1);
+      check(result.jitter > 0, "augment: jitter is 0, a number above 0 is expected");
     } else {
-      fail("augment: '{}' is unknown (accepted: none, or a list of shift:P, crop:P, flip, cutout:S)", word);
+      fail(
+          "augment: '{}' is unknown (accepted: none, or a list of shift:P, crop:P, flip, cutout:S, jitter:S)",
+          word);
     }
     if (comma == rest.size()) return result;
     rest.remove_prefix(comma + 1);
@@ -51,6 +57,7 @@ std::string to_string(const Augmentation& augmentation) {
   if (augmentation.shift > 0) words.push_back(fmt::format("shift:{}", augmentation.shift));
   if (augmentation.flip) words.push_back("flip");
   if (augmentation.cutout > 0) words.push_back(fmt::format("cutout:{}", augmentation.cutout));
+  if (augmentation.jitter > 0) words.push_back(fmt::format("jitter:{}", augmentation.jitter));
   return words.empty() ? "none" : fmt::format("{}", fmt::join(words, ","));
 }
 
@@ -60,14 +67,16 @@ void cpu::augment(const Augmentation& augmentation, uint64_t seed, const int64_t
                   T* out) {
   for (int64_t n = 0; n < batch; ++n) {
     const Move move(augmentation, seed, *epoch, samples[n]);
-    for (int64_t c = 0; c < channels; ++c) {
-      const int64_t plane = (n * channels + c) * height * width;
+    const Tint tint(augmentation, seed, *epoch, samples[n]);
+    const int64_t plane = height * width;
+    const T* image = images + n * channels * plane;
+    T* to = out + n * channels * plane;
+    for (int64_t c = 0; c < channels; ++c)
       for (int64_t row = 0; row < height; ++row)
         for (int64_t column = 0; column < width; ++column) {
           const int64_t source = move.source(height, width, row, column);
-          out[plane + row * width + column] = source < 0 ? T{0} : images[plane + source];
+          *to++ = source < 0 ? T{0} : tint(image, channels, plane, c, source);
         }
-    }
   }
 }
 

@@ -16,17 +16,22 @@ struct Augmentation {
   /// Then set a square of this many pixels a side to 0, at a random place within the image (DeVries and
   /// Taylor 2017, but never over the edge); as much of the square as the image has room for.
   int64_t cutout = 0;
+  /// Colours, before all that: brightness, contrast around 0.5 and (of three channels) saturation, each times
+  /// a number uniform in [1 - jitter, 1 + jitter], in this order, and the result cut to [0,1].
+  double jitter = 0;
 
-  bool any() const { return shift > 0 || flip || cutout > 0; }
+  bool any() const { return shift > 0 || flip || cutout > 0 || jitter > 0; }
 };
 
-/// Reads "none", or a list such as "shift:2" or "crop:4,flip,cutout:8". crop:P (a random window of the image
-/// padded by P zeros) is shift:P under its other name; P is at most 64.
+/// Reads "none", or a list such as "shift:2" or "crop:4,flip,cutout:8,jitter:0.4". crop:P (a random window of
+/// the image padded by P zeros) is shift:P under its other name; P is at most 64, the jitter in (0, 1].
 Augmentation parse_augmentation(const std::string& text);
 /// The same in the words that parse_augmentation reads.
 std::string to_string(const Augmentation& augmentation);
 
-/// What happens to one image: what every device must compute alike.
+// What happens to one image: what every device must compute alike.
+
+/// Where its elements go.
 struct Move {
   int64_t dy, dx;
   bool mirror;
@@ -58,6 +63,39 @@ struct Move {
     const int64_t side = cutout < size ? cutout : size;
     const int64_t begin = static_cast<int64_t>((fraction * static_cast<uint64_t>(size - side + 1)) >> 32);
     return begin <= at && at < begin + side;
+  }
+};
+
+/// What becomes of its colours.
+struct Tint {
+  bool any;
+  double brightness, contrast, saturation;
+
+  constexpr Tint(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t sample)
+      : any(augmentation.jitter > 0), brightness(1), contrast(1), saturation(1) {
+    if (!any) return;
+    Random random(seed, Stream::colour, static_cast<uint64_t>(sample), static_cast<uint32_t>(epoch));
+    const auto factor = [&] { return 1 + augmentation.jitter * (2 * random.uniform_double() - 1); };
+    brightness = factor();
+    contrast = factor();
+    saturation = factor();
+  }
+
+  /// Of the image's element number `at` of a channel; a channel has `plane` elements.
+  template <class T>
+  constexpr T operator()(const T* image, int64_t channels, int64_t plane, int64_t channel, int64_t at) const {
+    if (!any) return image[channel * plane + at];
+    const T half = T{0.5};
+    const auto lit = [&](int64_t c) {
+      return (image[c * plane + at] * static_cast<T>(brightness) - half) * static_cast<T>(contrast) + half;
+    };
+    T v = lit(channel);
+    if (channels == 3) {
+      const T grey =
+          static_cast<T>(0.299) * lit(0) + static_cast<T>(0.587) * lit(1) + static_cast<T>(0.114) * lit(2);
+      v = grey + static_cast<T>(saturation) * (v - grey);
+    }
+    return v < T{0} ? T{0} : v > T{1} ? T{1} : v;
   }
 };
 

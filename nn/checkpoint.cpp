@@ -37,15 +37,15 @@ void check_same(const std::string& path, const Archive& then, const Archive& now
 
 }  // namespace
 
-void save_checkpoint(const std::string& path, const Model& model, const Optimizer& optimizer,
-                     const Constraints& constraints, const TrainState& state) {
-  Archive archive = archive_of(model);
+void save_checkpoint(const std::string& path, const TrainParts& parts, const TrainState& state) {
+  Archive archive = archive_of(parts.model);
   for (const auto& [name, tensor] : archive.tensors)
     if (is_floating(tensor.dtype()))
       check_finite(tensor,
                    fmt::format("train: '{}' after step {} ({} is kept as it was)", name, state.step, path));
-  optimizer.save(archive);
-  constraints.save(archive);
+  parts.optimizer.save(archive);
+  parts.constraints.save(archive);
+  if (parts.average) parts.average->save(archive);
   if (state.carried.defined()) archive.tensors[carried_name] = state.carried.to(Device{});
   archive.tensors[counts_name] =
       Tensor::of(std::vector<int64_t>{state.epoch, state.batch, state.step, state.seen, state.correct}, {5});
@@ -56,15 +56,15 @@ void save_checkpoint(const std::string& path, const Model& model, const Optimize
   write_archive(path, archive);
 }
 
-TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, Model& model,
-                           Optimizer& optimizer, Constraints& constraints) {
+TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, const TrainParts& parts) {
   const Archive archive = read_archive(path);
   check(archive.tensors.contains(counts_name), "{}: is not a checkpoint of a training run", path);
-  check_same(path, archive, archive_of(model), settings);
+  check_same(path, archive, archive_of(parts.model), settings);
   const std::map<std::string, Tensor> saved = model_from_archive(archive, path).state();
-  for (auto& [name, tensor] : model.state()) tensor.copy_from(saved.at(name));
-  optimizer.load(archive, path);
-  constraints.load(archive, path);
+  for (auto& [name, tensor] : parts.model.state()) tensor.copy_from(saved.at(name));
+  parts.optimizer.load(archive, path);
+  parts.constraints.load(archive, path);
+  if (parts.average) parts.average->load(archive, path);
   const std::vector<int64_t> counts = values_of<int64_t>(archive, counts_name, 5, path);
   const std::vector<double> sums = values_of<double>(archive, sums_name, 4, path);
   for (int64_t count : counts)

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "nn/average.h"
 #include "nn/constraints.h"
 #include "nn/model.h"
 #include "nn/optim.h"
@@ -26,14 +27,19 @@ struct TrainState {
 /// Settings of a run by name; they are the metadata "train.<name>" of its model.
 using TrainSettings = std::map<std::string, std::string>;
 
+/// What is saved of a run besides its state: its model, and what updates the model's weights.
+struct TrainParts {
+  Model& model;
+  Optimizer& optimizer;
+  Constraints& constraints;
+  WeightAverage* average;  ///< or null
+};
+
 /// Replaces `path` atomically: a kill leaves the old checkpoint or the new one. A model that has become
 /// infinite or NaN is an Error and leaves the old one.
-void save_checkpoint(const std::string& path, const Model& model, const Optimizer& optimizer,
-                     const Constraints& constraints, const TrainState& state);
+void save_checkpoint(const std::string& path, const TrainParts& parts, const TrainState& state);
 
-/// Restores a run into a model, an optimiser and constraints made with the same settings; an Error names the
-/// first setting that differs.
-TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, Model& model,
-                           Optimizer& optimizer, Constraints& constraints);
+/// Restores a run into parts made with the same settings; an Error names the first setting that differs.
+TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, const TrainParts& parts);
 
 }  // namespace hashgrad

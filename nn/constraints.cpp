@@ -84,15 +84,6 @@ Tensor shares_of(const cpu::HashedMatrix& v, DType dtype) {
 std::string master_name(const std::string& parameter) { return "train.master." + parameter; }
 std::string mask_name(const std::string& parameter) { return "train.mask." + parameter; }
 
-/// Takes over the tensor `key` of an archive, which must be as `into` is.
-void restore(const Archive& archive, const std::string& key, const std::string& name, Tensor into) {
-  const Tensor& saved = archive.at(key, name);
-  check(saved.shape() == into.shape() && saved.dtype() == into.dtype(),
-        "{}: tensor '{}' is {} {}, {} {} is expected", name, key, name_of(saved.dtype()), saved.shape(),
-        name_of(into.dtype()), into.shape());
-  into.copy_from(saved);
-}
-
 }  // namespace
 
 Constraints::Constraints(Model& model, const ConstraintOptions& options)
@@ -217,8 +208,8 @@ void Constraints::save(Archive& archive) const {
 }
 
 void Constraints::load(const Archive& archive, const std::string& name) {
-  for (Master* master : masters()) restore(archive, master_name(master->name), name, master->value.value());
-  for (Masked& masked : masked_) restore(archive, mask_name(masked.name), name, masked.mask);
+  for (Master* master : masters()) archive.restore(master_name(master->name), name, master->value.value());
+  for (Masked& masked : masked_) archive.restore(mask_name(masked.name), name, masked.mask);
   project();
 }
 

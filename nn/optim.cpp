@@ -2,8 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include "core/settings.h"
 #include "cuda/optim.h"
-#include "nn/settings.h"
 
 namespace hashgrad {
 namespace {
@@ -12,7 +12,7 @@ using Kind = OptimizerOptions::Kind;
 
 constexpr const char* accepted =
     "sgd[:momentum=0.9,nesterov,weight_decay=0], adam[:beta1=0.9,beta2=0.999,eps=1e-8,weight_decay=0], "
-    "rmsprop[:alpha=0.99,eps=1e-8,momentum=0,weight_decay=0]";
+    "rmsprop[:alpha=0.99,eps=1e-8,momentum=0,weight_decay=0], each with weights_only";
 constexpr double below_one = 1 - 0x1p-53;
 
 void check_options(const OptimizerOptions& o) {
@@ -46,7 +46,16 @@ std::string tensor_name(const std::string& slot, const std::string& parameter) {
   return "optimizer." + slot + "." + parameter;
 }
 
-cpu::Adam adam_of(const OptimizerOptions& o) { return {o.beta1, o.beta2, o.eps, o.weight_decay}; }
+cpu::Adam adam_of(const OptimizerOptions& o) { return {o.beta1, o.beta2, o.eps}; }
+
+/// Whether it is a layer's weights: a matrix, filters, or the bucket values of either.
+bool is_weight(const Parameter& p) {
+  return p.name.ends_with("weight") && (p.hashed || p.variable->shape().rank() >= 2);
+}
+
+std::string decay_text(const OptimizerOptions& o) {
+  return fmt::format("weight_decay={}{}", o.weight_decay, o.weights_only ? ",weights_only" : "");
+}
 
 constexpr const char* steps_name = "optimizer.steps";
 
@@ -74,6 +83,8 @@ OptimizerOptions parse_optimizer(const std::string& text) {
     };
     if (key == "nesterov" && o.kind == Kind::sgd && equals == std::string::npos) {
       o.nesterov = true;
+    } else if (key == "weights_only" && equals == std::string::npos) {
+      o.weights_only = true;
     } else if (key == "weight_decay") {
       o.weight_decay = number(1);
     } else if (key == "momentum" && !adam) {
@@ -95,18 +106,16 @@ OptimizerOptions parse_optimizer(const std::string& text) {
 }
 
 std::string to_string(const OptimizerOptions& o) {
+  const std::string decay = decay_text(o);
   switch (o.kind) {
     case Kind::sgd:
-      return fmt::format("sgd:momentum={}{},weight_decay={}", o.momentum, o.nesterov ? ",nesterov" : "",
-                         o.weight_decay);
+      return fmt::format("sgd:momentum={}{},{}", o.momentum, o.nesterov ? ",nesterov" : "", decay);
     case Kind::adam:
-      return fmt::format("adam:beta1={},beta2={},eps={},weight_decay={}", o.beta1, o.beta2, o.eps,
-                         o.weight_decay);
+      return fmt::format("adam:beta1={},beta2={},eps={},{}", o.beta1, o.beta2, o.eps, decay);
     case Kind::rmsprop:
       break;
   }
-  return fmt::format("rmsprop:alpha={},eps={},momentum={},weight_decay={}", o.alpha, o.eps, o.momentum,
-                     o.weight_decay);
+  return fmt::format("rmsprop:alpha={},eps={},momentum={},{}", o.alpha, o.eps, o.momentum, decay);
 }
 
 Optimizer::Optimizer(std::vector<Parameter> parameters, const OptimizerOptions& options)
@@ -150,13 +159,15 @@ void Optimizer::update_all(const cpu::Pace* pace, double hashed_lr) {
       return slot < slots_.size() ? slots_[slot].tensors[i].data<T>() : nullptr;
     };
     gradients.push_back(parameter.grad().contiguous());
-    updates.push_back({parameter.numel(), parameters_[i].hashed ? hashed_lr : 1, gradients.back().data<T>(),
-                       state(0), state(1), parameter.value().data<T>()});
+    const bool decays = !options_.weights_only || is_weight(parameters_[i]);
+    updates.push_back({parameter.numel(), parameters_[i].hashed ? hashed_lr : 1,
+                       decays ? options_.weight_decay : 0, gradients.back().data<T>(), state(0), state(1),
+                       parameter.value().data<T>()});
   }
   if (updates.empty()) return;
   const OptimizerOptions& o = options_;
-  const cpu::Sgd sgd{o.momentum, o.weight_decay, o.nesterov};
-  const cpu::RmsProp rmsprop{o.alpha, o.eps, o.momentum, o.weight_decay};
+  const cpu::Sgd sgd{o.momentum, o.nesterov};
+  const cpu::RmsProp rmsprop{o.alpha, o.eps, o.momentum};
   switch (o.kind) {
     case Kind::sgd:
       HASHGRAD_ON(device_, sgd_step(sgd, pace, updates));
@@ -178,17 +189,12 @@ void Optimizer::save(Archive& archive) const {
 }
 
 void Optimizer::load(const Archive& archive, const std::string& name) {
-  const auto get = [&](const std::string& key, const Tensor& like) {
-    const Tensor& tensor = archive.at(key, name);
-    check(tensor.shape() == like.shape() && tensor.dtype() == like.dtype(),
-          "{}: tensor '{}' is {} {}, {} {} is expected", name, key, name_of(tensor.dtype()), tensor.shape(),
-          name_of(like.dtype()), like.shape());
-    return tensor;
-  };
-  for (Slot& slot : slots_)
+  for (const Slot& slot : slots_)
     for (size_t i = 0; i < parameters_.size(); ++i)
-      slot.tensors[i].copy_from(get(tensor_name(slot.name, parameters_[i].name), slot.tensors[i]));
-  steps_ = *get(steps_name, Tensor::zeros({}, DType::int64)).data<int64_t>();
+      archive.restore(tensor_name(slot.name, parameters_[i].name), name, slot.tensors[i]);
+  const Tensor steps = Tensor::zeros({}, DType::int64);
+  archive.restore(steps_name, name, steps);
+  steps_ = *steps.data<int64_t>();
 }
 
 }  // namespace hashgrad

@@ -16,11 +16,13 @@ struct OptimizerOptions {
   Kind kind = Kind::sgd;
   double momentum = 0.9;    ///< sgd, rmsprop; in [0, 1)
   bool nesterov = false;    ///< sgd; needs momentum
-  double weight_decay = 0;  ///< added to the gradient, all parameters
-  double beta1 = 0.9;       ///< adam
-  double beta2 = 0.999;     ///< adam
-  double alpha = 0.99;      ///< rmsprop: decay of the squared gradient's average
-  double eps = 1e-8;        ///< adam, rmsprop
+  double weight_decay = 0;  ///< times the parameter, added to its gradient
+  /// Only weights decay: neither biases nor the scales of normalisations.
+  bool weights_only = false;
+  double beta1 = 0.9;    ///< adam
+  double beta2 = 0.999;  ///< adam
+  double alpha = 0.99;   ///< rmsprop: decay of the squared gradient's average
+  double eps = 1e-8;     ///< adam, rmsprop
 };
 
 /// Reads a name with optional settings, "sgd", "sgd:momentum=0.9,nesterov,weight_decay=5e-4",

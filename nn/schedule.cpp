@@ -4,7 +4,7 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "nn/settings.h"
+#include "core/settings.h"
 
 namespace hashgrad {
 namespace {

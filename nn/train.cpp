@@ -33,6 +33,10 @@ void check_options(const TrainOptions& o) {
   check(o.epochs >= 0 && o.epochs <= 1'000'000, "train: epochs is {}, 0 to 1000000 is accepted", o.epochs);
   check(o.replays >= 1 && o.replays <= 1000, "train: replays is {}, 1 to 1000 is accepted", o.replays);
   check(o.batch >= 1, "train: batch is {}, at least 1 is accepted", o.batch);
+  check(o.accumulate >= 1, "train: accumulate is {}, at least 1 is accepted", o.accumulate);
+  check(o.accumulate == 1 || o.replays == 1, "train: batches that are replayed cannot be accumulated");
+  check(o.ema >= 0 && o.ema < 1,
+        "train: the decay of the weights' average is {}, at least 0 and below 1 is accepted", o.ema);
   check(o.checkpoint_steps >= 0, "train: checkpoint_steps is {}, 0 or more is accepted", o.checkpoint_steps);
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
         "train: label smoothing is {}, at least 0 and below 1 is accepted", o.label_smoothing);
@@ -48,6 +52,7 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
           {"dtype", name_of(model.dtype())},
           {"epochs", std::to_string(o.epochs)},
           {"batch", std::to_string(o.batch)},
+          {"accumulate", std::to_string(o.accumulate)},
           {"optimizer", to_string(o.optimizer)},
           {"lr", fmt::format("{}", o.lr)},
           {"schedule", o.schedule.text()},
@@ -56,6 +61,7 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
           {"rounding", o.rounding == Rounding::nearest ? "nearest" : "stochastic"},
           {"label_smoothing", fmt::format("{}", o.label_smoothing)},
           {"temperature", fmt::format("{}", o.temperature)},
+          {"ema", fmt::format("{}", o.ema)},
           {"method", o.method},
           {"replays", std::to_string(o.replays)},
           {"augment", to_string(o.augmentation)},
@@ -106,6 +112,12 @@ struct RepeatedStep {
   std::function<void()> run;
 };
 
+/// A batch's part in an update.
+struct Part {
+  bool first = true, last = true;
+  double share = 1;  // of the update's images
+};
+
 class Trainer {
  public:
   Trainer(Model& model, const Dataset& data, const TrainOptions& options)
@@ -120,9 +132,9 @@ class Trainer {
                        .augmentation = on_cpu() ? options.augmentation : Augmentation{}}),
         tally_(sizeof(cpu::Tally), device_) {
     HASHGRAD_ON(device_, make_pipeline(pipeline_));
+    if (options.ema > 0) average_.emplace(constraints_.trained(), options.ema);
     const TrainSettings settings = settings_of(model, data, options);
-    if (!options.resume.empty())
-      state_ = load_checkpoint(options.resume, settings, model, optimizer_, constraints_);
+    if (!options.resume.empty()) state_ = load_checkpoint(options.resume, settings, parts());
     prepare_carried();
     for (const auto& [name, value] : settings) model.metadata["train." + name] = value;
     earlier_seconds_ = state_.seconds;
@@ -130,6 +142,7 @@ class Trainer {
   }
 
   TrainResult run() {
+    memory_of(device_).reset_peak();
     save();  // before any work: a path that cannot be written shows now, and a resume always finds a file
     bool stopped = false;
     while (state_.epoch < options_.epochs && !stopped) {
@@ -138,7 +151,14 @@ class Trainer {
       save();
     }
     model_.zero_grad();
-    return {state_.epoch, state_.step, state_.loss, state_.accuracy, state_.seconds, stopped};
+    if (!stopped) lend_average();
+    return {.epochs = state_.epoch,
+            .steps = state_.step,
+            .loss = state_.loss,
+            .accuracy = state_.accuracy,
+            .seconds = state_.seconds,
+            .peak_bytes = memory_of(device_).count().peak,
+            .stopped = stopped};
   }
 
  private:
@@ -146,8 +166,10 @@ class Trainer {
   bool run_epoch() {
     Epoch epoch = loader_.epoch(state_.epoch, state_.batch);
     while (std::optional<Batch> batch = epoch.next()) {
-      for (int64_t replay = 0; replay < options_.replays; ++replay) update(*batch);
+      const Part part = part_of(state_.batch);
+      for (int64_t replay = 0; replay < options_.replays; ++replay) update(*batch, part);
       ++state_.batch;
+      if (!part.last) continue;
       report();
       if (options_.stop && *options_.stop) return false;
       if (options_.checkpoint_steps > 0 && state_.step % options_.checkpoint_steps == 0) save();
@@ -155,24 +177,37 @@ class Trainer {
     return true;
   }
 
-  void update(const Batch& batch) {
-    constraints_.revise({state_.step, steps_per_epoch(), options_.epochs * steps_per_epoch()});
-    std::optional<StepInputs> inputs;
-    const Tensor pace = optimizer_.pace(learning_rate(state_.step));
-    pipeline_->upload([&] { inputs.emplace(batch, state_.step, state_.epoch, pace, device_); });
-    run_step(std::move(inputs));
-    state_.seen += std::ssize(batch.indices);
-    seen_in_this_run_ += std::ssize(batch.indices);
-    ++state_.step;
+  /// Of batch number `batch` of an epoch.
+  Part part_of(int64_t batch) const {
+    const int64_t first = batch / options_.accumulate * options_.accumulate;
+    const int64_t end = std::min(first + options_.accumulate, loader_.batches());
+    const auto images = [&](int64_t from, int64_t to) {
+      return static_cast<double>(std::min(to * options_.batch, loader_.data().size()) -
+                                 from * options_.batch);
+    };
+    return {batch == first, batch + 1 == end, images(batch, batch + 1) / images(first, end)};
   }
 
-  void run_step(std::optional<StepInputs> inputs) {
+  void update(const Batch& batch, const Part& part) {
+    if (part.first)
+      constraints_.revise({state_.step, steps_per_epoch(), options_.epochs * steps_per_epoch()});
+    std::optional<StepInputs> inputs;
+    const Tensor pace =
+        part.last ? optimizer_.pace(learning_rate(state_.step)) : Tensor::zeros({3}, DType::float64);
+    pipeline_->upload([&] { inputs.emplace(batch, state_.step, state_.epoch, pace, device_); });
+    run_step(std::move(inputs), part);
+    state_.seen += std::ssize(batch.indices);
+    seen_in_this_run_ += std::ssize(batch.indices);
+    state_.step += part.last;
+  }
+
+  void run_step(std::optional<StepInputs> inputs, const Part& part) {
     const auto [at, first] = repeated_.try_emplace(inputs->batch());
     RepeatedStep& repeated = at->second;
-    if (first || !recordable()) return issue_step(*inputs);
+    if (first || !recordable()) return issue_step(*inputs, part);
     if (!repeated.run) {
       repeated.inputs = std::move(inputs);
-      repeated.run = pipeline_->record([&] { issue_step(*repeated.inputs); });
+      repeated.run = pipeline_->record([&] { issue_step(*repeated.inputs, Part{}); });
     } else {
       repeated.inputs->copy_from(*inputs);
       inputs.reset();  // before the step: the next upload waits for what was issued up to here
@@ -182,13 +217,14 @@ class Trainer {
 
   /// Lessons and input transforms (nn/input_transform.h) look at images on the host.
   bool recordable() const {
-    return options_.graph && !options_.teach && !options_.heed && model_.transforms().empty();
+    return options_.graph && options_.accumulate == 1 && !options_.teach && !options_.heed &&
+           model_.transforms().empty();
   }
 
-  /// One update. It issues work and neither waits for it nor brings anything from the host, so it can be
-  /// recorded (see recordable()); and it leaves no trace but in the memory of the device, or a recording
-  /// would miss it.
-  void issue_step(const StepInputs& in) {
+  /// One update, or a part of one. It issues work and neither waits for it nor brings anything from the host,
+  /// so it can be recorded (see recordable()); and it leaves no trace but in the memory of the device, or a
+  /// recording would miss it.
+  void issue_step(const StepInputs& in, const Part& part) {
     const Pass pass{.training = true,
                     .seed = options_.seed,
                     .step = in.step(),
@@ -204,16 +240,18 @@ class Trainer {
       lesson.step = in.step().to(Device{}).data<int64_t>()[0];
       options_.teach(lesson);
     }
-    model_.zero_grad();
+    if (part.first) model_.zero_grad();
     const Variable images = options_.heed ? Variable::leaf(lesson.images) : Variable(lesson.images);
     const Variable logits = model_.logits(images, pass);  // [B, K]
     const Variable cooled = options_.temperature == 1 ? logits : logits / options_.temperature;
     const Variable loss = mean(cross_entropy_soft(cooled, lesson.targets));  // []
     count(loss.value(), argmax(logits.value(), 1), labels, in.step());
-    loss.backward();
+    (part.share == 1 ? loss : loss * part.share).backward();
     if (options_.heed) options_.heed(lesson, images.grad());
+    if (!part.last) return;
     constraints_.constrain_gradients();
     optimizer_.update(in.pace, options_.hashed_lr);
+    if (average_) average_->update();
     constraints_.project();
   }
 
@@ -262,10 +300,14 @@ class Trainer {
   /// Of the update number `step`, from 0.
   double learning_rate(int64_t step) const {
     return options_.lr *
-           options_.schedule.factor(step, loader_.batches(), options_.epochs * options_.replays);
+           options_.schedule.factor(step, steps_per_round(), options_.epochs * options_.replays);
   }
 
-  int64_t steps_per_epoch() const { return loader_.batches() * options_.replays; }
+  /// Updates of one pass over the data, each batch once.
+  int64_t steps_per_round() const {
+    return (loader_.batches() + options_.accumulate - 1) / options_.accumulate;
+  }
+  int64_t steps_per_epoch() const { return steps_per_round() * options_.replays; }
 
   void report() {
     if (!on_cpu() && seconds_in_this_run() - caught_up_ < options_.report_seconds) return;
@@ -289,7 +331,9 @@ class Trainer {
     state_.accuracy = static_cast<double>(state_.correct) / seen;
     std::string validation = ",";
     if (options_.validation) {
+      lend_average();
       const Score e = evaluate(model_, *options_.validation);
+      take_back_average();
       validation = fmt::format("{:.6g},{:.6g}", e.loss, e.accuracy);
     }
     state_.log +=
@@ -302,11 +346,23 @@ class Trainer {
     if (options_.epoch_done) options_.epoch_done(state_.epoch);
   }
 
+  void lend_average() {
+    if (!average_ || state_.step == 0) return;
+    average_->lend(state_.step);
+    constraints_.project();
+  }
+  void take_back_average() {
+    if (!average_) return;
+    average_->take_back();
+    constraints_.project();
+  }
+
+  TrainParts parts() { return {model_, optimizer_, constraints_, average_ ? &*average_ : nullptr}; }
+
   /// The checkpoint first: a log row exists only for an epoch that a resumed run will not repeat.
   void save() {
     catch_up();
-    if (!options_.checkpoint.empty())
-      save_checkpoint(options_.checkpoint, model_, optimizer_, constraints_, state_);
+    if (!options_.checkpoint.empty()) save_checkpoint(options_.checkpoint, parts(), state_);
     if (!options_.log_csv.empty()) write_file(options_.log_csv, log_header + state_.log);
   }
 
@@ -332,6 +388,7 @@ class Trainer {
   const Device device_;
   Constraints constraints_;
   Optimizer optimizer_;
+  std::optional<WeightAverage> average_;
   Loader loader_;
   TrainState state_;
   Storage tally_;  // cpu::Tally of this epoch

@@ -40,7 +40,11 @@ struct Lesson {
 
 struct TrainOptions {
   int64_t epochs = 10;  ///< passes over the data
-  int64_t batch = 128;
+  int64_t batch = 128;  ///< images at once
+  /// Batches of which one update is made; their gradients add up to that of one large batch, but statistics
+  /// of batch norms are of each. An epoch's last update takes what is left. Such steps are not recorded as
+  /// graphs.
+  int64_t accumulate = 1;
   OptimizerOptions optimizer{};
   double lr = 0.05;
   Schedule schedule{};
@@ -50,6 +54,9 @@ struct TrainOptions {
   Surgery surgery{};                                     ///< compression/dns.h makes one
   double label_smoothing = 0;                            ///< in [0, 1): targets (1 - s) one-hot + s / K
   double temperature = 1;                                ///< the loss is that of logits / temperature
+  /// Above 0: validation, and the model in the end, are of the moving average of the weights with this decay
+  /// (nn/average.h). Statistics of batch norms are not averaged.
+  double ema = 0;
   Augmentation augmentation{};
   /// May replace images and targets of a lesson; a function of the lesson and of the model as it stands, or a
   /// resumed run would differ. `method` says what it does, for the record and for a resumed run to agree on.
@@ -79,6 +86,7 @@ struct TrainResult {
   int64_t epochs = 0, steps = 0;  ///< done in all, earlier runs of a resumed training included
   double loss = 0, accuracy = 0;  ///< of the last epoch
   double seconds = 0;             ///< earlier runs included
+  int64_t peak_bytes = 0;         ///< most memory of tensors at any moment of this run, on the model's device
   bool stopped = false;           ///< by the stop flag
 };
 

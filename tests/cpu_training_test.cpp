@@ -73,28 +73,28 @@ TEST_CASE("optimisers take the steps of PyTorch") {
   const double first = 0.5, second = -0.25;
   double w = 1, v = 0;
   const cpu::Pace pace{0.1};
-  cpu::sgd_step<double>({0.9, 0.01, true}, &pace, {{1, 1, &first, &v, nullptr, &w}});
+  cpu::sgd_step<double>({0.9, true}, &pace, {{1, 1, 0.01, &first, &v, nullptr, &w}});
   CHECK(w == doctest::Approx(1 - 0.1 * (0.51 + 0.9 * 0.51)));
-  cpu::sgd_step<double>({}, &pace, {{1, 1, &second, nullptr, nullptr, &w}});
+  cpu::sgd_step<double>({}, &pace, {{1, 1, 0, &second, nullptr, nullptr, &w}});
   CHECK(w == doctest::Approx(1 - 0.1 * (0.51 + 0.9 * 0.51) + 0.025));
 
   double m = 0;
   w = 1;
   v = 0;
   const cpu::Pace one = cpu::adam_pace({}, 0.1, 1), two = cpu::adam_pace({}, 0.1, 2);
-  cpu::adam_step<double>({}, &one, {{1, 1, &first, &m, &v, &w}});
+  cpu::adam_step<double>({}, &one, {{1, 1, 0, &first, &m, &v, &w}});
   CHECK(w == doctest::Approx(0.9));
-  cpu::adam_step<double>({}, &two, {{1, 1, &second, &m, &v, &w}});
+  cpu::adam_step<double>({}, &two, {{1, 1, 0, &second, &m, &v, &w}});
   CHECK(w == doctest::Approx(0.9 - 0.1 * (0.02 / 0.19) / std::sqrt(3.1225e-4 / 1.999e-3)));
 
   double s = 0, buffer = 0;
   w = 1;
-  cpu::rmsprop_step<double>({.momentum = 0.5}, &pace, {{1, 1, &first, &s, &buffer, &w}});
+  cpu::rmsprop_step<double>({.momentum = 0.5}, &pace, {{1, 1, 0, &first, &s, &buffer, &w}});
   CHECK(w == doctest::Approx(0.0));
-  cpu::rmsprop_step<double>({.momentum = 0.5}, &pace, {{1, 1, &second, &s, &buffer, &w}});
+  cpu::rmsprop_step<double>({.momentum = 0.5}, &pace, {{1, 1, 0, &second, &s, &buffer, &w}});
   CHECK(w == doctest::Approx(-0.1 * (5 - 0.25 / std::sqrt(0.0031))));
 
-  CHECK_THROWS_AS(cpu::sgd_step<double>({0.9}, &pace, {{1, 1, &first, nullptr, nullptr, &w}}), Error);
+  CHECK_THROWS_AS(cpu::sgd_step<double>({0.9}, &pace, {{1, 1, 0, &first, nullptr, nullptr, &w}}), Error);
   CHECK_THROWS_AS(cpu::adam_pace({}, 0.1, 0), Error);
 }
 

@@ -10,9 +10,15 @@ TEST_CASE_TEMPLATE("cuda: augmentation has the same bits as on the CPU", T, floa
   };
   const Tensor epoch = Tensor::of<int64_t>({7}, {1});
   for (const Device device : other_devices())
-    for (const Images& s : {Images{3, 1, 1, 1}, {5, 2, 3, 5}, {2, 3, 17, 9}, {0, 1, 4, 4}})
-      for (const Augmentation& augmentation :
-           {Augmentation{1, false}, {0, true}, {3, true}, {64, true}, {0, false, 2}, {2, true, 8}}) {
+    for (const Images& s : {Images{3, 1, 1, 1}, {5, 2, 3, 5}, {5, 3, 4, 4}, {2, 3, 17, 9}, {0, 1, 4, 4}})
+      for (const Augmentation& augmentation : {Augmentation{1, false},
+                                               {0, true},
+                                               {3, true},
+                                               {64, true},
+                                               {0, false, 2},
+                                               {2, true, 8},
+                                               {0, false, 0, 0.4},
+                                               {1, true, 4, 1}}) {
         CAPTURE(to_string(augmentation));
         CAPTURE(s.height);
         const int64_t n = s.batch * s.channels * s.height * s.width;

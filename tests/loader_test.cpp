@@ -202,15 +202,53 @@ TEST_CASE("loaders refuse what they cannot do") {
 }
 
 TEST_CASE("augmentation is read from words and written back to them") {
-  for (const char* text : {"none", "flip", "shift:2", "shift:64,flip", "cutout:8", "shift:4,flip,cutout:64"})
+  for (const char* text :
+       {"none", "flip", "shift:2", "shift:64,flip", "cutout:8", "shift:4,flip,cutout:64", "flip,jitter:0.25"})
     CHECK(to_string(parse_augmentation(text)) == text);
   CHECK(to_string(parse_augmentation("flip,crop:4")) == "shift:4,flip");
   for (const char* text : {"", "shift", "rotate:3", "flip,", ",flip", "flip shift:2", "none,flip"})
     check_error([&] { parse_augmentation(text); },
-                {"is unknown (accepted: none, or a list of shift:P, crop:P, flip, cutout:S)"});
+                {"is unknown (accepted: none, or a list of shift:P, crop:P, flip, cutout:S, jitter:S)"});
   for (const char* text : {"shift:", "shift:0", "shift:65", "crop:-1", "shift:2x", "cutout:0", "cutout:65",
                            "crop:99999999999999999999"})
     check_error([&] { parse_augmentation(text); }, {text, "is not a number of pixels (accepted: 1 to 64)"});
+}
+
+TEST_CASE("jitter changes brightness, contrast and saturation by its factors, and nothing else") {
+  const Augmentation jitter = parse_augmentation("jitter:0.4");
+  const std::vector<double> image{0.2, 0.5, 0.9, 0.3, 0.6, 0.4};  // [3,1,2]
+  double lowest = 2, highest = 0;
+  for (int64_t sample = 0; sample < 300; ++sample) {
+    const Tint tint(jitter, 5, 7, sample);
+    const std::vector<double> out = changed("jitter:0.4", sample, 7, image, 3, 1, 2);
+    for (size_t at = 0; at < 2; ++at) {
+      double lit[3], grey = 0;
+      for (size_t c = 0; c < 3; ++c) {
+        lit[c] = (image[2 * c + at] * tint.brightness - 0.5) * tint.contrast + 0.5;
+        grey += lit[c] * std::array{0.299, 0.587, 0.114}[c];
+      }
+      for (size_t c = 0; c < 3; ++c)
+        CHECK(out[2 * c + at] ==
+              doctest::Approx(std::clamp(grey + tint.saturation * (lit[c] - grey), 0.0, 1.0)));
+    }
+    lowest = std::min({lowest, tint.brightness, tint.contrast, tint.saturation});
+    highest = std::max({highest, tint.brightness, tint.contrast, tint.saturation});
+  }
+  CHECK(lowest > 0.6);
+  CHECK(lowest < 0.61);
+  CHECK(highest < 1.4);
+  CHECK(highest > 1.39);
+  // One channel has no saturation; places are those without jitter, and what is filled in stays 0.
+  const Tint tint(jitter, 5, 7, 3);
+  const std::vector<double> grey(20, 0.5),
+      moved = changed("shift:1,flip,cutout:2", 3, 7, grey, 1, 4, 5),
+      both = changed("shift:1,flip,cutout:2,jitter:0.4", 3, 7, grey, 1, 4, 5);
+  const double lit = (0.5 * tint.brightness - 0.5) * tint.contrast + 0.5;
+  for (size_t i = 0; i < 20; ++i) CHECK(both[i] == doctest::Approx(moved[i] == 0 ? 0 : lit));
+  for (const char* text : {"jitter:", "jitter:0", "jitter:1.5", "jitter:-1", "jitter:x"}) {
+    CAPTURE(text);
+    check_error([&] { parse_augmentation(text); }, {"augment: jitter is "});
+  }
 }
 
 TEST_CASE("cutout sets one square of every channel to 0, inside the image, and reaches every place") {

@@ -5,6 +5,7 @@
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduce.h"
+#include "compression/prune.h"
 #include "core/file.h"
 #include "core/parallel.h"
 #include "datasets/synthetic_digits.h"
@@ -51,6 +52,26 @@ std::vector<double> three_steps(const std::string& optimizer) {
     o.step(0.1);
   }
   return w.value().to_vector<double>();
+}
+
+/// Over all parameters.
+double largest_difference(Model& a, Model& b) {
+  double largest = 0;
+  const std::vector<Parameter> one = a.parameters(), other = b.parameters();
+  for (size_t p = 0; p < one.size(); ++p) {
+    const auto x = one[p].variable->value().to_vector<double>(),
+               y = other[p].variable->value().to_vector<double>();
+    for (size_t i = 0; i < x.size(); ++i) largest = std::max(largest, std::abs(x[i] - y[i]));
+  }
+  return largest;
+}
+
+int64_t zero_weights(Model& model) {
+  int64_t count = 0;
+  for (const Parameter& p : model.parameters())
+    if (p.name.ends_with("weight"))
+      for (const float w : p.variable->value().to_vector<float>()) count += w == 0;
+  return count;
 }
 
 }  // namespace
@@ -105,6 +126,35 @@ TEST_CASE("optimiser settings have one canonical text; faults are named") {
   CHECK_ERROR(parse_optimizer("adam:eps=0"), "eps is 0, a number above 0");
   CHECK_ERROR(parse_optimizer("adam:weight_decay=-1"), "optimizer: weight_decay is -1, 0 to 1 is accepted");
   CHECK_ERROR(parse_optimizer("adam:"), "'' is not a setting of adam");
+}
+
+TEST_CASE("weight decay may be of weights only: not of biases, nor of what normalisations scale by") {
+  const auto ones = [](const Shape& shape) { return Variable::leaf(Tensor::full(shape, 1)); };
+  Variable matrix = ones({2, 2}), buckets = ones({3}), scale = ones({3}), bias = ones({3}),
+           hashed_bias = ones({3});
+  const std::vector<Parameter> all{{"0.weight", &matrix},
+                                   {"1.weight", &buckets, true},
+                                   {"2.weight", &scale},
+                                   {"2.bias", &bias},
+                                   {"1.bias", &hashed_bias, true}};
+  for (const bool weights_only : {false, true}) {
+    Optimizer o(all, parse_optimizer(weights_only ? "sgd:momentum=0,weight_decay=0.5,weights_only"
+                                                  : "sgd:momentum=0,weight_decay=0.5"));
+    for (const Parameter& p : all) {
+      p.variable->value().copy_from(Tensor::full(p.variable->shape(), 1));
+      p.variable->zero_grad();
+      sum(*p.variable * 0.0).backward();
+    }
+    o.step(0.1);
+    for (const Parameter& p : all) {
+      CAPTURE(p.name);
+      const bool decays = !weights_only || p.variable == &matrix || p.variable == &buckets;
+      CHECK(p.variable->value().to_vector<float>()[0] == doctest::Approx(decays ? 0.95 : 1));
+    }
+  }
+  CHECK(to_string(parse_optimizer("adam:weights_only")) ==
+        "adam:beta1=0.9,beta2=0.999,eps=1e-08,weight_decay=0,weights_only");
+  CHECK_ERROR(parse_optimizer("sgd:weights_only=1"), "'weights_only=1' is not a setting of sgd");
 }
 
 TEST_CASE("schedules are functions of progress") {
@@ -198,6 +248,82 @@ TEST_CASE("a run that was stopped anywhere and resumed gives the bits of an unin
     CHECK(timeless_log(second.log_csv) == timeless_log(options.log_csv));
     CHECK(same_bits(load_model(second.checkpoint), whole));  // a checkpoint is also a model
   }
+}
+
+TEST_CASE("accumulated batches make the updates of one large batch, the last of an epoch too") {
+  const char* spec = "1x28x28 flatten dropout0.3 fc16 relu fc10";
+  TrainOptions at_once{.epochs = 2, .batch = 48, .lr = 0.05}, in_parts = at_once;  // 100 images: 48, 48, 4
+  at_once.schedule = in_parts.schedule = Schedule("cosine");
+  in_parts.batch = 16;
+  in_parts.accumulate = 3;
+  Model whole(spec, {.dtype = DType::float64, .seed = 4}), parts = whole.clone(), uneven = whole.clone();
+  const TrainResult expected = train(whole, digits(), at_once), result = train(parts, digits(), in_parts);
+  CHECK(result.steps == 6);
+  CHECK(result.loss == doctest::Approx(expected.loss).epsilon(1e-12));
+  CHECK(largest_difference(parts, whole) < 1e-12);
+  in_parts.batch = 20;  // 60 and 40 images
+  CHECK(train(uneven, digits(), in_parts).steps == 4);
+  CHECK(largest_difference(uneven, whole) > 1e-4);
+  in_parts.accumulate = 0;
+  CHECK_ERROR(train(parts, digits(), in_parts), "accumulate is 0, at least 1 is accepted");
+  in_parts.accumulate = in_parts.replays = 2;
+  CHECK_ERROR(train(parts, digits(), in_parts), "batches that are replayed cannot be accumulated");
+}
+
+TEST_CASE("a training may end with the moving average of its weights, bias-corrected") {
+  const char* spec = "1x28x28 flatten fc10";
+  const Dataset images = digits().first(32);
+  TrainOptions options{.epochs = 5, .batch = 32, .lr = 0.05};
+  options.ema = 0.7;
+  Model model(spec, {.dtype = DType::float64, .seed = 4});
+  std::vector<double> sum(7840);
+  options.epoch_done = [&](int64_t) {  // after each update
+    const std::vector<double> w = model.parameter("1.weight").value().to_vector<double>();
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] = 0.7 * sum[i] + 0.3 * w[i];
+  };
+  const Dataset test = synthetic_digits(Split::test, 50, 1);
+  const Folder folder;
+  options.validation = &test;
+  options.log_csv = folder / "log.csv";
+  train(model, images, options);
+  const std::vector<double> average = model.parameter("1.weight").value().to_vector<double>();
+  for (size_t i = 0; i < sum.size(); ++i)
+    REQUIRE(average[i] == doctest::Approx(sum[i] / (1 - std::pow(0.7, 5))).epsilon(1e-12));
+  const std::string log = read_file(options.log_csv);
+  CHECK(log.find(fmt::format(",{:.6g},", evaluate(model, test).loss)) != std::string::npos);
+  options.ema = 1;
+  CHECK_ERROR(train(model, images, options), "average is 1, at least 0 and below 1 is accepted");
+}
+
+TEST_CASE("a resumed run has the same average, and what was pruned stays pruned in it") {
+  struct Killed {};
+  const Folder folder;
+  TrainOptions options = small_options();
+  options.ema = 0.9;
+  options.accumulate = 2;
+  Model pruned = compress_prune(Model(small, {.seed = 4}), {.value = 0.5});
+  Model whole = pruned.clone(), broken = pruned.clone();
+  train(whole, digits(), options);
+  options.checkpoint = folder / "run.safetensors";
+  options.checkpoint_steps = 3;
+  options.progress = [](const TrainProgress& p) {
+    if (p.step == 6) throw Killed{};
+  };
+  CHECK_THROWS_AS(train(broken, digits(), options), Killed);
+  options.progress = {};
+  options.resume = options.checkpoint;
+  train(broken, digits(), options);
+  CHECK(same_bits(broken, whole));
+  CHECK(zero_weights(whole) == zero_weights(pruned));
+}
+
+TEST_CASE("the peak of a training's memory grows with its batch") {
+  TrainOptions options{.epochs = 1, .batch = 4};
+  Model model("1x28x28 conv16k3p1 relu flatten fc10");
+  const int64_t few = train(model, digits(), options).peak_bytes;
+  options.batch = 100;
+  const int64_t many = train(model, digits(), options).peak_bytes;
+  CHECK(many - few > 90 * 16 * 28 * 28 * 4);
 }
 
 TEST_CASE("a run killed between checkpoints resumes from the last one to the same bits") {

@@ -47,6 +47,7 @@ struct Case {
   ModelOptions model{.seed = 5};
   double label_smoothing = 0;
   Augmentation augmentation{};
+  double ema = 0;
 };
 
 const Case cases[] = {
@@ -54,9 +55,11 @@ const Case cases[] = {
      "sgd:nesterov,weight_decay=1e-3",
      {},
      0.1,
-     {1, true}},
+     {1, true},
+     0.9},
     {"1x6x6 flatten fc16@1/8 relu dropout0.5 fc3", "adam", {.hash = {.bias = true}}},
-    {"1x6x6 conv4k3p1@1/4 relu maxpool2 flatten fc3@1/8", "rmsprop:momentum=0.5"},
+    {"1x6x6 conv4k3p1@1/4 relu maxpool2 flatten fc3@1/8",
+     "rmsprop:momentum=0.5,weight_decay=0.01,weights_only"},
     {"1x6x6 flatten fc8@1/4 bn relu fc3 softmax", "rmsprop", {.hash = {.mode = HashMode::xxhash}}},
     {"1x6x6 conv2k3 relu avgpool2 flatten fc3", "sgd:momentum=0", {.dtype = DType::float64}, 0, {2, false}},
 };
@@ -65,6 +68,7 @@ Model trained(const Case& c, Device device, TrainOptions options) {
   options.optimizer = parse_optimizer(c.optimizer);
   options.label_smoothing = c.label_smoothing;
   options.augmentation = c.augmentation;
+  options.ema = c.ema;
   Model model = Model(c.spec, c.model).to(device);
   train(model, tiny_set(), options);
   return model;

@@ -3,6 +3,7 @@
 
 #include "attacks/checks/evaluation.h"
 #include "core/file.h"
+#include "core/settings.h"
 #include "experiments/cli/draws.h"
 #include "experiments/cli/options.h"
 #include "experiments/progress.h"
@@ -10,7 +11,6 @@
 #include "experiments/report/picture.h"
 #include "experiments/report/plot.h"
 #include "nn/model_file.h"
-#include "nn/settings.h"
 
 namespace hashgrad::cli {
 namespace {

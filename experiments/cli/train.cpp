@@ -30,8 +30,11 @@ void run(const TrainVerb& v, const CLI::App& verb) {
   Model model = new_model(v).to(v.common.where());
   const TrainResult result = run_training(model, v.data, v.training, v.common, v.output);
   save_model(v.output, model);
-  fmt::print("{}: {} parameters, {} epochs, loss {:.4f}, training accuracy {:.2f} %, {:.1f} s\n", v.output,
-             model.parameter_count(), result.epochs, result.loss, 100 * result.accuracy, result.seconds);
+  fmt::print(
+      "{}: {} parameters, {} epochs, loss {:.4f}, training accuracy {:.2f} %, {:.1f} s, {:.1f} MB of "
+      "tensors\n",
+      v.output, model.parameter_count(), result.epochs, result.loss, 100 * result.accuracy, result.seconds,
+      static_cast<double>(result.peak_bytes) / 1e6);
   write_json(v.common.json,
              {{"model", v.output},
               {"parameters", model.parameter_count()},
@@ -39,7 +42,8 @@ void run(const TrainVerb& v, const CLI::App& verb) {
               {"steps", result.steps},
               {"loss", result.loss},
               {"train_accuracy", result.accuracy},
-              {"seconds", result.seconds}},
+              {"seconds", result.seconds},
+              {"peak_bytes", result.peak_bytes}},
              verb);
 }
 

@@ -46,11 +46,13 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
   TrainOptions options;
   options.epochs = flags.epochs;
   options.batch = common.batch;
+  options.accumulate = flags.accumulate;
   options.optimizer = optimizer_of(flags);
   options.lr = flags.lr;
   options.schedule = Schedule(flags.schedule);
   options.hashed_lr = flags.hashed_lr;
   if (flags.hashed_gradient == "mean") options.hashed_gradient = HashedGradient::mean;
+  options.ema = flags.ema;
   options.label_smoothing = flags.label_smoothing;
   options.augmentation = parse_augmentation(flags.augment);
   options.seed = common.seed;
@@ -73,7 +75,8 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
     verb.add_option(name, value, text)->check(std::move(check))->group(group);
   };
   option("--epochs", flags.epochs, "passes over the data", integer_in(0, 100000));
-  option("--optimizer", flags.optimizer, "sgd, adam or rmsprop, with settings: sgd:momentum=0.9,nesterov",
+  option("--optimizer", flags.optimizer,
+         "sgd, adam or rmsprop, with settings: sgd:momentum=0.9,nesterov,weight_decay=5e-4,weights_only",
          parsed_by([](const std::string& text) { parse_optimizer(text); }, "OPTIMIZER"));
   option("--lr", flags.lr, "learning rate", positive());
   option("--schedule", flags.schedule,
@@ -96,9 +99,14 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
       ->check(not_negative())
       ->default_str("")
       ->group(group);
+  option("--accumulate", flags.accumulate, "batches whose gradients make one update", integer_in(1, 1 << 20));
+  option("--ema", flags.ema,
+         "keep the moving average of the weights with this decay instead of the last ones (0: off)",
+         number_in(0, 0.9999999));
   option("--label-smoothing", flags.label_smoothing, "share of each label given to all classes",
          number_in(0, 0.999999));
-  option("--augment", flags.augment, "random changes: none, shift:P, crop:P, flip, cutout:S, or a list",
+  option("--augment", flags.augment,
+         "random changes: none, shift:P, crop:P, flip, cutout:S, jitter:S, or a list",
          parsed_by([](const std::string& text) { parse_augmentation(text); }, "LIST"));
   verb.add_option("--resume", flags.resume, "continue from this checkpoint; same bits as an unbroken run")
       ->group(group);

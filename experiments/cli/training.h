@@ -13,9 +13,9 @@ struct TrainingFlags {
   int64_t epochs = 10;
   std::string optimizer = "sgd:momentum=0.9", schedule = "cosine", augment = "none";
   std::string hashed_gradient{};  // sum, mean; empty: what the verb does by itself, else sum
-  double lr = 0.05, hashed_lr = 1, momentum = -1, weight_decay = -1, label_smoothing = 0;
+  double lr = 0.05, hashed_lr = 1, momentum = -1, weight_decay = -1, label_smoothing = 0, ema = 0;
   std::string resume, checkpoint, log;
-  int64_t checkpoint_steps = 0;
+  int64_t checkpoint_steps = 0, accumulate = 1;
   bool validate = false, no_graph = false;
 };
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "nn/settings.h"
+#include "core/settings.h"
 
 namespace hashgrad {
 

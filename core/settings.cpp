@@ -1,4 +1,4 @@
-#include "nn/settings.h"
+#include "core/settings.h"
 
 #include <charconv>
 

@@ -1,4 +1,4 @@
-// Reading the small setting languages of training: "name", "name:value:value", "name:key=value,key=value".
+// Reading the small languages of settings: "name", "name:value:value", "name:key=value,key=value".
 #pragma once
 
 #include <string>
