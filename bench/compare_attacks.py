@@ -336,7 +336,8 @@ def page(results):
 Images: the first of the MNIST test set that the network gets right. `pgd` takes all its steps, as the libraries do;
 in `pgd-stop` a finished image leaves. Untargeted, except jsma (next class). Names agree, rules do not everywhere: ART's
 cw-l2 is a line search, its jsma looks at the target's gradient alone, torchattacks' cw-l2 has one constant and stops
-when the batch's loss rises, and of ZOO only ART has a version. Ours:
+when the batch's loss rises, and of ZOO only ART has a version. Rows come from several runs: a library that a row does not
+name lacks the attack, or was left out of that run by `--libraries`. Ours:
 
 {settings}
 """
