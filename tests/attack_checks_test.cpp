@@ -9,6 +9,7 @@
 #include "attacks/checks/evaluation.h"
 #include "attacks/registry.h"
 #include "attacks/target.h"
+#include "compression/fixed_point.h"
 #include "datasets/synthetic_digits.h"
 #include "defenses/adversarial_training.h"
 #include "defenses/distillation.h"
@@ -199,6 +200,19 @@ TEST_CASE("checks: pixels rounded to few levels, by the gradient that is zero in
   CHECK(hits.at("bpda fgsm:eps=0.15") > 10);
   CHECK(hits.at("bpda pgd:iters=40,norm=linf,eps=0.15") > 15);
   CHECK(e.robust.hits <= 40 - hits.at("bpda pgd:iters=40,norm=linf,eps=0.15"));
+}
+
+TEST_CASE("checks: rounded activations have no slope, and are not accused for that") {
+  const Plain plain;
+  const Model rounded = compress_fixed_point(plain.model, {.format = {8, 3}});
+  const Tensor y = own_labels(rounded, plain.x);
+  Evidence evidence(rounded, {plain.x, y, {}, {}}, plain.threat);
+  const Evaluation e = evaluate_robustness(evidence);
+  CAPTURE(e.reason);
+  CHECK(ids_of(e, Verdict::masked).empty());
+  const std::string reason = finding_of("D3", evidence).reason;
+  CHECK(reason.find("0 of 40 images have a gradient that differs") == 0);
+  CHECK(reason.find("both without the rounding of activations, which has no slope") != std::string::npos);
 }
 
 TEST_CASE("checks: a distilled network, by gradients that underflow and come back with smaller logits") {
