@@ -1,5 +1,6 @@
 // What every paper's binary rests on: cells that are measured once, shared between machines, and never
 // mistaken for others.
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <numeric>
@@ -119,10 +120,12 @@ TEST_CASE("study: shards share the cells out, and one without shard collects wha
   CHECK(all.shown() == 4);
 }
 
-TEST_CASE("study: a partition gives each cell to one shard and balances their costs") {
+TEST_CASE("study: a partition gives each cell to one shard, balances costs, and shares few networks") {
   const std::vector<double> flops{5, 1, 1, 4, 3, 3, 3};
+  std::vector<study::Work> cells;
+  for (const double f : flops) cells.push_back({f, {}});
   for (const int64_t shards : {1, 2, 3, 9}) {
-    const std::vector<int64_t> shard = study::partition(flops, shards);
+    const std::vector<int64_t> shard = study::partition(cells, {}, shards);
     std::vector<double> load(static_cast<size_t>(shards));
     for (size_t i = 0; i < flops.size(); ++i) {
       REQUIRE((1 <= shard[i] && shard[i] <= shards));
@@ -131,6 +134,19 @@ TEST_CASE("study: a partition gives each cell to one shard and balances their co
     CHECK(std::accumulate(load.begin(), load.end(), 0.0) == 20);
     if (shards == 2) CHECK(*std::max_element(load.begin(), load.end()) <= 11);
   }
+  // Cells of two costly networks, in turns: each network is made on one machine. Where cells cost much more
+  // than their network, both machines make it.
+  const std::vector<double> networks{100, 100};
+  std::vector<study::Work> two, one;
+  for (size_t i = 0; i < 8; ++i) {
+    two.push_back({1 + static_cast<double>(i), {i % 2}});
+    one.push_back({500, {0}});
+  }
+  const std::vector<int64_t> apart = study::partition(two, networks, 2),
+                             both = study::partition(one, networks, 2);
+  for (size_t i = 0; i < 8; ++i) CHECK(apart[i] == apart[i % 2]);
+  CHECK(apart[0] != apart[1]);
+  CHECK(std::count(both.begin(), both.end(), 1) == 4);
   CHECK(study::parse_shard("2/3").number == 2);
   CHECK(study::parse_shard("2/3").count == 3);
   for (const char* bad : {"", "1", "0/2", "3/2", "1/2x", "1/", "/2", "a/b", "-1/2"})

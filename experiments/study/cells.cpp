@@ -67,18 +67,32 @@ Shard parse_shard(const std::string& text) {
   return shard;
 }
 
-std::vector<int64_t> partition(const std::vector<double>& flops, int64_t shards) {
-  std::vector<size_t> order(flops.size());
+std::vector<int64_t> partition(const std::vector<Work>& cells, const std::vector<double>& networks,
+                               int64_t shards) {
+  const auto count = static_cast<size_t>(shards);
+  std::vector<double> load(count, 0.0);
+  std::vector<std::vector<bool>> made(count, std::vector<bool>(networks.size()));
+  const auto added = [&](size_t shard, const Work& work) {
+    double flops = work.flops;
+    for (const size_t network : work.networks)
+      if (!made[shard][network]) flops += networks[network];
+    return flops;
+  };
+  std::vector<double> alone;
+  for (const Work& work : cells) alone.push_back(added(0, work));
+  std::vector<size_t> order(cells.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return flops[a] > flops[b]; });
-  std::vector<double> load(static_cast<size_t>(shards), 0.0);
-  std::vector<int64_t> shard(flops.size());
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return alone[a] > alone[b]; });
+  std::vector<int64_t> result(cells.size());
   for (const size_t cell : order) {
-    const auto least = std::min_element(load.begin(), load.end());
-    *least += flops[cell];
-    shard[cell] = 1 + (least - load.begin());
+    size_t best = 0;
+    for (size_t s = 1; s < count; ++s)
+      if (load[s] + added(s, cells[cell]) < load[best] + added(best, cells[cell])) best = s;
+    load[best] += added(best, cells[cell]);
+    for (const size_t network : cells[cell].networks) made[best][network] = true;
+    result[cell] = static_cast<int64_t>(best) + 1;
   }
-  return shard;
+  return result;
 }
 
 Study::Study(StudyOptions options) : options_(std::move(options)) {
@@ -190,9 +204,7 @@ void Study::compute(const Cell& cell) {
 
 std::vector<const Cell*> Study::missing_here() const {
   if (options_.collect) return {};
-  std::vector<double> flops;
-  for (const Cell& cell : cells_) flops.push_back(cell.flops);
-  const std::vector<int64_t> shard = partition(flops, options_.shard.count);
+  const std::vector<int64_t> shard = shards();
   std::vector<const Cell*> missing;
   for (size_t i = 0; i < cells_.size(); ++i)
     if (shard[i] == options_.shard.number && find(cells_[i].settings) == nullptr)
@@ -200,19 +212,38 @@ std::vector<const Cell*> Study::missing_here() const {
   return missing;
 }
 
-double Study::flops_of_networks(const std::vector<const Cell*>& cells) const {
-  std::set<std::string> seen;
-  std::vector<std::string> open;
-  for (const Cell* cell : cells) open.insert(open.end(), cell->networks.begin(), cell->networks.end());
-  double flops = 0;
-  while (!open.empty()) {
-    const std::string label = open.back();
-    open.pop_back();
-    const Network& network = networks_.at(label);
-    if (!seen.insert(label).second || std::filesystem::exists(network_path(network))) continue;
-    flops += network.flops;
-    open.insert(open.end(), network.networks.begin(), network.networks.end());
+/// The network and those that it is made from; `made_too`: those with a file, too.
+void Study::add_networks(const std::string& label, bool made_too, std::set<std::string>& labels) const {
+  const Network& network = networks_.at(label);
+  if (!made_too && std::filesystem::exists(network_path(network))) return;
+  if (!labels.insert(label).second) return;
+  for (const std::string& from : network.networks) add_networks(from, made_too, labels);
+}
+
+/// Of each cell. Files do not count: they differ from machine to machine.
+std::vector<int64_t> Study::shards() const {
+  std::map<std::string, size_t> numbers;
+  std::vector<double> networks;
+  for (const auto& [label, network] : networks_) {
+    numbers[label] = networks.size();
+    networks.push_back(network.flops);
   }
+  std::vector<Work> works;
+  for (const Cell& cell : cells_) {
+    std::set<std::string> labels;
+    for (const std::string& label : cell.networks) add_networks(label, true, labels);
+    works.push_back({cell.flops, {}});
+    for (const std::string& label : labels) works.back().networks.push_back(numbers.at(label));
+  }
+  return partition(works, networks, options_.shard.count);
+}
+
+double Study::flops_of_networks(const std::vector<const Cell*>& cells) const {
+  std::set<std::string> labels;
+  for (const Cell* cell : cells)
+    for (const std::string& label : cell->networks) add_networks(label, false, labels);
+  double flops = 0;
+  for (const std::string& label : labels) flops += networks_.at(label).flops;
   return flops;
 }
 

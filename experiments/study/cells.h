@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,9 +50,16 @@ struct Shard {
 };
 /// From "2/3"; anything else is an Error.
 Shard parse_shard(const std::string& text);
-/// The number of the shard of each cell: the costliest first, each to the shard with least to do. Depends on
-/// nothing but the costs and their order, so all machines agree.
-std::vector<int64_t> partition(const std::vector<double>& flops, int64_t shards);
+/// What a cell costs: its own work, and the networks that it needs, by number.
+struct Work {
+  double flops = 0;
+  std::vector<size_t> networks{};
+};
+/// The number of the shard of each cell. The costliest comes first, with its networks, and each goes to where
+/// the work ends soonest: a shard that makes one of its networks anyway does not pay for it twice. Depends on
+/// nothing but its arguments, so all machines agree.
+std::vector<int64_t> partition(const std::vector<Work>& cells, const std::vector<double>& networks,
+                               int64_t shards);
 
 struct StudyOptions {
   std::string folder;    ///< cells in folder/cells, networks in folder/models
@@ -97,7 +105,9 @@ class Study {
   std::string network_path(const Network& network) const;
   bool load(const Cell& cell);
   void compute(const Cell& cell);
+  std::vector<int64_t> shards() const;
   std::vector<const Cell*> missing_here() const;
+  void add_networks(const std::string& label, bool made_too, std::set<std::string>& labels) const;
   double flops_of_networks(const std::vector<const Cell*>& cells) const;
 
   StudyOptions options_;

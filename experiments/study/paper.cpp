@@ -44,15 +44,17 @@ nlohmann::ordered_json json(const Page& page) {
   return result;
 }
 
+/// False for one whose cells were not run.
+bool has_points(const report::Plot& plot) {
+  return std::any_of(plot.series.begin(), plot.series.end(), [](const auto& s) { return !s.y.empty(); });
+}
+
 /// Draws the plots into the folder and the page; false when gnuplot was not found.
 bool draw(const std::vector<report::Plot>& plots, const std::string& folder, report::HtmlPage& html) {
-  bool drawn = true;
+  const bool drawn = plots.empty() || report::gnuplot_installed();
   if (!plots.empty()) html.heading("Figures");
-  for (const report::Plot& plot : plots) {
-    const std::string svg = draw_plot(plot, folder);
-    drawn = drawn && !svg.empty();
-    html.drawing(svg, plot.title + ".");
-  }
+  for (const report::Plot& plot : plots)
+    if (has_points(plot)) html.drawing(draw_plot(plot, folder), plot.title + ".");
   if (!drawn)
     html.paragraph("gnuplot was not found: scripts and data are beside this page (NAME.gp, NAME.dat).");
   return drawn;
