@@ -215,6 +215,16 @@ TEST_CASE("checks: rounded activations have no slope, and are not accused for th
   CHECK(reason.find("both without the rounding of activations, which has no slope") != std::string::npos);
 }
 
+TEST_CASE("checks: a median filter has the slope that it says") {
+  const Plain plain;
+  Model filtered = plain.model.clone();
+  add_input_transform(filtered, "median", 2);
+  Evidence evidence(filtered, {plain.x, own_labels(filtered, plain.x), {}, {}}, plain.threat);
+  const Finding finding = finding_of("D3", evidence);
+  CAPTURE(finding.reason);
+  CHECK(finding.verdict == Verdict::passed);
+}
+
 TEST_CASE("checks: a distilled network, by gradients that underflow and come back with smaller logits") {
   constexpr double temperature = 100;
   Model teacher(digits_net, {.seed = 1}), student(digits_net, {.seed = 1});

@@ -58,6 +58,14 @@ std::vector<double> disagreement(const Oracle& oracle, const AttackInput& input,
   return best;
 }
 
+/// Pixels beyond black or white come back into the box by as much as they are outside. So no two of them are
+/// equal, which would be a kink of max-pooling and of a median filter.
+Tensor off_the_edges(const Tensor& x) {
+  std::vector<double> pixels = x.to(Device{}).to_vector<double>();
+  for (double& p : pixels) p = std::clamp(1 - std::abs(1 - std::abs(p)), 0.0, 1.0);
+  return Tensor::of(pixels, x.shape()).to(x.device());
+}
+
 }  // namespace
 
 std::optional<Model> with_scaled_logits(const Model& model, double scale) {
@@ -135,9 +143,8 @@ Finding check_differences(Evidence& evidence) {
   const Oracle oracle(precise,
                       {.batch = evidence.options().batch, .draws = {.seed = evidence.options().seed}});
   AttackInput input = gather(evidence.input(), first);
-  // Somewhere in the ball: at a clean image, pixels that are all black sit on kinks of max-pooling.
-  input.x =
-      random_start(input.x.to(DType::float64), evidence.threat(), evidence.options().seed, input.samples, 0);
+  input.x = off_the_edges(
+      ball_point(input.x.to(DType::float64), evidence.threat(), evidence.options().seed, input.samples, 0));
   const Tensor gradient = oracle.ascent(input.x, input.goal(), "margin").gradient.to(Device{});
   std::vector<int> misses(static_cast<size_t>(rows));
   for (uint32_t t = 0; t < tries; ++t) {
