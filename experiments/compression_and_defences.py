@@ -4,7 +4,8 @@
 Usage: experiments/compression_and_defences.py HASHGRAD_BINARY OUTPUT_FOLDER [--data mnist] [--first 100] [--threat linf:0.2]
 
 Trains LeNet5, applies each method by itself, and asks `hashgrad report` about the result. Models and reports are kept in
-OUTPUT_FOLDER/work: an interrupted study goes on where it stopped. Ends by writing OUTPUT_FOLDER/README.md.
+OUTPUT_FOLDER/work: an interrupted study goes on where it stopped. Ends by writing OUTPUT_FOLDER/README.md, with the words of
+OUTPUT_FOLDER/notes.md in it, if there are any.
 """
 import argparse
 import json
@@ -103,6 +104,11 @@ def table(results):
     return lines
 
 
+def notes(options):
+    path = options.output / "notes.md"
+    return [path.read_text()] if path.exists() else []
+
+
 def page(options, results):
     commands = ["    hashgrad train lenet5 --data mnist " + " ".join(TRAIN) + " --lr 0.05 --epochs 3"]
     commands += [f"    hashgrad {c[0]} {c[1]} {'CLASSIFIER' if n in MADE_FROM else 'MODEL'} {' '.join(c[2:])}" for n, c in METHODS.items()]
@@ -116,7 +122,7 @@ def page(options, results):
         "Brackets: 95 % Wilson intervals. The accuracy of a randomised "
         "network is the majority's of 20 draws. `masked` means that the attacks of the literature fail for another reason than "
         "robustness; the checks that say so are named ([what they ask](../../../docs/attacks.md#is-the-number-to-be-believed)).", "",
-        *table(results), "", "Made by:", "", *commands, ""])
+        *table(results), "", *notes(options), "Made by:", "", *commands, ""])
 
 
 def main():
