@@ -110,7 +110,7 @@ void sgd_step(const Sgd& options, const Pace* pace, const std::vector<Update<T>>
 
 template <class T>
 void adam_step(const Adam& options, const Pace* pace, const std::vector<Update<T>>& updates) {
-  const AdamRule<T> rule{static_cast<T>(options.beta1),     static_cast<T>(options.beta2),
+  const AdamRule<T> rule{static_cast<T>(options.beta1), static_cast<T>(options.beta2),
                          static_cast<T>(1 - options.beta1), static_cast<T>(1 - options.beta2),
                          static_cast<T>(options.eps)};
   update_all(updates, pace, rule);

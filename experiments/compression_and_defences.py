@@ -4,7 +4,7 @@
 Usage: experiments/compression_and_defences.py HASHGRAD_BINARY OUTPUT_FOLDER [--data mnist] [--first 100] [--threat linf:0.2]
 
 Trains LeNet5, applies each method by itself, and asks `hashgrad report` about the result. Models and reports are kept in
-OUTPUT_FOLDER/work: an interrupted study goes on where it stopped. Ends by writing OUTPUT_FOLDER/README.md, with the words of
+OUTPUT_FOLDER/models: an interrupted study goes on where it stopped. Ends by writing OUTPUT_FOLDER/README.md, with the words of
 OUTPUT_FOLDER/notes.md in it, if there are any.
 """
 import argparse
@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 TRAIN = "--batch 128 --optimizer sgd:momentum=0.9,nesterov --schedule onecycle:0.2 --seed 1".split()
 TUNE = [*TRAIN, "--lr", "0.02", "--epochs", "1"]
@@ -70,7 +71,7 @@ def make(options, work, name):
 
 def measure(options, work, name, number):
     """{accuracy, bytes, report, distance} of one row, measured if it is not there."""
-    path = work / f"{number:02}.json"
+    path, asked = work / f"{number:02}.json", [options.data, options.first, options.threat]
     if not path.exists():
         model, folder, result = make(options, work, name), work / f"{number:02}-report", work / "evaluate.json"
         run(options.binary, "evaluate", model, "--data", options.data, "--quiet", "--json", result)
@@ -81,11 +82,14 @@ def measure(options, work, name, number):
         distance = work / "deepfool.json"
         run(options.binary, "attack", "deepfool", model, "--data", options.data, "--first", options.first, *past, "--seed", 1,
             "--quiet", "--json", distance, "--output", work / "deepfool.safetensors")
-        path.write_text(json.dumps({"name": name, "accuracy": json.loads(result.read_text())["accuracy"],
+        path.write_text(json.dumps({"name": name, "asked": asked, "accuracy": json.loads(result.read_text())["accuracy"],
                                     "bytes": os.path.getsize(model), "report": report,
                                     "distance": json.loads(distance.read_text())["median_of_successes"]["l2"]}, indent=1))
         print(f"{name}: {report['reason']}", flush=True)
-    return json.loads(path.read_text())
+    known = json.loads(path.read_text())
+    if known["name"] != name or known["asked"] != asked:
+        sys.exit(f"{path}: holds '{known['name']}' on {known['asked']}, not '{name}' on {asked}; use another folder")
+    return known
 
 
 def success_of(report, attack):
@@ -133,7 +137,7 @@ def main():
     parser.add_argument("--first", type=int, default=100)
     parser.add_argument("--threat", default="linf:0.2")
     options = parser.parse_args()
-    work = options.output / "work"
+    work = options.output / "models"
     work.mkdir(parents=True, exist_ok=True)
     results = []
     for number, name in enumerate([BASE, *METHODS]):

@@ -15,7 +15,7 @@ namespace hashgrad {
 /// that the weights from which training started have no part in it.
 class WeightAverage {
  public:
-  /// decay in (0, 1). Keeps the pointers, and copies of no weights before lend().
+  /// decay in (0, 1). Keeps the pointers: the parameters must outlive the average, and stay on their device.
   WeightAverage(std::vector<Parameter> parameters, double decay);
 
   /// After an update. Issues work and waits for nothing, so on a device a recording holds it.

@@ -13,6 +13,7 @@
 #include "nn/model_file.h"
 #include "nn/train.h"
 #include "tests/error_of.h"
+#include "tests/ops_testing.h"
 #include "tests/train_testing.h"
 
 using namespace hashgrad;
@@ -57,12 +58,8 @@ std::vector<double> three_steps(const std::string& optimizer) {
 /// Over all parameters.
 double largest_difference(Model& a, Model& b) {
   double largest = 0;
-  const std::vector<Parameter> one = a.parameters(), other = b.parameters();
-  for (size_t p = 0; p < one.size(); ++p) {
-    const auto x = one[p].variable->value().to_vector<double>(),
-               y = other[p].variable->value().to_vector<double>();
-    for (size_t i = 0; i < x.size(); ++i) largest = std::max(largest, std::abs(x[i] - y[i]));
-  }
+  for (const Parameter& p : a.parameters())
+    largest = std::max(largest, difference(p.variable->value(), b.parameter(p.name).value()));
   return largest;
 }
 

@@ -58,8 +58,8 @@ std::vector<double> disagreement(const Oracle& oracle, const AttackInput& input,
   return best;
 }
 
-/// Pixels beyond black or white come back into the box by as much as they are outside. So no two of them are
-/// equal, which would be a kink of max-pooling and of a median filter.
+/// Pixels beyond black or white come back into the box by as much as they are outside. Cut off there, many
+/// would be equal, which is a kink of max-pooling and of a median filter.
 Tensor off_the_edges(const Tensor& x) {
   std::vector<double> pixels = x.to(Device{}).to_vector<double>();
   for (double& p : pixels) p = std::clamp(1 - std::abs(1 - std::abs(p)), 0.0, 1.0);
