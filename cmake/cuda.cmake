@@ -77,6 +77,7 @@ target_compile_definitions(hashgrad PUBLIC HASHGRAD_WITH_CUDA=${HASHGRAD_WITH_CU
 if(HASHGRAD_WITH_EMULATOR)
   file(GLOB emulator_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/emulator/*.cpp)
   target_sources(hashgrad PRIVATE ${emulator_sources})
+  set_source_files_properties(${emulator_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)  # their flags may differ
   # ThreadSanitizer watches the kernels; what runs them must be invisible to it (cuda/emulator/sanitizers.h).
   if("${CMAKE_CXX_FLAGS}" MATCHES "-fsanitize=[a-z,]*thread")
     set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS "-fno-sanitize=thread;-DEMU_TSAN=1")

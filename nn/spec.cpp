@@ -199,7 +199,7 @@ std::string to_string(const Spec& spec) {
 std::string short_text(const Spec& spec) {
   constexpr size_t longest = 200;
   const std::string text = to_string(spec);
-  return text.size() <= longest ? text : text.substr(0, longest) + "...";
+  return text.size() <= longest ? text : fmt::format("{:.{}}...", text, longest);
 }
 
 std::map<std::string, LabelSpan> label_spans(const Spec& spec) {
