@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/bf16.h"
 #include "cpu/blocking.h"
 #include "cpu/conv2d_plan.h"
 #include "cpu/kernels.h"
@@ -83,6 +84,8 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
   const Conv2dPlan<T> plan(s, group);
   const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
   pack_weight(s.out_channels, s.depth(), weight, packed.data());
+  const bool rounds = rounds_operands<T>();
+  round_operands(rounds, round_up(s.out_channels, kernel.mr) * s.depth(), packed.data());
 
   // A large batch is split by images; a small one by blocks of output channels too.
   const int64_t block = s.batch >= 8 ? s.out_channels : round_up(divide_up(s.out_channels, 4), kernel.mr);
@@ -93,6 +96,7 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
     const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
     const Scratch<T> padded(plan.buffer_size()), y(channels * pixels);
     plan.pad(source, n, images, padded.data());
+    round_operands(rounds, plan.buffer_size(), padded.data());
     convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, i0, channels,
                    y.data());
     for (int64_t c = 0; c < channels; ++c)

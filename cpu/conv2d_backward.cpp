@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "cpu/bf16.h"
 #include "cpu/blocking.h"
 #include "cpu/conv2d.h"
 #include "cpu/conv2d_plan.h"
@@ -68,11 +69,13 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };
 
   const Scratch<T> packed(groups * padded_rows * s.out_channels);
+  const bool rounds = rounds_operands<T>();
   parallel_for(groups, [&](int64_t g) {
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc)
       kernel.pack_a_lanes(weight + k0 * s.depth() + g * group * window, s.depth(), rows_of(g),
                           std::min(kc, s.out_channels - k0),
                           packed.data() + padded_rows * (g * s.out_channels + k0));
+    round_operands(rounds, padded_rows * s.out_channels, packed.data() + padded_rows * g * s.out_channels);
   });
 
   const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding;
@@ -84,6 +87,7 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc) {
       const int64_t depth = std::min(kc, s.out_channels - k0);
       kernel.pack_b_lanes(dy + k0 * pixels, pixels, pixels, depth, panels.data());
+      round_operands(rounds, round_up(pixels, kernel.nr) * depth, panels.data());
       kernel.block({rows, pixels, depth, packed.data() + padded_rows * (g * s.out_channels + k0),
                     panels.data(), columns.data(), pixels, nullptr, nullptr, k0 > 0, false});
     }
@@ -133,8 +137,8 @@ T sum_plane(int64_t n, const T* x) {
 /// One image made ready for the weight gradient: dy packed as operand A, x padded, and the sums of dy.
 template <class T>
 void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
-                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, T* packed, T* padded,
-                   T* bias_sums) {
+                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, bool rounds, T* packed,
+                   T* padded, T* bias_sums) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t pixels = s.out_pixels(), rows = round_up(s.out_channels, kernel.mr);
   const Scratch<T> dy_buffer(s.out_channels * pixels);
@@ -144,6 +148,8 @@ void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
   for (int64_t p0 = 0; p0 < pixels; p0 += kc)
     kernel.pack_a_depth(dy + p0, pixels, s.out_channels, std::min(kc, pixels - p0), packed + rows * p0);
   plan.pad({x}, n, 1, padded);
+  round_operands(rounds, rows * pixels, packed);
+  round_operands(rounds, plan.buffer_size(), padded);
 }
 
 /// sums [out_channels, taps from t0 on] (+)= dy * unfolded image^T, for one prepared image.
@@ -193,6 +199,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const Conv2dPlan<T> plan(s);
   const int64_t k = s.depth(), weights = s.out_channels * k;
+  const bool rounds = rounds_operands<T>();
   const int64_t packed_size = round_up(s.out_channels, kernel.mr) * s.out_pixels(),
                 padded_size = plan.buffer_size();
   const WeightBlocks b = weight_blocks<T>(s, packed_size + padded_size);
@@ -204,7 +211,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
     parallel_for(b.chunks * count, [&](int64_t i) {
       const int64_t n = i / count * b.chunk + first + i % count;
       if (n < s.batch)
-        prepare_image(s, plan, x, gradient, n, b.depth, packed.data() + i * packed_size,
+        prepare_image(s, plan, x, gradient, n, b.depth, rounds, packed.data() + i * packed_size,
                       padded.data() + i * padded_size, bias_sums.data());
     });
     parallel_for(dweight ? b.chunks * b.tap_blocks : 0, [&](int64_t task) {

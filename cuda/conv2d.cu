@@ -96,7 +96,7 @@ struct OutputSink {
   }
 };
 
-constexpr unsigned forms = bit(Form::big) | bit(Form::mid) | bit(Form::low) | bit(Form::flat);
+constexpr unsigned forms = bit(Form::big) | bit(Form::mid) | bit(Form::low) | bit(Form::flat) | tensor_forms;
 
 template <class T>
 void convolve(const cpu::Conv2dShape& s, const T* x, const T* weight, const T* bias, bool relu, bool windows,
@@ -120,7 +120,7 @@ void convolve(const cpu::Conv2dShape& s, const T* x, const T* weight, const T* b
                            Divisor(plane),
                            windows,
                            packs};
-    const FormSize f = choose_form(forms, s.out_channels, columns, 1);
+    const FormSize f = choose_form<forms, T>(s.out_channels, columns, 1);
     launch_form<forms>(f.form, {s.out_channels, columns, depth, depth, 1, 0, 0}, 1, a, b, to);
   }
 }

@@ -1,4 +1,4 @@
-// The convolutions of cpu/conv2d.h: the matrix product of cuda/tile.h with operands that are found in the
+// The convolutions of cpu/conv2d.h: the matrix product of cuda/product.h with operands that are found in the
 // image as they are read. No unfolded image exists in memory.
 //
 // An output of one image, and a pixel of its input gradient, is one chain of products over (channel, tap), so

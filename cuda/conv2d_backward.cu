@@ -65,8 +65,8 @@ struct StoreSum {
 };
 
 constexpr unsigned input_forms =
-    bit(Form::big) | bit(Form::mid) | bit(Form::low) | bit(Form::flat) | bit(Form::thin);
-constexpr unsigned weight_forms = bit(Form::big) | bit(Form::mid);
+    bit(Form::big) | bit(Form::mid) | bit(Form::low) | bit(Form::flat) | bit(Form::thin) | tensor_forms;
+constexpr unsigned weight_forms = bit(Form::big) | bit(Form::mid) | bit(Form::tensor_mid);
 
 /// dx at the pixels of one phase: weight^T [channels, (output channel, taps)] times the gradient around each
 /// pixel.
@@ -89,8 +89,8 @@ void input_gradient(const cpu::Conv2dShape& s, const Phase& phase, const T* weig
                                   static_cast<int>(columns),
                                   PixelOrder(phase.height, phase.width, false)};
     // One to three channels of an image would fill a tenth of the rows of a square tile.
-    const Form form =
-        s.in_channels <= 4 ? Form::thin : choose_form(input_forms, s.in_channels, columns, 1).form;
+    const bool thin = s.in_channels <= 4 && !on_tensor_cores<input_forms, T>();
+    const Form form = thin ? Form::thin : choose_form<input_forms, T>(s.in_channels, columns, 1).form;
     launch_form<input_forms>(form, {s.in_channels, columns, depth, std::max(depth, 1), 1, 0, 0}, 1, a, b, to);
   }
 }

@@ -1,9 +1,9 @@
-// Images and gradients of a convolution as operands of the product of cuda/tile.h.
+// Images and gradients of a convolution as operands of the product of cuda/product.h.
 #pragma once
 
 #include "cpu/conv2d.h"
 #include "cuda/divisor.h"
-#include "cuda/tile.h"
+#include "cuda/product.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 

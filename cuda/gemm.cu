@@ -1,4 +1,4 @@
-// C = op(A) op(B) of matrices in memory, on the tiles of cuda/tile.h.
+// C = op(A) op(B) of matrices in memory, by the kernel of cuda/product.h.
 //
 // What bounds it, in float on an H200 (67 TFLOP/s of fused multiply-adds, 4.8 TB/s of device memory)?
 //
@@ -15,7 +15,8 @@
 //
 // What remains is the multiply-add: 64 of some 70 instructions. The other tiles are for products that would
 // leave the device idle, and for few rows or columns; they move two to four times as much per flop. No tensor
-// cores: TF32 keeps 10 bits of a float's 23, too few to tell a masked gradient from a vanished one.
+// cores unless Products::bf16 asks for them: TF32 keeps 10 bits of a float's 23, too few to tell a masked
+// gradient from a vanished one.
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"
 #include "cuda/matrix.h"
@@ -25,8 +26,8 @@ namespace {
 
 /// Tiles for operands read in packs of 16 bytes, and for those of odd sizes, which are rare or small.
 constexpr unsigned pack_forms =
-    bit(Form::big) | bit(Form::mid) | bit(Form::low) | bit(Form::flat) | bit(Form::tall);
-constexpr unsigned odd_forms = bit(Form::big) | bit(Form::mid);
+    bit(Form::big) | bit(Form::mid) | bit(Form::low) | bit(Form::flat) | bit(Form::tall) | tensor_forms;
+constexpr unsigned odd_forms = bit(Form::big) | bit(Form::mid) | bit(Form::tensor_mid);
 
 constexpr int64_t largest_stride = int64_t{1} << 24;  // 128 rows of a tile are addressed with 32 bits
 
@@ -55,7 +56,9 @@ void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* 
   check(addressable && k <= largest_depth, "gemm: [{}, {}] x [{}, {}] with rows of {} and {} is too large", m,
         k, k, n, lda, ldb);
   if (m == 0 || n == 0) return;
-  if (cublas_gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, epilogue)) return;
+  if (!on_tensor_cores<pack_forms, T>() &&
+      cublas_gemm(trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, epilogue))
+    return;
   const Matrix<T, 1> left{a, trans_a ? 1 : lda, trans_a ? lda : 1};
   const Matrix<T, 1> right{b, trans_b ? ldb : 1, trans_b ? 1 : ldb};
   const int depth = static_cast<int>(k), part = part_depth(k);

@@ -1,4 +1,4 @@
-// Products of large batches: the tiled product of cuda/tile.h with a hashed operand, in plain float or
+// Products of large batches: the tiled product of cuda/product.h with a hashed operand, in plain float or
 // double.
 //
 // Each weight is generated once per tile of up to 128 samples, on its way into shared memory: about 8

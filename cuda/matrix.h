@@ -1,10 +1,10 @@
-// Matrices in memory, as operands and as the result of the product of cuda/tile.h.
+// Matrices in memory, as operands and as the result of the product of cuda/product.h.
 #pragma once
 
 #include "cpu/gemm.h"
 #include "cuda/divisor.h"
+#include "cuda/product.h"
 #include "cuda/scratch.h"
-#include "cuda/tile.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 
@@ -124,7 +124,7 @@ template <unsigned forms, class A, class B, class T>
 void multiply(int64_t m, int64_t n, int k, int part, const A& a, const B& b, T* c, int64_t ldc,
               const cpu::Epilogue<T>& epilogue) {
   const int parts = static_cast<int>(std::max<int64_t>(1, blocks_for(k, part)));
-  const FormSize f = choose_form(forms, m, n, parts);
+  const FormSize f = choose_form<forms, T>(m, n, parts);
   const ProductShape shape{m, n, k, part, parts, 0, 0};
   const MatrixSink<T> to{c, ldc, n, parts, 0, writes_packs(c, ldc), epilogue};
   const bool spread = parts > 1 && tiles_of(m, n, f.rows, f.columns) < enough_blocks;

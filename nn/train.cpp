@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* log_header =
     "epoch,step,lr,loss,accuracy,validation_loss,validation_accuracy,seconds\n";
 
-void check_options(const TrainOptions& o) {
+void check_options(const Model& model, const TrainOptions& o) {
   const auto positive = [](double value, const char* what) {
     check(value > 0 && std::isfinite(value), "train: {} is {}, a number above 0 is expected", what, value);
   };
@@ -40,6 +40,8 @@ void check_options(const TrainOptions& o) {
   check(o.checkpoint_steps >= 0, "train: checkpoint_steps is {}, 0 or more is accepted", o.checkpoint_steps);
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
         "train: label smoothing is {}, at least 0 and below 1 is accepted", o.label_smoothing);
+  check(o.products == Products::full || model.dtype() == DType::float32,
+        "train: products in bf16 are for float32 networks, this one is {}", name_of(model.dtype()));
   positive(o.lr, "the learning rate");
   positive(o.temperature, "the temperature");
   check(o.report_seconds >= 0, "train: report_seconds is {}, 0 or more is accepted", o.report_seconds);
@@ -50,6 +52,7 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
   return {{"data", data.name},
           {"samples", std::to_string(data.size())},
           {"dtype", name_of(model.dtype())},
+          {"products", o.products == Products::full ? "full" : "bf16"},
           {"epochs", std::to_string(o.epochs)},
           {"batch", std::to_string(o.batch)},
           {"accumulate", std::to_string(o.accumulate)},
@@ -225,6 +228,7 @@ class Trainer {
   /// so it can be recorded (see recordable()); and it leaves no trace but in the memory of the device, or a
   /// recording would miss it.
   void issue_step(const StepInputs& in, const Part& part) {
+    const ProductsScope products(options_.products);
     const Pass pass{.training = true,
                     .seed = options_.seed,
                     .step = in.step(),
@@ -402,7 +406,7 @@ class Trainer {
 }  // namespace
 
 TrainResult train(Model& model, const Dataset& data, const TrainOptions& options) {
-  check_options(options);
+  check_options(model, options);
   check(!randomised(model),
         "train: the model's defence draws random numbers at every answer; train first, then defend");
   check_fits(model, data);

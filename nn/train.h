@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "core/products.h"
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
 #include "nn/constraints.h"
@@ -52,8 +53,11 @@ struct TrainOptions {
   HashedGradient hashed_gradient = HashedGradient::sum;  ///< of bucket values; the mean needs no factor
   Rounding rounding = Rounding::nearest;                 ///< of weights in fixed point
   Surgery surgery{};                                     ///< compression/dns.h makes one
-  double label_smoothing = 0;                            ///< in [0, 1): targets (1 - s) one-hot + s / K
-  double temperature = 1;                                ///< the loss is that of logits / temperature
+  /// bf16: mixed precision. The products of a step, forward and backward, take operands rounded to bf16;
+  /// weights, activations, sums and updates stay float32. Faster on tensor cores, slower on a CPU.
+  Products products = Products::full;
+  double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
+  double temperature = 1;      ///< the loss is that of logits / temperature
   /// Above 0: validation, and the model in the end, are of the moving average of the weights with this decay
   /// (nn/average.h). Statistics of batch norms are not averaged.
   double ema = 0;

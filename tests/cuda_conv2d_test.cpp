@@ -1,6 +1,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/products.h"
 #include "cuda/conv2d.h"
 #include "tests/cuda_testing.h"
 
@@ -144,6 +145,21 @@ TEST_CASE("cuda: convolution agrees with the CPU's on every tile") {
     CHECK(weight_gradient_error<float>(device, tiles_forward[1]) <= tolerance<float>(8320));
     CHECK(forward_error<double>(device, tiles_forward[1]) <= tolerance<double>(9));
   }
+}
+
+TEST_CASE("cuda: convolution in bf16 agrees with the CPU's in all directions, fused or not") {
+  const ProductsScope bf16(Products::bf16);
+  for (const Device device : other_devices())
+    for (const Conv2dShape& s : shapes) {
+      CAPTURE(name(s));
+      CHECK(forward_error<float>(device, s) <= tolerance<float>(s.depth()));
+      CHECK(input_gradient_error<float>(device, s) <=
+            tolerance<float>(s.out_channels * s.kernel_h * s.kernel_w));
+      CHECK(weight_gradient_error<float>(device, s) <= tolerance<float>(s.batch * s.out_pixels()));
+      if (!poolable(s)) continue;
+      const Fused<float> here = fused<float>(Device{}, s, true), there = fused<float>(device, s, true);
+      CHECK(relative_error(there.output, here.output, 1) <= tolerance<float>(s.depth()));
+    }
 }
 
 TEST_CASE_TEMPLATE("cuda: convolution fused with relu and pooling agrees with the CPU's", T, float, double) {

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/products.h"
 #include "cpu/gemm.h"
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"
@@ -145,6 +146,40 @@ TEST_CASE("cuda: a row of a matrix product has the same bits in a batch that tak
       multiply(d, one, there, cpu::Epilogue<float>{}, c);
     });
     CHECK(same_bits(some, {whole.begin(), whole.begin() + one.m * one.n}));
+  }
+}
+
+TEST_CASE("cuda: matrix product in bf16 agrees with the CPU's for all layouts, edges, epilogues and tiles") {
+  const int64_t sizes[][3] = {{1, 1, 1}, {3, 17, 33},  {17, 3, 1},   {33, 129, 17}, {65, 130, 129},
+                              {3, 0, 4}, {5, 40, 321}, {1, 70, 700}, {7, 5, 0},     {16, 12, 520}};
+  const ProductsScope bf16(Products::bf16);
+  for (const Device device : other_devices()) {
+    for (const auto& [m, n, k] : sizes)
+      for (const int layout : {0, 1, 2, 3})
+        for (const int64_t gap : {4, 3}) {
+          const Product p{m, n, k, (layout & 1) != 0, (layout & 2) != 0, gap};
+          CAPTURE(name(p));
+          CHECK(error_of_product<float>(device, p, layout) <= tolerance<float>(k));
+        }
+    CHECK(error_of_product<float>(device, {1500, 1420, 20}, 3) <= tolerance<float>(20));  // 128 x 128
+    CHECK(error_of_product<double>(device, {17, 33, 9}, 1) <= tolerance<double>(9));
+  }
+}
+
+TEST_CASE("cuda: a row of a matrix product in bf16 has the same bits on either tile, in parts or not") {
+  const Product all{1500, 1420, 600, false, true};
+  const Operands<float> data(all);
+  const ProductsScope bf16(Products::bf16);
+  for (const Device device : other_devices()) {
+    const Operands<float> there(data, device);
+    const auto rows = [&](int64_t m) {
+      Product p = all;
+      p.m = m;
+      return output_of<float>(device, m * p.n,
+                              [&](Device d, float* c) { multiply(d, p, there, cpu::Epilogue<float>{}, c); });
+    };
+    const auto whole = rows(all.m);
+    CHECK(same_bits(rows(3), {whole.begin(), whole.begin() + 3 * all.n}));
   }
 }
 

@@ -13,8 +13,8 @@ const std::vector<int64_t> lengths{0, 1, 3, 17, 33, 129, 1025, 8193, 20000};
 template <class T>
 constexpr double one_rounding = 2 * epsilon<T>;
 
-/// Double has no wider type to add in. Each of n additions is rounded at the size of the sum so far, about sqrt(n), in
-/// either direction.
+/// Double has no wider type to add in. Each of n additions is rounded at the size of the sum so far, about
+/// sqrt(n), in either direction.
 template <class T>
 double sum_tolerance(int64_t n) {
   return sizeof(T) == 4 ? one_rounding<T> : epsilon<T> * std::max(4.0, static_cast<double>(n));
