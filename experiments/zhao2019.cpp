@@ -1,5 +1,6 @@
 // The figures of Zhao et al., "To compress or not to compress", SysML 2019:
 //   zhao2019 --all --scale reduced --output experiments/results/zhao2019
+//   zhao2019 --all --data cifar10 --scale reduced --output experiments/results/zhao2019-cifar10
 // Exit codes and errors are those of the hashgrad command.
 #include <algorithm>
 
@@ -17,9 +18,8 @@ struct Options {
 };
 
 zhao2019::Setup setup_of(const Options& options) {
-  zhao2019::Setup setup = zhao2019::setup_of(options.paper.size());
+  zhao2019::Setup setup = zhao2019::setup_of(options.paper.size(), options.data);
   if (!options.network.empty()) setup.network = options.network;
-  if (!options.data.empty()) setup.data = options.data;
   setup.gradients = options.gradients;
   setup.attack_settings = options.settings;
   setup.ball = options.ball;
@@ -37,15 +37,18 @@ void run(Options& options) {
 }
 
 void declare_flags(CLI::App& app, Options& options) {
-  add_paper_flags(app, options.paper, {"adaptive"}, {"2", "3", "4", "6"});
-  app.add_option("--network", options.network, "spec or name; lenet5, and a small one at --scale smoke");
+  add_paper_flags(app, options.paper, {"adaptive"}, {"2", "3", "4", "5", "6"});
+  app.add_option("--network", options.network,
+                 "spec or name; lenet5 or cifarnet, and small ones at --scale smoke");
   app.add_option("--data", options.data,
-                 "mnist, and synthetic-digits at --scale smoke; or any data of `hashgrad`");
+                 "cifar10: that of CifarNet; mnist, and synthetic-digits at --scale smoke; or any data of "
+                 "`hashgrad`");
   app.add_option("--gradients", options.gradients,
                  "of dynamic surgery go to the weights kept (Mayo), or to all of them (Guo)")
       ->check(cli::one_of({"kept", "all"}));
   app.add_option("--attack-settings", options.settings,
-                 "text: eps 0.02 and 12 iterations; published: IFGM 10 and 5, DeepFool 0.01 and 5")
+                 "text: eps 0.02 and 12 iterations; published: IFGM 10 and 5, DeepFool 0.01 and 5; with "
+                 "cifar10 IFGM as in the text, DeepFool 0.01 and 3")
       ->check(cli::one_of({"text", "published"}));
   app.add_option("--ball", options.ball, "IFGSM and IFGM clip around the previous iterate, or the image")
       ->check(cli::one_of({"prev", "origin"}));

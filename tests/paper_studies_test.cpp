@@ -6,9 +6,12 @@
 
 #include "attacks/registry.h"
 #include "attacks/transfer.h"
+#include "compression/fixed_point.h"
+#include "datasets/loader.h"
 #include "datasets/registry.h"
 #include "defenses/logits_augmentation.h"
 #include "experiments/wang2018/tables.h"
+#include "experiments/zhao2019/distributions.h"
 #include "experiments/zhao2019/findings.h"
 #include "tests/attack_models.h"
 #include "tests/datasets_testing.h"
@@ -125,6 +128,122 @@ TEST_CASE("studies: every attack of every scale can be made; formats and budgets
   CHECK(zhao2019::format_of(4) == FixedPointFormat{4, 1});
   CHECK(zhao2019::format_of(8) == FixedPointFormat{8, 2});
   CHECK(zhao2019::format_of(12) == FixedPointFormat{12, 4});
+}
+
+TEST_CASE("studies: CIFAR-10 is the papers' other half, with networks, training and names of its own") {
+  for (const study::Scale scale : {study::Scale::smoke, study::Scale::reduced, study::Scale::full}) {
+    zhao2019::Setup zhao = zhao2019::setup_of(scale, "cifar10");
+    const wang2018::Setup wang = wang2018::setup_of(scale, "cifar10");
+    for (const auto& [network, data] :
+         {std::pair{zhao.network, zhao.data}, std::pair{wang.network, wang.data}}) {
+      CHECK(data == "cifar10");
+      const Model model(network);
+      CHECK(model.input_shape() == Shape{3, 32, 32});
+      CHECK(model.classes() == 10);
+    }
+    CHECK(std::max(zhao.base.images, wang.base.images) <= 50000);
+    CHECK(zhao.telling_radius < 0.1);
+    zhao.attack_settings = "published";
+    CHECK(paper_attacks(zhao)[1].spec == "ifgm:eps=0.02,iters=12,ball=prev,no-early-stop");
+    CHECK(paper_attacks(zhao)[2].spec == "deepfool:overshoot=0.01,iters=3");
+    CHECK(wang.names[2] == "C2");
+    CHECK(wang.eps == 10);
+    CHECK(stronger_attacks(wang).size() == stronger_attacks(wang2018::setup_of(scale)).size() + 1);
+    for (const wang2018::Search& attack : stronger_attacks(wang)) CHECK_NOTHROW(make_attack(attack.spec));
+    const zhao2019::Setup other = zhao2019::setup_of(scale, "fashion-mnist");
+    CHECK(other.data == "fashion-mnist");
+    CHECK(other.network == zhao2019::setup_of(scale).network);
+  }
+  CHECK(zhao2019::setup_of(study::Scale::full, "cifar10").base.epochs == 300);
+  CHECK(wang2018::setup_of(study::Scale::full, "cifar10").base.batch == 200);
+}
+
+TEST_CASE("studies: data that do not fit the network are refused before anything is trained") {
+  const testing::TempDir folder;
+  const study::PaperFlags flags = flags_in(folder);
+  study::Study study(flags.study());
+  zhao2019::Setup zhao = small_zhao();
+  wang2018::Setup wang = small_wang();
+  zhao.network = wang.network = "3x32x32 flatten fc10";
+  const char* refused = "synthetic-digits: images are [1,28,28], the model takes [3,32,32]";
+  CHECK_ERROR(zhao2019::Experiment(zhao, flags, study), refused);
+  CHECK_ERROR(wang2018::Experiment(wang, flags, study), refused);
+}
+
+TEST_CASE("zhao2019: distributions are counted by hand") {
+  const std::vector<double> values{-2, -1, -0.25, 0, 0, 0.5, 0.875, 3};
+  CHECK(zhao2019::cumulative_shares(values, {-1, 0, 1}) == std::vector<double>{2 / 8.0, 5 / 8.0, 7 / 8.0});
+  CHECK(zhao2019::share_at_ends(values, {4, 1}) == 4 / 8.0);                   // [-1, 0.875]
+  CHECK(zhao2019::share_at_ends(values, {8, 2}) == 2 / 8.0);                   // [-2, 2 - 1/64]
+  CHECK(zhao2019::share_at_ends({7.9999995, 7.9999999}, {32, 4}) == 1 / 2.0);  // float32 ends at 8 - 2^-21
+  const std::vector<double> points = zhao2019::points_within(2);
+  REQUIRE(std::ssize(points) == zhao2019::points_of_distributions);
+  CHECK(points.front() == -2);
+  CHECK(points[points.size() / 2] == 0);
+  CHECK(points.back() == 2);
+  CHECK(std::is_sorted(points.begin(), points.end()));
+  const Json kept = zhao2019::distribution(values, 2, FixedPointFormat{4, 1});
+  CHECK(kept.at("cumulative").size() == points.size());
+  CHECK(kept.at("cumulative").back() == 7 / 8.0);
+  CHECK(kept.at("up_to_zero") == 5 / 8.0);
+  CHECK(kept.at("zero") == 2 / 8.0);
+  CHECK(kept.at("at_ends") == 4 / 8.0);
+  CHECK_FALSE(zhao2019::distribution(values, 2, std::nullopt).contains("at_ends"));
+  CHECK_ERROR(zhao2019::distribution({}, 2, std::nullopt), "no numbers");
+}
+
+TEST_CASE("zhao2019: activations are what fixed point rounds: sums in front of ReLU, no class scores") {
+  const Model dense("1x4x4 conv2k3nb bn relu flatten fc3 relu fc2", {.seed = 1});
+  CHECK(zhao2019::weights_of(dense).size() == 2 * 9 + 8 * 3 + 3 * 2);
+  const Tensor images = first_images(2).x.slice(2, 10, 14).slice(3, 10, 14).contiguous();
+  const auto behind = [&](const Model& model, size_t layers) {
+    return model.forward(images, {}, 0, layers).to(DType::float64).to_vector<double>();
+  };
+  for (const Model& model : {dense.clone(), compress_fixed_point(dense, {.format = {4, 1}})}) {
+    std::vector<double> expected = behind(model, 2);  // conv and bn
+    const std::vector<double> second = behind(model, 5);
+    expected.insert(expected.end(), second.begin(), second.end());
+    CHECK(expected.size() == 2 * (8 + 3));
+    CHECK(zhao2019::activations_of(model, images) == expected);
+  }
+}
+
+TEST_CASE("zhao2019: figure 5 counts the networks it names, over ten images that the seed draws") {
+  const testing::TempDir folder;
+  const study::PaperFlags flags = flags_in(folder);
+  study::Study study(flags.study());
+  zhao2019::Experiment experiment(small_zhao(), flags, study);
+  const std::vector<zhao2019::Variant> variants{{}, {.width = 4}, {.width = 12}};
+  for (const zhao2019::Variant& v : variants) CHECK(experiment.distributions(v) == nullptr);
+  study.run(1e9);
+  const Dataset test =
+      load_dataset("synthetic-digits", Split::test, {.data_dir = {}, .first = n, .resize = {}});
+  std::vector<int64_t> drawn = Loader(test, {.seed = flags.common.seed, .augmentation = {}}).order(0);
+  drawn.resize(10);
+  const Tensor images = test.select(drawn).images_float(0, 10);
+  for (const zhao2019::Variant& v : variants) {
+    const std::optional<FixedPointFormat> format =
+        v.width == 0 ? std::nullopt : std::optional(zhao2019::format_of(v.width));
+    const Model& model = study.network(v.label());
+    const Json* values = experiment.distributions(v);
+    REQUIRE(values);
+    const Json weights = zhao2019::distribution(zhao2019::weights_of(model), 1, format),
+               activations = zhao2019::distribution(zhao2019::activations_of(model, images), 8, format);
+    CHECK((values->at("weights") == weights));  // too long to be shown
+    CHECK((values->at("activations") == activations));
+  }
+  const auto at_ends = [&](const zhao2019::Variant& v) {
+    return experiment.distributions(v)->at("activations").at("at_ends").get<double>();
+  };
+  CHECK(at_ends(variants[1]) > at_ends(variants[2]));
+  study::PaperFlags only = flags;
+  only.all = false, only.figures = {"5"};
+  const std::vector<std::string> sentences = findings(experiment, only);
+  REQUIRE(sentences.size() == 3);
+  const double reached = experiment.distributions(variants[1])->at("weights").at("up_to_zero").get<double>();
+  CHECK(sentences[0].ends_with(0.85 <= reached && reached < 0.95 ? "It held." : "It did not hold."));
+  CHECK(sentences[2].starts_with("C-F5, activations: 4 bits clip first."));
+  CHECK(sentences[2].ends_with("It held."));
 }
 
 TEST_CASE("zhao2019: the three scenarios are who crafts and who is asked") {

@@ -20,6 +20,9 @@ namespace {
 constexpr const char* colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
 constexpr size_t colour_count = sizeof(colours) / sizeof(colours[0]);
 
+/// From this many points on a curve is drawn without marks, which would hide it.
+constexpr size_t many_points = 100;
+
 /// Text between double quotes of a gnuplot script.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
@@ -69,12 +72,14 @@ std::string script_of(const Plot& plot) {
   for (size_t i = 0; i < plot.series.size(); ++i) {
     const char* colour = colours[i % colour_count];
     const std::string label = quoted(plot.series[i].label);
+    const bool marked = plot.series[i].x.size() < many_points;
     if (i) script += ", \\\n     ";
     if (bars)
       script += fmt::format("'{}.dat' using {}:xtic(1) title {} lc '{}'", plot.name, i + 2, label, colour);
     else
-      script += fmt::format("'{}.dat' index {} with linespoints title {} lc '{}' lw 2 pt 7 ps 0.5", plot.name,
-                            i, label, colour);
+      script += fmt::format("'{}.dat' index {} with {} title {} lc '{}' lw 2{}{}", plot.name, i,
+                            marked ? "linespoints" : "lines", label, colour, marked ? " pt 7 ps 0.5" : "",
+                            i < colour_count ? "" : " dt 2");
   }
   return script + "\n";
 }

@@ -7,6 +7,7 @@
 #include "autograd/ops/softmax.h"
 #include "compression/layers.h"
 #include "defenses/logits_augmentation.h"
+#include "nn/evaluate.h"
 #include "nn/materialise.h"
 
 namespace hashgrad::wang2018 {
@@ -68,9 +69,14 @@ Experiment::Experiment(Setup setup, const study::PaperFlags& flags, study::Study
       flags_(flags),
       study_(study),
       spec_(Model(setup_.network, {.init = Init::zeros}).spec()),
+      m0_(setup_.names[0]),
+      m1_(setup_.names[1]),
+      m2_(setup_.names[2]),
       train_(study::first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images),
                           flags)),
       test_(study::first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
+  const Model network(spec_, {.init = Init::zeros});
+  for (const Dataset& data : {train_, test_}) check_fits(network, data);
   declare_networks();
 }
 
@@ -80,20 +86,20 @@ void Experiment::declare_networks() {
                             {"label_smoothing", label_smoothing}, {"seed", flags_.common.seed}};
   const IterativePruning& p = setup_.pruning;
   const double rounds = static_cast<double>(p.rounds);
-  study_.declare(study::Network{"M0",
+  study_.declare(study::Network{m0_,
                                 plain_settings,
                                 study::training_flops(spec_, setup_.base.images, setup_.base.epochs),
                                 {},
                                 [this](const std::string& checkpoint) { return plain(checkpoint); }});
   study_.declare(study::Network{
-      "M1",
+      m1_,
       {{"of", plain_settings},
        {"rounds", p.rounds},
        {"percent", {p.conv_percent, p.fc_percent}},
        {"training", json_of(setup_.retraining)},
        {"seed", flags_.common.seed}},
       rounds * study::training_flops(spec_, setup_.retraining.images, setup_.retraining.epochs),
-      {"M0"},
+      {m0_},
       [this](const std::string& checkpoint) { return pruned(checkpoint); }});
 }
 
@@ -108,7 +114,7 @@ Model Experiment::plain(const std::string& checkpoint) {
 
 /// D2. A run that was interrupted repeats its rounds, and goes on within the last one.
 Model Experiment::pruned(const std::string& checkpoint) {
-  return compress_iterative_prune(study_.network("M0"), setup_.pruning, [&](Model& model, int64_t round) {
+  return compress_iterative_prune(study_.network(m0_), setup_.pruning, [&](Model& model, int64_t round) {
     const uint64_t seed = flags_.common.seed + static_cast<uint64_t>(round);
     model = trained(model, setup_.retraining, seed, fmt::format("{}.round{}", checkpoint, round));
   });
@@ -129,12 +135,12 @@ Model Experiment::trained(const Model& start, const Training& training, uint64_t
 }
 
 Model Experiment::network(const std::string& name) {
-  if (name == "M2") return augmented_network(setup_.eps);
+  if (name == m2_) return augmented_network(setup_.eps);
   return study_.network(name).to(flags_.common.where());
 }
 
 Model Experiment::augmented_network(double eps) {
-  Model model = study_.network("M1").to(flags_.common.where());
+  Model model = study_.network(m1_).to(flags_.common.where());
   if (eps > 0) logits_augmentation(model, eps);
   return model;
 }
@@ -163,11 +169,11 @@ AttackResult Experiment::attacked(const Model& model, const Search& attack, cons
 
 Cell Experiment::cell(const std::string& what, const std::string& network, int64_t n,
                       const char* success) const {
-  const std::string made = network == "M2" ? "M1" : network;
+  const std::string made = network == m2_ ? m1_ : network;
   return {.label = network + ", " + what,
           .settings = {{"what", what},
                        {"network", study_.settings_of(made)},
-                       {"eps", network == "M2" ? setup_.eps : 0},
+                       {"eps", network == m2_ ? setup_.eps : 0},
                        {"data", setup_.data + ", test split"},
                        {"n", n},
                        {"seed", flags_.common.seed},
@@ -200,13 +206,13 @@ const Json* Experiment::clean(const std::string& name, const Search& attack) {
 
 const Json* Experiment::crafted_on(const std::string& source, const Search& attack) {
   Cell result = attack_cell("crafted on it", source, attack);
-  result.networks = {"M0", "M1"};
-  result.settings["shown to"] = {study_.settings_of("M0"), study_.settings_of("M1"), setup_.eps};
+  result.networks = {m0_, m1_};
+  result.settings["shown to"] = {study_.settings_of(m0_), study_.settings_of(m1_), setup_.eps};
   result.measure = [=, this]() -> Json {
     const AttackInput images = input(attack);
     const AttackResult crafted = attacked(network(source), attack, images);
     Json values{{"median_l2", study::median_l2(crafted)}};
-    for (const std::string& name : network_names)
+    for (const std::string& name : setup_.names)
       values[name] = study::reached(network(name), images, crafted.x_adv, flags_.common.batch);
     return values;
   };
@@ -222,7 +228,7 @@ const Json* Experiment::gradients_of(const std::string& name, double eps) {
   result.measure = [=, this]() -> Json {
     const AttackInput images{
         test_.images_float(0, setup_.scrutinised), test_.labels_of(0, setup_.scrutinised), {}, {}};
-    const Model model = name == "M0" ? network(name) : augmented_network(eps);
+    const Model model = name == m0_ ? network(name) : augmented_network(eps);
     const int64_t batch = flags_.common.batch;
     const std::vector<double> lead = leads(model, images, batch);
     return {{"zero", zero_gradients(model, images, batch)},
@@ -235,12 +241,12 @@ const Json* Experiment::gradients_of(const std::string& name, double eps) {
   return study_.ask(std::move(result));
 }
 
-const Json* Experiment::gradients(double eps) { return gradients_of("M1", eps); }
+const Json* Experiment::gradients(double eps) { return gradients_of(m1_, eps); }
 
-const Json* Experiment::plain_gradients() { return gradients_of("M0", 0); }
+const Json* Experiment::plain_gradients() { return gradients_of(m0_, 0); }
 
 const Json* Experiment::augmented(double eps, const Search& attack) {
-  Cell result = attack_cell(fmt::format("augmented by {:g}", eps), "M1", attack);
+  Cell result = attack_cell(fmt::format("augmented by {:g}", eps), m1_, attack);
   result.settings["eps"] = eps;
   result.measure = [=, this]() -> Json {
     const AttackInput images = input(attack);
@@ -253,9 +259,9 @@ const Json* Experiment::augmented(double eps, const Search& attack) {
 }
 
 const Json* Experiment::size() {
-  Cell result = cell("size", "M1", 0, "weights, without biases, that are not zero");
+  Cell result = cell("size", m1_, 0, "weights, without biases, that are not zero");
   result.measure = [this]() -> Json {
-    const auto state = study_.network("M1").state();
+    const auto state = study_.network(m1_).state();
     int64_t weights = 0, kept = 0;
     for (const size_t i : select_layers(spec_, "all", "wang2018")) {
       const std::vector<float> w = state.at(parameter_name(spec_, i, "weight")).to_vector<float>();

@@ -15,7 +15,8 @@ constexpr double lead_of_smallest_normal = 87.34, lead_of_zero = 103.97;
 /// What all cells share. Must outlive the study's run; cells hold pointers to it.
 class Experiment {
  public:
-  /// Loads the data, and declares M0 and M1; M2 is M1 with larger logits, made when it is needed.
+  /// Loads the data, and declares M0 and M1; M2 is M1 with larger logits, made when it is needed. Error: data
+  /// that do not fit the network.
   Experiment(Setup setup, const study::PaperFlags& flags, study::Study& study);
   Experiment(const Experiment&) = delete;
   Experiment& operator=(const Experiment&) = delete;
@@ -24,10 +25,10 @@ class Experiment {
   const Spec& spec() const { return spec_; }
 
   // Cells, asked for: declared before the study runs, their values after it, nullptr for one that was not
-  // run. Networks are "M0", "M1" and "M2".
+  // run. Networks are "M0", "M1" and "M2", or as the setup names them.
   /// "right": the network's answer is the label, of the attack's images (or pairs of image and target).
   const study::Json* clean(const std::string& network, const Search& attack);
-  /// Crafted on `source`: "M0", "M1" and "M2", where the goal is reached on that network; "median_l2" of the
+  /// Crafted on `source`: by network where the goal is reached on it; "median_l2" of the
   /// successes on the source.
   const study::Json* crafted_on(const std::string& source, const Search& attack);
   /// Gradients of the cross-entropy and lead of the label over the runner-up, in logits, for M1 under logits
@@ -62,6 +63,7 @@ class Experiment {
   const study::PaperFlags& flags_;
   study::Study& study_;
   Spec spec_;
+  std::string m0_, m1_, m2_;  // their names
   Dataset train_, test_;
 };
 

@@ -1,5 +1,7 @@
 #include "experiments/zhao2019/findings.h"
 
+#include <algorithm>
+
 namespace hashgrad::zhao2019 {
 namespace {
 
@@ -120,6 +122,41 @@ std::vector<std::string> quantisation_findings(Experiment& e) {
   return result;
 }
 
+/// In the narrowest format about 90 % of the weights are at most 0.
+std::string reaches_zero_early(Experiment& e, const Panel& panel) {
+  const Variant& severe = severest(panel);
+  const std::string claim = fmt::format(
+      "C-F5, weights: at {} the distribution (the paper's: of CifarNet) reaches about 0.9 at value 0.",
+      severe.label());
+  const study::Json *narrow = e.distributions(severe), *dense = e.distributions({});
+  if (narrow == nullptr || dense == nullptr) return study::unjudged(claim);
+  const auto reached = [](const study::Json* values) {
+    return values->at("weights").at("up_to_zero").get<double>();
+  };
+  return study::finding(claim, fmt::format("{:.3f}, dense {:.3f}", reached(narrow), reached(dense)),
+                        0.85 <= reached(narrow) && reached(narrow) < 0.95);
+}
+
+/// The narrowest format has a larger share of the numbers at its ends than any other.
+std::string clips_first(Experiment& e, const Panel& panel, const char* numbers) {
+  const Variant& severe = severest(panel);
+  const std::string claim = fmt::format("C-F5, {}: {} clip first.", numbers, severe.label());
+  double narrow = 0, others = 0;
+  for (const Variant& v : panel.variants) {
+    const study::Json* values = e.distributions(v);
+    if (values == nullptr) return study::unjudged(claim);
+    const double share = values->at(numbers).at("at_ends").get<double>();
+    if (v.width == severe.width)
+      narrow = share;
+    else
+      others = std::max(others, share);
+  }
+  return study::finding(claim,
+                        fmt::format("{:.3f} % at the ends of the range, of the other widths at most {:.3f} %",
+                                    100 * narrow, 100 * others),
+                        narrow > others);
+}
+
 std::string amplitude_finding(Experiment& e, const Panel& panel) {
   const std::string claim =
       fmt::format("C-F6, {}: IFGSM makes smaller changes on heavily compressed networks.", panel.axis);
@@ -139,7 +176,7 @@ std::string amplitude_finding(Experiment& e, const Panel& panel) {
 std::string stronger_finding(Experiment& e, const Panel& panel) {
   const Setup& setup = e.setup();
   const Variant& severe = severest(panel);
-  const double small = telling_radius, budget = ifgsm_budget(setup);
+  const double small = setup.telling_radius, budget = ifgsm_budget(setup);
   const std::optional<Rate> ifgsm =
       study::share(e.crafted_on(severe, paper_attacks(setup)[0], setup.scrutinised), "own");
   const std::optional<Rate> within = worst_case(e, severe, budget), compressed = worst_case(e, severe, small),
@@ -167,6 +204,9 @@ std::vector<std::string> findings(Experiment& e, const study::PaperFlags& flags)
   };
   if (flags.figure("2")) add(pruning_findings(e));
   if (flags.figure("4")) add(quantisation_findings(e));
+  if (flags.figure("5"))
+    add({reaches_zero_early(e, quantisation), clips_first(e, quantisation, "weights"),
+         clips_first(e, quantisation, "activations")});
   if (flags.figure("6")) add({amplitude_finding(e, pruning), amplitude_finding(e, quantisation)});
   if (flags.table("adaptive")) add({stronger_finding(e, pruning), stronger_finding(e, quantisation)});
   return result;

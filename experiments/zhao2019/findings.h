@@ -14,9 +14,7 @@ struct Panel {
 Panel pruning_panel(const Setup& setup);
 Panel quantisation_panel(const Setup& setup);
 
-/// The radius (linf) at which attacks leave something right to tell networks of MNIST apart by.
-constexpr double telling_radius = 0.1;
-/// Radii of the stronger attacks: that one, and what IFGSM may use up.
+/// Radii of the stronger attacks: one that tells networks apart, and what IFGSM may use up.
 std::vector<double> radii(const Setup& setup);
 /// Right without attack and under each of the stronger attacks.
 std::optional<Rate> worst_case(Experiment& experiment, const Variant& variant, double radius);

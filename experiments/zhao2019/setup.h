@@ -40,6 +40,12 @@ struct Search {
   bool float_gradients = false;
 };
 
+/// What the printed version is remembered to say of its attacks, unverified (C9).
+struct PublishedSettings {
+  double ifgm_eps;
+  int64_t ifgm_iters, deepfool_iters;
+};
+
 struct Setup {
   std::string network = "lenet5", data = "mnist";
   std::vector<double> densities;
@@ -47,24 +53,27 @@ struct Setup {
   Training base, retraining;
   int64_t attacked;     ///< first N test images of figures 2, 4 and 6
   int64_t scrutinised;  ///< first N test images of figure 3 and of the stronger attacks
+  /// linf at which the stronger attacks leave something right to tell networks apart by.
+  double telling_radius = 0.1;
   std::vector<double> f3_eps;
   std::vector<int64_t> f3_iters;
   int64_t square_questions;
   std::string gradients = "kept";        ///< of surgery: to the weights "kept" (Mayo), or to "all" (Guo)
   std::string attack_settings = "text";  ///< "text" or "published", see paper_attacks()
-  std::string ball = "prev";             ///< C-ALG1's Clip: around the previous iterate ("prev") or the image
+  PublishedSettings published{10, 5, 5};
+  std::string ball = "prev";  ///< C-ALG1's Clip: around the previous iterate ("prev") or the image
 
   std::vector<Variant> pruned() const;
   std::vector<Variant> quantised() const;
 };
 
-/// `full` is the paper's protocol: 350 epochs at each density and width, all test images.
-Setup setup_of(study::Scale scale);
+/// `full` is the paper's protocol: 350 epochs (CifarNet: 300) at each density and width, all test images. On
+/// "cifar10" it is that of CifarNet; on any other data that of LeNet5. Without data: those of the scale.
+Setup setup_of(study::Scale scale, const std::string& data = {});
 
 /// IFGSM, IFGM and DeepFool, every step taken and the last iterate returned, as C-ALG1 has it. "text" is what
 /// the manuscript says: 0.02 and 12 for all three, which for DeepFool are its overshoot and its iterations.
-/// "published" is what the printed version is remembered to say, unverified: IFGM 10 and 5, DeepFool 0.01
-/// and 5.
+/// "published": IFGM and DeepFool by setup.published, the overshoot 0.01.
 std::vector<Search> paper_attacks(const Setup& setup);
 /// How far IFGSM can move a pixel: 12 steps of 0.02 around the previous iterate, 0.02 around the image.
 double ifgsm_budget(const Setup& setup);

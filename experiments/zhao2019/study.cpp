@@ -5,6 +5,9 @@
 #include "attacks/registry.h"
 #include "compression/dns.h"
 #include "compression/fixed_point.h"
+#include "datasets/loader.h"
+#include "experiments/zhao2019/distributions.h"
+#include "nn/evaluate.h"
 
 namespace hashgrad::zhao2019 {
 namespace {
@@ -36,6 +39,8 @@ Experiment::Experiment(Setup setup, const study::PaperFlags& flags, study::Study
       train_(study::first(setup_.data, Split::train, std::max(setup_.base.images, setup_.retraining.images),
                           flags)),
       test_(study::first(setup_.data, Split::test, std::max(setup_.attacked, setup_.scrutinised), flags)) {
+  const Model network(spec_, {.init = Init::zeros});
+  for (const Dataset& data : {train_, test_}) check_fits(network, data);
   declare_networks();
 }
 
@@ -217,6 +222,29 @@ const Json* Experiment::gradients(const Variant& variant) {
     study::Outcomes outcomes;
     for (const bool z : zero) outcomes += z ? '1' : '0';
     return {{"zero", outcomes}};
+  };
+  return study_.ask(std::move(result));
+}
+
+const Json* Experiment::distributions(const Variant& variant) {
+  Cell result =
+      cell("distributions", variant, images_of_distributions,
+           "shares of weights, and of activations, that are at most a value, or at the range's ends");
+  result.settings["drawn_from"] = test_.size();
+  result.settings["reach"] = {{"weights", reach_of_weights}, {"activations", reach_of_activations}};
+  result.settings["points"] = points_of_distributions;
+  result.flops = static_cast<double>(images_of_distributions) * study::flops_per_image(spec_);
+  result.measure = [=, this]() -> Json {
+    const Model model = network(variant);
+    const Loader shuffled(test_, {.batch = images_of_distributions,
+                                  .dtype = model.dtype(),
+                                  .seed = flags_.common.seed,
+                                  .augmentation = {}});
+    const Tensor images = shuffled.epoch(0).next()->images.to(model.device());
+    const std::optional<FixedPointFormat> format =
+        variant.width == 0 ? std::nullopt : std::optional(format_of(variant.width));
+    return {{"weights", distribution(weights_of(study_.network(variant.label())), reach_of_weights, format)},
+            {"activations", distribution(activations_of(model, images), reach_of_activations, format)}};
   };
   return study_.ask(std::move(result));
 }

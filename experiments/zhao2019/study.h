@@ -22,7 +22,7 @@ struct Scenarios {
 /// What all cells share. Must outlive the study's run; cells hold pointers to it.
 class Experiment {
  public:
-  /// Loads the data, and declares all networks of the setup.
+  /// Loads the data, and declares all networks of the setup. Error: data that do not fit the network.
   Experiment(Setup setup, const study::PaperFlags& flags, study::Study& study);
   Experiment(const Experiment&) = delete;
   Experiment& operator=(const Experiment&) = delete;
@@ -44,6 +44,9 @@ class Experiment {
   const study::Json* stronger(const Variant& variant, const Search& attack);
   /// "zero": where the gradient of the cross-entropy is exactly zero, in the element type of --dtype.
   const study::Json* gradients(const Variant& variant);
+  /// "weights" and "activations", how they are distributed (distributions.h), activations over ten images
+  /// drawn by the seed from those of the test split that the study loads.
+  const study::Json* distributions(const Variant& variant);
   /// A point of figure 2 or 4.
   Scenarios scenarios(const Variant& variant, const Search& attack);
 

@@ -1,5 +1,6 @@
 #include "experiments/zhao2019/tables.h"
 
+#include "experiments/zhao2019/distributions.h"
 #include "experiments/zhao2019/findings.h"
 
 namespace hashgrad::zhao2019 {
@@ -19,7 +20,7 @@ Panel quantisation_panel(const Setup& setup) {
           [](const Variant& v) { return static_cast<double>(v.width); }};
 }
 
-std::vector<double> radii(const Setup& setup) { return {telling_radius, ifgsm_budget(setup)}; }
+std::vector<double> radii(const Setup& setup) { return {setup.telling_radius, ifgsm_budget(setup)}; }
 
 std::optional<Rate> worst_case(Experiment& e, const Variant& variant, double radius) {
   std::vector<const Json*> cells{e.clean(variant, e.setup().scrutinised)};
@@ -176,10 +177,63 @@ std::vector<Plot> figure3_plots(Experiment& e) {
   return plots;
 }
 
+/// "[-1, 0.875]"
+std::string range_text(int width) {
+  const FixedPointFormat format = format_of(width);
+  const auto number = [&](int64_t code) { return static_cast<double>(code) * format.step(); };
+  return fmt::format("[{:g}, {:g}]", number(format.lowest_code()),
+                     number(format.highest_code(DType::float32)));
+}
+
+/// In percent; "-" for the ends of a network that has none.
+std::string share_text(const Json* values, const char* numbers, const char* share) {
+  if (values == nullptr) return study::not_run;
+  const Json& shares = values->at(numbers);
+  return shares.contains(share) ? fmt::format("{:.3f}", 100 * shares.at(share).get<double>()) : "-";
+}
+
+Table distribution_table(Experiment& e) {
+  Table table{"f5_distributions",
+              "Where weights and activations lie, % of them (C-F5)",
+              {"network", "range", "weights <= 0", "weights = 0", "weights at the ends", "activations <= 0",
+               "activations = 0", "activations at the ends"},
+              {},
+              {}};
+  for (const Variant& v : with_dense(e.setup().quantised())) {
+    const Json* values = e.distributions(v);
+    std::vector<std::string> row{v.label(), v.width == 0 ? "-" : range_text(v.width)};
+    for (const char* numbers : {"weights", "activations"})
+      for (const char* share : {"up_to_zero", "zero", "at_ends"})
+        row.push_back(share_text(values, numbers, share));
+    table.add(row);
+  }
+  table.note = fmt::format(
+      "Weights: all of the network, without biases. Activations: what fixed point rounds, the sums in front "
+      "of activation functions, of {} test images drawn by the seed. At the ends: on the lowest or the "
+      "highest number of the range, clipped to it or rounded. These are all numbers of one network, not a "
+      "sample: no intervals. The paper (CifarNet, 4 bits): about 90 % of the weights are at most 0.",
+      images_of_distributions);
+  return table;
+}
+
+Plot distribution_plot(Experiment& e, const std::string& numbers, double reach) {
+  Plot plot{"f5_" + numbers,
+            fmt::format("Distribution of {} (C-F5)", numbers),
+            "value",
+            fmt::format("share of {} up to it", numbers),
+            {},
+            {}};
+  for (const Variant& v : with_dense(e.setup().quantised()))
+    if (const Json* values = e.distributions(v))
+      plot.series.push_back(
+          {v.label(), points_within(reach), values->at(numbers).at("cumulative").get<std::vector<double>>()});
+  return plot;
+}
+
 /// One row per network and radius: what IFGSM leaves right beside what stronger attacks do.
 Table stronger_table(Experiment& e) {
   const Setup& setup = e.setup();
-  const std::vector<Search> columns = stronger_attacks(telling_radius, true, setup);
+  const std::vector<Search> columns = stronger_attacks(setup.telling_radius, true, setup);
   Table table{"adaptive",
               "Accuracy under stronger attacks, %",
               {"network", "linf", "without attack", "IFGSM", "zero gradients"},
@@ -250,6 +304,9 @@ study::Page page_of(Experiment& e, const study::PaperFlags& flags) {
   for (const Panel& panel : {pruning_panel(setup), quantisation_panel(setup)})
     if (flags.figure(panel.figure)) add(scenario_table(e, panel), scenario_plots(e, panel));
   if (flags.figure("3")) add(figure3_table(e), figure3_plots(e));
+  if (flags.figure("5"))
+    add(distribution_table(e), {distribution_plot(e, "weights", reach_of_weights),
+                                distribution_plot(e, "activations", reach_of_activations)});
   if (flags.figure("6")) add(amplitude_table(e), {amplitude_plot(e)});
   if (flags.table("adaptive")) add(stronger_table(e), {});
   return page;

@@ -1,4 +1,4 @@
-// Figures 2, 3, 4 and 6 of the paper as tables, curves and verdicts, and the table of stronger attacks.
+// Figures 2 to 6 of the paper as tables, curves and verdicts, and the table of stronger attacks.
 #pragma once
 
 #include "experiments/zhao2019/study.h"
