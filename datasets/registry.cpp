@@ -72,11 +72,31 @@ Dataset read_cifar10_any(const std::vector<std::string>& files, const DataOption
                                                           : read_cifar10(files);
 }
 
+/// The part of an image folder that belongs to a split.
+std::string split_folder(const std::string& dir, Split split) {
+  const fs::path root(dir);
+  const bool parted = is_there(root / "train") || is_there(root / "test") || is_there(root / "val");
+  if (!parted) return dir;
+  if (split == Split::train) return (root / "train").string();
+  return (root / (is_there(root / "test") ? "test" : "val")).string();
+}
+
+std::vector<std::string> find_split_folder(const fs::path& folder, Split split) {
+  const std::string part = split_folder(folder.string(), split);
+  if (!is_there(part)) return {};
+  return {part};
+}
+
+Dataset read_split_folder(const std::vector<std::string>& files, const DataOptions& options) {
+  return read_image_folder(files[0], options.resize);
+}
+
 struct NamedSet {
   const char* name;                                                       // also the folder's name
   std::vector<std::string> (*find)(const fs::path& folder, Split split);  // nothing when it is not there
   Dataset (*read)(const std::vector<std::string>& files, const DataOptions& options);
-  const char* files;  // what to put there
+  const char* files;     // what to put there
+  bool scripted = true;  // scripts/get-data downloads it
 };
 
 constexpr const char* idx_files = "its four files *-images-idx3-ubyte and *-labels-idx1-ubyte, plain or .gz,";
@@ -85,6 +105,8 @@ constexpr NamedSet named_sets[] = {
     {"fashion-mnist", find_mnist, read_mnist, idx_files},
     {"cifar10", find_cifar10, read_cifar10_any,
      "data_batch_1.bin to data_batch_5.bin and test_batch.bin, or train/CLASS/*.png and test/CLASS/*.png,"},
+    {"imagenet50", find_split_folder, read_split_folder,
+     "train/CLASS/*.JPEG and val/CLASS/*.JPEG of 50 classes of ImageNet or of Tiny ImageNet", false},
 };
 
 const NamedSet* named_set(const std::string& name) {
@@ -104,19 +126,10 @@ Dataset load_named(const NamedSet& set, Split split, const DataOptions& options)
     }
     looked += (looked.empty() ? "" : ", ") + folder.string();
   }
-  fail(
-      "{}: the {} split was not found in {}; put {} there (scripts/get-data {} downloads them), or use "
-      "synthetic-digits, which needs no file",
-      set.name, name_of(split), looked.empty() ? "any folder (none is set)" : looked, set.files, set.name);
-}
-
-/// The part of an image folder that belongs to a split.
-std::string split_folder(const std::string& dir, Split split) {
-  const fs::path root(dir);
-  const bool parted = is_there(root / "train") || is_there(root / "test") || is_there(root / "val");
-  if (!parted) return dir;
-  if (split == Split::train) return (root / "train").string();
-  return (root / (is_there(root / "test") ? "test" : "val")).string();
+  const std::string script =
+      set.scripted ? fmt::format(" (scripts/get-data {} downloads them)", set.name) : "";
+  fail("{}: the {} split was not found in {}; put {} there{}, or use synthetic-digits, which needs no file",
+       set.name, name_of(split), looked.empty() ? "any folder (none is set)" : looked, set.files, script);
 }
 
 Dataset load_whole(const std::string& name, Split split, const DataOptions& options) {

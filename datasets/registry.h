@@ -18,7 +18,7 @@ struct DataOptions {
 
 /// What load_dataset accepts, for help texts and messages.
 inline constexpr const char* accepted_datasets =
-    "mnist, fashion-mnist, cifar10, imagefolder:DIR, synthetic-digits, FILE.safetensors";
+    "mnist, fashion-mnist, cifar10, imagenet50, imagefolder:DIR, synthetic-digits, FILE.safetensors";
 
 /// Loads by name: one of accepted_datasets. imagefolder:DIR reads DIR/train, or DIR/test (else DIR/val), or
 /// DIR itself where it has none of them. A set that is missing is an Error that lists where it was looked for

@@ -150,6 +150,26 @@ TEST_CASE("cifar10 is taken from binary batches or from image folders") {
   check_error([&] { load_dataset("cifar10", Split::train, options); }, {"data_batch_2.bin", "No such file"});
 }
 
+TEST_CASE("imagenet50 is a folder of images, scaled on demand") {
+  const TempDir dir;
+  DataOptions options;
+  options.data_dir = dir.str();
+  dir.put("imagenet50/train/n2/0.png", png(1, 1, 0, "t"));
+  dir.put("imagenet50/val/n2/0.png", png(1, 1, 0, "v"));
+  const Dataset test = load_dataset("imagenet50", Split::test, options);
+  CHECK(test.name == "imagenet50");
+  CHECK(test.images.data<uint8_t>()[0] == 'v');
+  options.resize = {3, 3};
+  const Dataset train = load_dataset("imagenet50", Split::train, options);
+  CHECK(train.image_shape() == Shape{1, 3, 3});
+  CHECK(train.images.to_vector<uint8_t>() == std::vector<uint8_t>(9, 't'));
+  options.data_dir = dir / "empty";
+  const WithEnv env("HASHGRAD_DATA", ""), home("HOME", dir / "empty");
+  check_error(
+      [&] { load_dataset("imagenet50", Split::train, options); },
+      {"imagenet50: the train split was not found", "val/CLASS/*.JPEG", "there, or use synthetic-digits"});
+}
+
 TEST_CASE("an image folder is split by its folders train, test and val, if it has them") {
   const TempDir dir;
   dir.put("parted/train/a/1.png", png(1, 1, 0, "t"));

@@ -2,7 +2,7 @@
 """Runs a paper's program at --scale smoke: everything is measured, a second run measures nothing, a damaged cell is named.
 Programs with a half on CIFAR-10 run that, too, on coloured noise.
 
-usage: tests/papers_test.py BINARY
+usage: tests/papers_test.py BINARY [FLAG ...], such as --data cifar10
 """
 import csv
 import json
@@ -19,7 +19,8 @@ ON_CIFAR10 = ("wang2018", "zhao2019")
 
 
 def run(binary, folder, *flags):
-    return subprocess.run([binary, "--scale", "smoke", "--all", "--output", folder, *flags], capture_output=True, text=True)
+    command = [binary, "--scale", "smoke", "--all", "--output", folder, *sys.argv[2:], *flags]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def expect(condition, message):

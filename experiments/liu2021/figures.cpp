@@ -126,17 +126,17 @@ Part sweep(Laboratory& lab, const Sweep& s) {
       "that float32 gives, as published; ce-exact: without underflow. PGD training: {} steps at eps {:g}, {} "
       "epochs on {} images, from "
       "the original network.",
-      lab.protocol.untargeted, 50 * (widest.high - widest.low), lab.protocol.pgd_steps, eps,
+      lab.protocol.untargeted, 50 * (widest.high - widest.low), lab.protocol.pgd_steps, lab.protocol.eps,
       lab.protocol.pgd_epochs, lab.protocol.pgd_images);
   part.tables.push_back(table);
   if (!plot.series.empty()) part.plots.push_back(plot);
   return part;
 }
 
-/// The number in a sweep's table; nothing where it was not run.
+/// The number in a sweep's table, if there is one.
 std::optional<double> number_at(const Table& table, size_t row, size_t column) {
   const std::string& text = table.rows.at(row).at(column);
-  if (text == study::not_run) return {};
+  if (text == study::not_run || text == "-") return {};
   return std::stod(text);
 }
 
@@ -156,7 +156,7 @@ Part rate_search(Laboratory& lab) {
     search = search_rates(grid, {.accuracy = study::rate_from(original->at("accuracy")).value()},
                           [&](const RatePair&) { return score_of(*cells[next++]); });
   }
-  const RatePair rule = lab.hash_rule();
+  const RatePair rule = lab.hash_rates();
   Table table{"search",
               "Rates of the two hash layers (algorithm 1)",
               {"first", "second", "accuracy, %", "g", "phi", "R", "chosen"},
@@ -179,7 +179,7 @@ Part rate_search(Laboratory& lab) {
       "= {}).",
       lab.protocol.search_images, lab.protocol.search_epochs, lab.protocol.search_tested,
       lab.protocol.search_estimated, lab.protocol.accuracy);
-  return {{table}, {}, {whole ? search_finding(search, rule) : "Algorithm 1: not run."}};
+  return {{table}, {}, {whole ? search_finding(search, rule) : "Algorithm 1: not measured."}};
 }
 
 Part gradient_histograms(Laboratory& lab) {
@@ -210,7 +210,7 @@ Part gradient_histograms(Laboratory& lab) {
     if (!plot.series.empty()) part.plots.push_back(plot);
   }
   if (underflow.size() < std::size(inhibition_rows)) {
-    part.findings.push_back("B-F2: not run.");
+    part.findings.push_back("B-F2: not measured.");
     return part;
   }
   const double least = *std::min_element(underflow.begin() + 1, underflow.end());
@@ -238,7 +238,7 @@ Part success_over_eps(Laboratory& lab) {
                         "{:.2f} % against {:.2f} %: {}.",
                         *gi2, *pgd, *gi2 < *pgd ? "held" : "did not hold", *exact, *pgd_exact,
                         *exact < *pgd_exact ? "held" : "did not hold")
-          : "B-F3: not run.");
+          : "B-F3: not measured.");
   return part;
 }
 
@@ -246,7 +246,7 @@ Part success_over_step(Laboratory& lab) {
   Part part = sweep(lab, {"f4_step",
                           "BIM over its step, MNIST: success, % (B-F4)",
                           "alpha",
-                          fmt::format("bim:eps={},iters=10,step={{}}", eps),
+                          fmt::format("bim:eps={},iters=10,step={{}}", lab.protocol.eps),
                           {0.01, 0.03, 0.05, 0.1, 0.2, 0.3},
                           20});
   const Table& table = part.tables[0];
@@ -267,7 +267,7 @@ Part success_over_step(Laboratory& lab) {
                         "varies by {:.2f} and {:.2f} points: as published, {}; along the "
                         "exact direction by {:.2f} on hash+GI2.",
                         *gi2, *pgd, *gi2 < *pgd ? "held" : "did not hold", *exact)
-          : "B-F4: not run.");
+          : "B-F4: not measured.");
   return part;
 }
 

@@ -1,6 +1,7 @@
 #include "experiments/liu2021/tables.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "experiments/liu2021/networks.h"
 
@@ -35,15 +36,6 @@ Pair pair_of(Laboratory& lab, const std::string& network, const std::vector<Atte
 
 // B-T3
 
-struct QueryRow {
-  const char* network;
-  std::vector<double> paper;  // sub-FGSM, ZOO, sub-CW, ZOO targeted
-};
-const std::array<QueryRow, 4> query_rows{{{"original", {62.7, 100, 32.22, 83.33}},
-                                          {"hash", {62.1, 100, 28.89, 82.67}},
-                                          {"GI3", {62.9, 61.6, 27.78, 14.44}},
-                                          {"hash+GI3", {62.5, 45.8, 28.11, 13.89}}}};
-
 /// sub-FGSM, ZOO, sub-CW, ZOO targeted.
 std::vector<Attempt> black_box_attempts(const Protocol& p, const std::string& network) {
   Attempt fgsm = published(p, "FGSM"), cw = published(p, "C&W");
@@ -68,9 +60,10 @@ std::vector<Attempt> logit_attempts(const Protocol& p, const std::string& networ
   return zoo;
 }
 
-std::string query_finding(const char* network, const Pair& original, const Pair& row, const Pair& logits,
-                          double paper) {
-  if (!original.whole() || !row.whole() || !logits.whole()) return fmt::format("B-T3, {}: not run.", network);
+std::string query_finding(const std::string& network, const Pair& original, const Pair& row,
+                          const Pair& logits, double paper) {
+  if (!original.whole() || !row.whole() || !logits.whole())
+    return fmt::format("B-T3, {}: not measured.", network);
   const double before = *original.percent[1], after = *row.percent[1], seen = *logits.percent[0];
   return fmt::format(
       "B-T3: under {} ZOO on probabilities falls from {:.1f} to {:.1f} % (paper: 100 to {:g}): as published, "
@@ -82,19 +75,12 @@ std::string query_finding(const char* network, const Pair& original, const Pair&
 
 // B-T4
 
-struct TransformRow {
-  const char* network;
-  std::vector<double> paper;  // FGSM, JSMA-Z, C&W, BPDA
-};
-const std::array<TransformRow, 3> transform_rows{{{"bit depth 1", {9.1, 33.51, 12.67, 88.2}},
-                                                  {"median 2x2", {40.97, 30.24, 49.11, 83.8}},
-                                                  {"hash+GI3", {3.21, 24.44, 5.44, 22.1}}}};
-
 /// FGSM, JSMA-Z, C&W, BPDA, then two adaptive ones: BIM and C&W.
-std::vector<Attempt> transform_attempts(const Protocol& p, const std::string& network) {
+std::vector<Attempt> transform_attempts(const Laboratory& lab, const std::string& network) {
+  const Protocol& p = lab.protocol;
   std::vector<Attempt> attempts;
   for (const char* name : {"FGSM", "JSMA-Z", "C&W", "BPDA"}) attempts.push_back(published(p, name));
-  if (answers_by_draw(network)) {
+  if (lab.answers_by_draw(network)) {
     attempts.push_back(bim_over_draws(p));
     attempts.push_back(cw_on_mean(p, network));
     return attempts;
@@ -107,10 +93,21 @@ std::vector<Attempt> transform_attempts(const Protocol& p, const std::string& ne
   return attempts;
 }
 
-std::string transform_finding(const std::vector<Pair>& rows) {
-  if (!std::all_of(rows.begin(), rows.end(), [](const Pair& p) { return p.whole(); }))
-    return "B-T4: not run.";
+/// Of the paper's rows, in how many columns the last is below all others.
+int best_columns(const std::vector<PaperSuccess>& rows) {
+  int better = 0;
+  for (size_t column = 0; column < rows.back().success.size(); ++column)
+    better += std::all_of(rows.begin(), rows.end() - 1, [&](const PaperSuccess& row) {
+      return rows.back().success[column] < row.success[column];
+    });
+  return better;
+}
+
+std::string transform_finding(const std::vector<Pair>& rows, const Protocol& p) {
+  if (!std::all_of(rows.begin(), rows.end(), [](const Pair& row) { return row.whole(); }))
+    return "B-T4: not measured.";
   const Pair& ours = rows.back();
+  const int best = best_columns(p.paper->transforms);
   int better = 0;
   for (size_t column = 0; column < 4; ++column)
     better += *ours.percent[column] < std::min(*rows[0].percent[column], *rows[1].percent[column]);
@@ -120,35 +117,30 @@ std::string transform_finding(const std::vector<Pair>& rows) {
     return most;
   };
   return fmt::format(
-      "B-T4: hash+GI3 has the lowest success of the three in {} of the paper's 4 columns (paper: 4): {}. The "
-      "strongest attack of the row, "
-      "adaptive ones included, finds {:.2f} % on bit depth 1, {:.2f} % on median 2x2, {:.2f} % on hash+GI3.",
-      better, better == 4 ? "held" : "did not hold", worst(rows[0]), worst(rows[1]), worst(ours));
+      "B-T4: hash+GI3 has the lowest success of the three in {} of the paper's 4 columns (paper: {}): {}. "
+      "The strongest attack of the row, adaptive ones included, finds {:.2f} % on {}, {:.2f} % on median "
+      "2x2, "
+      "{:.2f} % on hash+GI3.",
+      better, best, better >= best ? "held" : "did not hold", worst(rows[0]), quantised(p), worst(rows[1]),
+      worst(ours));
 }
-
-// B-T7
-
-struct CompressedRow {
-  const char* network;
-  std::vector<double> paper;  // FGSM, JSMA-Z, C&W
-};
-const std::array<CompressedRow, 4> compressed_rows{{{"original", {72.8, 90.22, 100}},
-                                                    {"pruned", {72.9, 90.18, 100}},
-                                                    {"8 bits", {73.51, 90.05, 100}},
-                                                    {"3 bits", {74.84, 89.2, 100}}}};
 
 }  // namespace
 
-std::array<Column, 8> published(const Protocol& p) {
-  const std::string bim = fmt::format("bim:eps={},step=0.05,iters=10", eps);
-  return {{{"FGSM", {fmt::format("fgsm:eps={}", eps), p.untargeted, 2}},
-           {"BIM", {bim, p.untargeted, 20}},
-           {"MIM", {fmt::format("mim:eps={},step=0.06,iters=10,decay=1", eps), p.untargeted, 20}},
-           {"JSMA-F", {"jsma:on=probs,theta=1,gamma=0.1", p.targeted, 80, true}},
-           {"JSMA-Z", {"jsma:on=logits,theta=1,gamma=0.1", p.targeted, 120, true}},
-           {"C&W", {p.cw.attack, p.targeted, p.cw.passes, true}},
-           {"EAD", {p.ead.attack, p.targeted, p.ead.passes, true}},
-           {"BPDA", {bim + ",loss=ce-sigmoid", p.bpda, 20}}}};
+std::vector<Column> published(const Protocol& p) {
+  const std::string bim = fmt::format("bim:eps={},step={},iters=10", p.eps, p.bim_step);
+  const std::string mim = fmt::format("mim:eps={},step={},iters=10,decay=1", p.eps, p.mim_step);
+  std::vector<Column> columns{{"FGSM", {fmt::format("fgsm:eps={}", p.eps), p.untargeted, 2}},
+                              {"BIM", {bim, p.untargeted, 20}},
+                              {"MIM", {mim, p.untargeted, 20}}};
+  if (p.jsma) {
+    columns.push_back({"JSMA-F", {"jsma:on=probs,theta=1,gamma=0.1", p.targeted, 80, true}});
+    columns.push_back({"JSMA-Z", {"jsma:on=logits,theta=1,gamma=0.1", p.targeted, 120, true}});
+  }
+  columns.push_back({"C&W", {p.cw.attack, p.targeted, p.cw.passes, true}});
+  columns.push_back({"EAD", {p.ead.attack, p.targeted, p.ead.passes, true}});
+  columns.push_back({"BPDA", {bim + ",loss=ce-sigmoid", p.bpda, 20}});
+  return columns;
 }
 
 Attempt published(const Protocol& protocol, const std::string& name) {
@@ -178,14 +170,22 @@ Attempt cw_on_mean(const Protocol& p, const std::string& gi3) {
   return attempt;
 }
 
+std::string targets_of(const Protocol& p) {
+  return p.targets == Targets::all
+             ? fmt::format("{} images that are right x every other class", p.targeted)
+             : fmt::format("{} images that are right, the class behind the label", p.targeted);
+}
+
 std::optional<double> percent_of(const Json* values, const char* name) {
   if (values == nullptr) return {};
-  return 100 * study::rate_from(values->at(name)).value();
+  const Rate rate = study::rate_from(values->at(name));
+  if (rate.trials == 0) return {};
+  return 100 * rate.value();
 }
 
 std::string short_percent(const Json* values, const char* name) {
   const auto percent = percent_of(values, name);
-  return percent ? fmt::format("{:.2f}", *percent) : study::not_run;
+  return percent ? fmt::format("{:.2f}", *percent) : values ? "-" : study::not_run;
 }
 
 std::string verdict(double effect, double paper) { return effect >= paper / 2 ? "held" : "did not hold"; }
@@ -194,7 +194,7 @@ Part black_box(Laboratory& lab) {
   const Protocol& p = lab.protocol;
   Table table{
       "t3_black_box",
-      "Black box, MNIST: success, % (B-T3)",
+      fmt::format("Black box, {}: success, % (B-T3)", p.title),
       {"network", "by", "sub-FGSM", "ZOO", "sub-CW, targeted", "ZOO, targeted", "ZOO on logits",
        "ZOO on logits, targeted"},
       {},
@@ -208,25 +208,26 @@ Part black_box(Laboratory& lab) {
           p.substitute, p.seeds, p.queries, p.queries_targeted, judge_draws)};
   Part part;
   std::optional<Pair> original;
-  for (const QueryRow& row : query_rows) {
-    Pair pair = pair_of(lab, row.network, black_box_attempts(p, row.network), row.paper);
+  for (const PaperSuccess& row : p.paper->black_box) {
+    Pair pair = pair_of(lab, row.network, black_box_attempts(p, row.network), row.success);
     const Pair logits = pair_of(lab, row.network, logit_attempts(p, row.network), {});
     pair.ours.insert(pair.ours.end(), logits.ours.begin() + 2, logits.ours.end());
     pair.paper.insert(pair.paper.end(), {"-", "-"});
     table.add(pair.ours);
     table.add(pair.paper);
     if (!original) original = pair;
-    if (answers_by_draw(row.network))
-      part.findings.push_back(query_finding(row.network, *original, pair, logits, row.paper[1]));
+    if (lab.answers_by_draw(row.network))
+      part.findings.push_back(query_finding(row.network, *original, pair, logits, row.success[1]));
   }
   part.tables.push_back(table);
   return part;
 }
 
 Part input_transformations(Laboratory& lab) {
+  const Protocol& p = lab.protocol;
   Table table{
       "t4_input_transformations",
-      "Beside input transformations, MNIST: success, % (B-T4)",
+      fmt::format("Beside input transformations, {}: success, % (B-T4)", p.title),
       {"defence", "by", "FGSM", "JSMA-Z", "C&W", "BPDA", "adaptive BIM", "adaptive C&W"},
       {},
       fmt::format("transforms: FGSM, JSMA-Z and C&W are crafted on the network without the transform, whose "
@@ -234,20 +235,20 @@ Part input_transformations(Laboratory& lab) {
                   "zero or useless (our reading); BPDA and the adaptive columns differentiate past it. "
                   "hash+GI3: adaptive "
                   "BIM over {} draws (n = {}), C&W on its mean network. success, n and intervals as in B-T2.",
-                  eot_draws, lab.protocol.eot)};
+                  eot_draws, p.eot)};
   std::vector<Pair> rows;
-  for (const TransformRow& row : transform_rows) {
-    rows.push_back(pair_of(lab, row.network, transform_attempts(lab.protocol, row.network), row.paper));
+  for (const PaperSuccess& row : p.paper->transforms) {
+    rows.push_back(pair_of(lab, row.network, transform_attempts(lab, row.network), row.success));
     rows.back().paper.insert(rows.back().paper.end(), {"-", "-"});
     table.add(rows.back().ours);
     table.add(rows.back().paper);
   }
-  return {{table}, {}, {transform_finding(rows)}};
+  return {{table}, {}, {transform_finding(rows, p)}};
 }
 
 Part other_compression(Laboratory& lab) {
   Table table{"t7_compression",
-              "Other compression, MNIST: success, % (B-T7)",
+              fmt::format("Other compression, {}: success, % (B-T7)", lab.protocol.title),
               {"network", "by", "FGSM", "JSMA-Z", "C&W"},
               {},
               "pruned: a tenth of the weights kept, retrained (the paper gives no rate); bits: k-means per "
@@ -258,8 +259,8 @@ Part other_compression(Laboratory& lab) {
   std::optional<Pair> original;
   bool whole = true;
   double most = 0;
-  for (const CompressedRow& row : compressed_rows) {
-    const Pair pair = pair_of(lab, row.network, attempts, row.paper);
+  for (const PaperSuccess& row : lab.protocol.paper->compressed) {
+    const Pair pair = pair_of(lab, row.network, attempts, row.success);
     table.add(pair.ours);
     table.add(pair.paper);
     if (!original) original = pair;
@@ -267,7 +268,7 @@ Part other_compression(Laboratory& lab) {
     for (size_t i = 0; whole && i < attempts.size(); ++i)
       most = std::max(most, std::abs(*pair.percent[i] - *original->percent[i]));
   }
-  if (!whole) return {{table}, {}, {"B-T7: not run."}};
+  if (!whole) return {{table}, {}, {"B-T7: not measured."}};
   return {{table},
           {},
           {fmt::format("B-T7: pruning and weight sharing change success by at most {:.2f} points (paper: "

@@ -33,9 +33,14 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
-/// Histograms: one line per category, one column per series. Curves: one block per series.
+/// Histograms: one line per category, one column per series. Curves: one block per series. Heat maps: a
+/// matrix.
 std::string data_of(const Plot& plot) {
   std::string data;
+  for (const std::vector<double>& row : plot.heat.rows) {
+    for (const double value : row) data += fmt::format("{:.6g} ", value);
+    data += "\n";
+  }
   if (!plot.categories.empty()) {
     data += "# category";
     for (const Series& s : plot.series) data += " " + quoted(s.label);
@@ -55,15 +60,33 @@ std::string data_of(const Plot& plot) {
   return data;
 }
 
-std::string script_of(const Plot& plot) {
-  const bool bars = !plot.categories.empty();
-  std::string script = fmt::format(
-      "set terminal svg size 720,430 dynamic noenhanced font 'sans-serif,13'\n"
+/// Terminal, output, title and labels.
+std::string opening_of(const Plot& plot, const char* size) {
+  return fmt::format(
+      "set terminal svg size {4} dynamic noenhanced font 'sans-serif,13'\n"
       "set output '{0}.svg'\n"
       "set title {1}\nset xlabel {2}\nset ylabel {3}\n"
-      "set border 3\nset tics nomirror\nset grid ytics lc '#888888' lw 0.4\nset yrange [0:*]\n"
-      "set key outside bottom center horizontal\n",
-      plot.name, quoted(plot.title), quoted(plot.x_label), quoted(plot.y_label));
+      "set border 3\nset tics nomirror\n",
+      plot.name, quoted(plot.title), quoted(plot.x_label), quoted(plot.y_label), size);
+}
+
+/// Pixels are drawn one by one: an image would be a file of its own beside the SVG.
+std::string heat_script(const Plot& plot) {
+  const size_t across = plot.heat.rows.at(0).size() - 1, up = plot.heat.rows.size() - 1;
+  return opening_of(plot, "520,430") +
+         fmt::format(
+             "set size ratio 1\nset palette defined (-1 '{0}', 0 '#ffffff', 1 '{1}')\n"
+             "set cbrange [-{2:.6g}:{2:.6g}]\nset xrange [0:1]\nset yrange [0:1]\nunset key\n"
+             "plot '{3}.dat' matrix using ($1/{4}):($2/{5}):3 with image pixels\n",
+             colours[0], colours[1], plot.heat.most, plot.name, across, up);
+}
+
+std::string script_of(const Plot& plot) {
+  if (!plot.heat.rows.empty()) return heat_script(plot);
+  const bool bars = !plot.categories.empty();
+  std::string script = opening_of(plot, "720,430") +
+                       "set grid ytics lc '#888888' lw 0.4\nset yrange [0:*]\n"
+                       "set key outside bottom center horizontal\n";
   if (bars)
     script +=
         "set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.9\n"

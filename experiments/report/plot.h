@@ -1,4 +1,4 @@
-// Curves and histograms by gnuplot, with data and script kept beside the drawing.
+// Curves, histograms and heat maps by gnuplot, with data and script kept beside the drawing.
 #pragma once
 
 #include <string>
@@ -12,11 +12,18 @@ struct Series {
   std::vector<double> x, y;
 };
 
+/// Values over the unit square: the first row along its lower edge, the first value of a row at the left.
+struct HeatMap {
+  std::vector<std::vector<double>> rows{};  ///< at least two, of one length, at least two
+  double most = 1;                          ///< the colours run from -most to most, zero is white
+};
+
 struct Plot {
   std::string name;  ///< stem of its files: NAME.dat, NAME.gp, NAME.svg
   std::string title, x_label, y_label;
   std::vector<Series> series;
   std::vector<std::string> categories;  ///< not empty: a histogram, one group of bars each
+  HeatMap heat{};                       ///< with rows: drawn alone, without series
 };
 
 /// Writes NAME.dat and NAME.gp into `folder` and, where gnuplot is installed, NAME.svg. Returns the SVG with

@@ -46,6 +46,7 @@ nlohmann::ordered_json json(const Page& page) {
 
 /// False for one whose cells were not run.
 bool has_points(const report::Plot& plot) {
+  if (!plot.heat.rows.empty()) return true;
   return std::any_of(plot.series.begin(), plot.series.end(), [](const auto& s) { return !s.y.empty(); });
 }
 
@@ -93,9 +94,9 @@ void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::st
   cli::add_common(app, flags.common);
 }
 
-Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags) {
+Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags, ImageSize resize) {
   return load_dataset(data, split,
-                      {.data_dir = flags.data_dir, .first = n, .resize = {}, .seed = flags.common.seed});
+                      {.data_dir = flags.data_dir, .first = n, .resize = resize, .seed = flags.common.seed});
 }
 
 void check_asked(const PaperFlags& flags) {

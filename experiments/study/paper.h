@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "datasets/dataset.h"
+#include "datasets/image_folder.h"
 #include "datasets/split.h"
 #include "experiments/cli/options.h"
 #include "experiments/report/plot.h"
@@ -47,8 +48,9 @@ struct Page {
   std::vector<report::Plot> plots;
 };
 
-/// The first n images of a split of `data`, looked for where the flags say.
-Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags);
+/// The first n images of a split of `data`, looked for where the flags say; those of a folder scaled.
+Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags,
+              ImageSize resize = {});
 
 /// Prints the tables and the sentences, and writes NAME.csv per table, results.json, results.md, the plots
 /// (NAME.dat, .gp and, with gnuplot, .svg) and report.html into the folder. Command, scale, seed and how many
