@@ -1,74 +1,86 @@
-// The tables of Liu et al., ASP-DAC 2018, for trained models:
-//   liu2018 --models a2.safetensors hash8.safetensors hash64.safetensors --output experiments/results/liu2018
-// Exit codes and errors are those of the hashgrad command.
+// The figures of Liu et al., ASP-DAC 2018:
+//   liu2018 --all --scale reduced --output experiments/results/liu2018
+// Networks are trained, attacked and kept in the folder; an interrupted study goes on where it stopped. Exit
+// codes and errors are those of the hashgrad command.
 #include "experiments/cli/program.h"
-#include "experiments/liu2018/report.h"
+#include "experiments/liu2018/figures.h"
 #include "experiments/report/html.h"
-#include "nn/model_file.h"
 
 namespace hashgrad {
 namespace {
 
-struct Options {
-  cli::CommonFlags common;
-  cli::DataFlags data;
-  liu2018::StudyOptions study;
-  std::vector<std::string> models;
-  std::string output;
+using liu2018::Experiment;
+
+/// A figure by its names on the command line: its own, and that of the whole figure of which it is a half.
+struct Entry {
+  const char *name, *whole;
+  bool colour;  ///< on CIFAR-10, not on MNIST
+  study::Part (*make)(Experiment&);
+
+  bool asked(const study::PaperFlags& flags) const { return flags.figure(name) || flags.figure(whole); }
+};
+constexpr Entry entries[] = {{"3", "3", false, liu2018::clean_accuracy},
+                             {"4", "4", false, liu2018::hfgsm},
+                             {"5", "5", false, liu2018::hjsma},
+                             {"6", "6", false, liu2018::weights},
+                             {"7", "7", false, liu2018::gradients},
+                             {"8", "8", true, liu2018::inhibited_accuracy},
+                             {"9", "9", false, liu2018::inhibited_gradients},
+                             {"10a", "10", false, liu2018::inhibition},
+                             {"10b", "10", true, liu2018::inhibition_in_colour}};
+
+/// What was asked for. Data that none of it is about are not looked for.
+class Figures {
+ public:
+  Figures(const study::PaperFlags& flags, study::Study& study) : flags_(flags) {
+    if (asked(false)) mnist_.emplace(liu2018::mnist_setup(flags.size()), flags, study);
+    if (asked(true)) cifar_.emplace(liu2018::cifar_setup(flags.size()), flags, study);
+  }
+
+  study::Page page() {
+    study::Page page = liu2018::empty_page();
+    for (const auto& [experiment, of] : {std::pair(&mnist_, "MNIST"), std::pair(&cifar_, "CIFAR-10")}) {
+      if (!*experiment) continue;
+      const auto lines = described((*experiment)->setup(), of);
+      page.origin.insert(page.origin.end(), lines.begin(), lines.end());
+    }
+    page.origin.emplace_back("counting", liu2018::success_definition);
+    for (const Entry& entry : entries)
+      if (entry.asked(flags_)) page.add(entry.make(entry.colour ? *cifar_ : *mnist_));
+    return page;
+  }
+
+ private:
+  bool asked(bool colour) const {
+    for (const Entry& entry : entries)
+      if (entry.colour == colour && entry.asked(flags_)) return true;
+    return false;
+  }
+
+  const study::PaperFlags& flags_;
+  std::optional<Experiment> mnist_, cifar_;
 };
 
-void run(Options& options) {
-  report::prepare_folder(options.output);
-  if (!options.data.given()) options.data.data = "mnist";
-  const Dataset test = cli::load(options.data);
-  options.study.batch = options.common.batch;
-  options.study.quiet = options.common.quiet;
-  options.study.attacked = std::min(options.study.attacked, test.size());
-  options.study.inhibited = std::min(options.study.inhibited, test.size());
-  std::vector<Model> models;
-  for (const std::string& file : options.models)
-    models.push_back(load_model(file).to(options.common.type()).to(options.common.where()));
-
-  liu2018::Results results;
-  std::vector<liu2018::Gallery> galleries;
-  for (const Model& model : models) {
-    results.push_back(measure(model, test, options.study));
-    const auto more = liu2018::galleries(model, test, options.study);
-    galleries.insert(galleries.end(), more.begin(), more.end());
-  }
-  for (const report::Table& table : liu2018::shown_tables(results)) fmt::print("{}\n", to_text(table));
-  const liu2018::Origin origin{cli::command_line,
-                               fmt::format("{}, {} images", test.name, test.size()),
-                               {},
-                               options.common.seed,
-                               options.models};
-  fmt::print("{}\n", write_report(options.output, results, galleries, options.study, origin));
-}
-
-void declare(CLI::App& app, Options& options) {
-  app.option_defaults()->always_capture_default();
-  app.add_option("--models", options.models, "model files; the first is the uncompressed one")->required();
-  app.add_option("--output", options.output, "folder of the results")->required();
-  app.add_option("--eps", options.study.eps, "HFGSM, ascending")->check(cli::positive());
-  app.add_option("--elements", options.study.elements, "HJSMA, ascending")
-      ->check(cli::integer_in(1, 1000000));
-  app.add_option("--taus", options.study.taus, "strengths of gradient inhibition")
-      ->check(cli::not_negative());
-  app.add_option("--layers", options.study.layers, "layers that inhibition changes: last:K or all");
-  app.add_option("--attacked", options.study.attacked, "first N images for HFGSM and HJSMA")
-      ->check(cli::integer_in(1, 1000000));
-  app.add_option("--inhibited", options.study.inhibited, "first N images for inhibition")
-      ->check(cli::integer_in(1, 1000000));
-  cli::add_data(app, options.data);
-  cli::add_common(app, options.common);
+void run(const study::PaperFlags& flags) {
+  check_asked(flags);
+  report::prepare_folder(flags.output);
+  study::Study study(flags.study());
+  Figures figures(flags, study);
+  figures.page();  // declares the cells
+  study.run(study::measured_flops_per_second(liu2018::mnist_setup(flags.size()).subjects[0].spec(),
+                                             flags.common.batch));
+  show(figures.page(), flags, study);
 }
 
 }  // namespace
 }  // namespace hashgrad
 
 int main(int argc, char** argv) {
-  CLI::App app("The tables of Liu et al., ASP-DAC 2018, for trained models.", "liu2018");
-  hashgrad::Options options;
-  hashgrad::declare(app, options);
-  return hashgrad::cli::run_program(app, argc, argv, [&] { hashgrad::run(options); });
+  CLI::App app(
+      "The figures of Liu et al., ASP-DAC 2018: HashNets under attack, and gradient inhibition, on MNIST (3 "
+      "to 7, 9, 10a) and CIFAR-10 (8, 10b).",
+      "liu2018");
+  hashgrad::study::PaperFlags flags;
+  hashgrad::study::add_paper_flags(app, flags, {}, {"3", "4", "5", "6", "7", "8", "9", "10", "10a", "10b"});
+  return hashgrad::cli::run_program(app, argc, argv, [&] { hashgrad::run(flags); });
 }

@@ -83,11 +83,7 @@ study::Page page_of(const std::vector<Part>& parts, const liu2021::Protocol& pro
                    liu2021::described(protocol),
                    {},
                    {}};
-  for (const Part& part : parts) {
-    page.tables.insert(page.tables.end(), part.tables.begin(), part.tables.end());
-    page.plots.insert(page.plots.end(), part.plots.begin(), part.plots.end());
-    page.findings.insert(page.findings.end(), part.findings.begin(), part.findings.end());
-  }
+  for (const Part& part : parts) page.add(part);
   return page;
 }
 

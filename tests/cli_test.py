@@ -5,6 +5,7 @@ usage: tests/cli_test.py BINARY [unittest arguments]
 """
 import json
 import os
+import pathlib
 import shutil
 import signal
 import struct
@@ -471,9 +472,16 @@ class Command(unittest.TestCase):
                 self.assertIn(f"threat   {norm} {eps}", file.read())
 
     def test_demo_writes_its_report(self):
-        out = self.run_ok("demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked",
-                          "3", "--inhibited", "3", "--quiet", "--output", self.path("demo"))
+        command = ["demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked", "3",
+                   "--inhibited", "3", "--quiet", "--output", self.path("demo")]
+        out = self.run_ok(*command)
         self.assertIn("zero gradients", out)
+        cells = {cell: cell.stat().st_mtime_ns for cell in pathlib.Path(self.path("demo/cells")).iterdir()}
+        lost = sorted(cells)[0]
+        lost.unlink()
+        self.run_ok(*command)  # goes on: only what is missing is measured
+        again = {cell for cell, time in cells.items() if cell.stat().st_mtime_ns != time}
+        self.assertEqual(again, {lost})
         names = set(os.listdir(self.path("demo")))
         for name in ("report.html", "results.json", "results.md", "f3_accuracy.csv", "f4_hfgsm.csv", "f5_hjsma.csv",
                      "f10a_inhibition.csv", "uncompressed.safetensors", "hashnet-1-64.safetensors", "f4_hfgsm.gp"):

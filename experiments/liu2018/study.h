@@ -1,63 +1,81 @@
-// The measurements of Liu et al., "Security analysis and enhancement of model compressed deep learning
-// systems under adversarial attacks", ASP-DAC 2018: HFGSM and HJSMA by the paper's attack method on a network
-// and its HashNets, and gradient inhibition, beside the checks that tell a defence from a hidden gradient.
+// The measurements as cells: which network, under which inhibition, attacked how.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "attacks/grow.h"
 #include "attacks/statistics.h"
 #include "datasets/dataset.h"
-#include "nn/model.h"
+#include "experiments/liu2018/setup.h"
+#include "experiments/liu2018/weights.h"
+#include "experiments/study/cells.h"
 
 namespace hashgrad::liu2018 {
 
-/// The A2 network (784-C64-C128-F512-10) as a spec, all layers hashed when `rate` is given ("1/8").
-std::string network_spec(const std::string& rate = "");
-/// "uncompressed", or "HashNet(1/8)" from the rate of the last layer.
-std::string network_name(const Model& model);
+/// How success is counted everywhere in the study, in one sentence.
+extern const char* const success_definition;
 
-struct StudyOptions {
-  std::vector<double> eps{0.1, 0.2, 0.3, 0.4, 0.5};                            ///< HFGSM, in pixels of [0,1]
-  std::vector<double> elements{1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100};  ///< HJSMA, pixels set to 1
-  std::vector<double> taus{0, 0.01, 0.02, 0.05, 0.1};  ///< strengths of gradient inhibition
-  std::string layers = "last:1";                       ///< where it is applied (select_layers)
-  int64_t attacked = 10000;                            ///< first N test images for A-F4 and A-F5
-  int64_t inhibited = 10000;                           ///< first N test images for A-F10a, A-F7 and A-F9
-  int64_t batch = 128;
-  bool quiet = false;
+/// HFGSM by the paper's attack method (A-ALG1), eps by eps.
+struct Attacked {
+  std::vector<Rate> grown;  ///< changed at this or a smaller eps: what the paper counts
+  std::vector<Rate> fixed;  ///< changed at exactly this eps
+  Rate zero;                ///< images whose gradient is exactly 0, so that nothing moves
+
+  /// Success with eps grown to the largest.
+  Rate success() const { return grown.back(); }
 };
 
-/// One network under gradient inhibition of one strength (A-E12), attacked by HFGSM with eps grown to the
-/// largest. Success: the prediction differs from the clean prediction at this or a smaller eps (A-ALG1).
-struct Inhibition {
-  double tau = 0;
-  Rate accuracy;                ///< of the inhibited network on clean images
-  Rate success;                 ///< gradient of the float32 cross-entropy, as in the paper
-  Rate exact_success;           ///< the same attack along the exact cross-entropy direction
-  Rate zero_gradients;          ///< images whose cross-entropy gradient is exactly zero
-  GradientHistogram gradients;  ///< of the cross-entropy for the predicted class
-};
-
-struct NetworkResult {
-  std::string name;
-  int64_t parameters = 0;
-  Rate accuracy;  ///< on the whole test set given
-  double loss = 0;
-  Growth hfgsm, hjsma;
-  std::vector<Inhibition> inhibition;
-};
-
-/// Measures one network on labelled test images; draws a progress bar unless quiet. The model is not changed.
-NetworkResult measure(const Model& model, const Dataset& test, const StudyOptions& options);
-
-/// Three rows of pictures of the first images: originals, what an attack added, the result.
+/// Three rows of pictures: the first images of the test split, what an attack added, the result.
 struct Gallery {
-  std::string name;  ///< stem of the file
-  std::string caption;
-  std::string png;
+  std::string name;     ///< stem of the file
+  std::string caption;  ///< what it shows
+  Inhibition inhibition{};
+  std::string loss{};  ///< HFGSM along this gradient; empty: HJSMA, on the probabilities
+  double budget;       ///< eps, or the number of elements
 };
-std::vector<Gallery> galleries(const Model& model, const Dataset& test, const StudyOptions& options);
+
+/// What all cells about one set of data share. Must outlive the study's run; cells hold pointers to it.
+class Experiment {
+ public:
+  /// Loads the data, and declares the networks of the setup.
+  Experiment(Setup setup, const study::StudyFlags& flags, study::Study& study);
+  Experiment(const Experiment&) = delete;
+  Experiment& operator=(const Experiment&) = delete;
+
+  const Setup& setup() const { return setup_; }
+
+  // Cells, asked for: declared before the study runs, their values after it, nothing for one that was not
+  // run. n: the first so many test images.
+  /// Right answers.
+  std::optional<Rate> accuracy(const Subject& subject, const Inhibition& inhibition, int64_t n);
+  /// `loss`: "ce" as in the paper, or "ce-exact", whose direction does not underflow.
+  std::optional<Attacked> hfgsm(const Subject& subject, const Inhibition& inhibition, const std::string& loss,
+                                int64_t n);
+  /// Of setup().attacked images, changed with this or a smaller number of elements. The target is the
+  /// runner-up.
+  std::optional<std::vector<Rate>> hjsma(const Subject& subject);
+  /// Mean |input gradient| of the cross-entropy for the network's own answer, image by image.
+  std::optional<GradientHistogram> gradients(const Subject& subject, const Inhibition& inhibition);
+  std::optional<WeightHistogram> weights(const Subject& subject);
+  /// The bytes of a PNG.
+  std::optional<std::string> picture(const Subject& subject, const Gallery& gallery);
+
+ private:
+  void declare(const Subject& subject);
+  Model trained(const Subject& subject, const std::string& checkpoint) const;
+  /// In the element type and on the device of the flags, inhibited.
+  Model network(const Subject& subject, const Inhibition& inhibition);
+  Tensor images(int64_t n) const;
+  /// Without its measurement; `passes`: its cost in forward passes of one image.
+  study::Cell cell(const std::string& what, const Subject& subject, const Inhibition& inhibition, int64_t n,
+                   const std::string& success, double passes) const;
+
+  Setup setup_;
+  const study::StudyFlags& flags_;
+  study::Study& study_;
+  Dataset train_, test_;
+};
 
 }  // namespace hashgrad::liu2018

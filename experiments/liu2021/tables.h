@@ -13,11 +13,7 @@
 
 namespace hashgrad::liu2021 {
 
-struct Part {
-  std::vector<report::Table> tables;
-  std::vector<report::Plot> plots;
-  std::vector<std::string> findings;  ///< computed from the cells
-};
+using study::Part;
 
 Part clean_accuracy(Laboratory& lab);         ///< B-T1
 Part white_box(Laboratory& lab);              ///< B-T2

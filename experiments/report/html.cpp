@@ -9,6 +9,8 @@
 namespace hashgrad::report {
 namespace {
 
+constexpr std::string_view base64_digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 constexpr const char* style = R"(
 :root{--paper:#fdfdfb;--ink:#1c1d1f;--soft:#6a6d72;--line:#d9d9d4;--shade:#f4f4ef}
 @media(prefers-color-scheme:dark){:root{--paper:#16181b;--ink:#e6e6e1;--soft:#9a9da3;--line:#33363b;--shade:#1e2125}}
@@ -58,18 +60,34 @@ std::string escape_html(const std::string& text) {
 }
 
 std::string base64(const std::string& bytes) {
-  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
   const auto byte = [&](size_t i) {
     return i < bytes.size() ? uint32_t{static_cast<uint8_t>(bytes[i])} : 0u;
   };
   for (size_t i = 0; i < bytes.size(); i += 3) {
     const uint32_t group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    out += digits[group >> 18];
-    out += digits[group >> 12 & 63];
-    out += i + 1 < bytes.size() ? digits[group >> 6 & 63] : '=';
-    out += i + 2 < bytes.size() ? digits[group & 63] : '=';
+    out += base64_digits[group >> 18];
+    out += base64_digits[group >> 12 & 63];
+    out += i + 1 < bytes.size() ? base64_digits[group >> 6 & 63] : '=';
+    out += i + 2 < bytes.size() ? base64_digits[group & 63] : '=';
   }
+  return out;
+}
+
+std::string from_base64(const std::string& text) {
+  const size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0, end = text.size() - padding;
+  check(text.size() % 4 == 0, "base64: {} digits, a multiple of 4 is expected", text.size());
+  std::string out;
+  uint32_t group = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const size_t value = i < end ? base64_digits.find(text[i]) : 0;
+    check(value != base64_digits.npos, "base64: character {} is not a digit", i);
+    group = group << 6 | static_cast<uint32_t>(value);
+    if (i % 4 != 3) continue;
+    for (const int shift : {16, 8, 0}) out += static_cast<char>(group >> shift & 255);
+    group = 0;
+  }
+  for (size_t i = 0; i < padding; ++i) out.pop_back();
   return out;
 }
 

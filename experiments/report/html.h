@@ -34,5 +34,7 @@ void prepare_folder(const std::string& folder);
 
 std::string escape_html(const std::string& text);
 std::string base64(const std::string& bytes);
+/// The bytes of what base64() wrote; other text is an Error.
+std::string from_base64(const std::string& text);
 
 }  // namespace hashgrad::report

@@ -132,11 +132,11 @@ void Study::run(double flops_per_second) {
                format_seconds(networks / flops_per_second));
   constexpr double steps = 10000;
   Progress progress("cells", static_cast<int64_t>(steps), options_.quiet, "");
-  double done = networks;
+  double done = 0;
   for (const Cell* cell : todo) {
     progress.update(std::llround(steps * std::min(1.0, done / std::max(all, 1.0))), cell->label);
+    done += cell->flops + flops_of_networks({cell});  // those without a file, which it makes
     compute(*cell);
-    done += cell->flops;
   }
 }
 

@@ -94,7 +94,7 @@ void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::st
   cli::add_common(app, flags.common);
 }
 
-Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags, ImageSize resize) {
+Dataset first(const std::string& data, Split split, int64_t n, const StudyFlags& flags, ImageSize resize) {
   return load_dataset(data, split,
                       {.data_dir = flags.data_dir, .first = n, .resize = resize, .seed = flags.common.seed});
 }
@@ -104,15 +104,27 @@ void check_asked(const PaperFlags& flags) {
     cli::usage("nothing was asked for (--table, --figure or --all)");
 }
 
+void Page::add(const Part& part) {
+  const auto append = [](auto& all, const auto& more) { all.insert(all.end(), more.begin(), more.end()); };
+  append(tables, part.tables);
+  append(plots, part.plots);
+  append(findings, part.findings);
+  append(pictures, part.pictures);
+}
+
 void show(Page page, const PaperFlags& flags, const Study& study) {
   if (flags.size() == Scale::smoke)
     page.findings.insert(
         page.findings.begin(),
         "A smoke run, to see that everything works: no sentence or number below says anything "
         "about the paper.");
+  page.origin.insert(page.origin.begin(), {"scale", name_of(flags.size())});
+  show(std::move(page), static_cast<const StudyFlags&>(flags), study);
+}
+
+void show(Page page, const StudyFlags& flags, const Study& study) {
   page.origin.insert(page.origin.begin(),
                      {{"command", cli::command_line},
-                      {"scale", name_of(flags.size())},
                       {"seed", std::to_string(flags.common.seed)},
                       {"cells", fmt::format("{} of {} run, in {}", study.measured(), study.declared(),
                                             format_seconds(study.seconds()))}});
@@ -129,6 +141,11 @@ void show(Page page, const PaperFlags& flags, const Study& study) {
   write_file(folder + "/results.json", json(page).dump(2) + "\n");
   write_file(folder + "/results.md", markdown(page));
   const bool drawn = draw(page.plots, folder, html);
+  if (!page.pictures.empty()) html.heading("Pictures");
+  for (const Picture& picture : page.pictures) {
+    write_file(folder + "/" + picture.name + ".png", picture.png);
+    html.picture(picture.png, picture.caption);
+  }
   write_file(folder + "/report.html", html.html());
   for (const report::Table& table : page.tables) fmt::print("{}\n", to_text(table));
   for (const std::string& finding : page.findings) fmt::print("{}\n", finding);

@@ -19,9 +19,14 @@ namespace hashgrad::study {
 enum class Scale { smoke, reduced, full };
 const char* name_of(Scale scale);
 
-struct PaperFlags {
+/// Where a study works, and how.
+struct StudyFlags {
   cli::CommonFlags common;
-  std::string output, data_dir, scale = "smoke", shard = "1/1";
+  std::string output, data_dir;
+};
+
+struct PaperFlags : StudyFlags {
+  std::string scale = "smoke", shard = "1/1";
   std::vector<std::string> tables, figures;
   bool all = false, collect = false;
 
@@ -39,6 +44,20 @@ void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::st
 /// Bad usage unless something was asked for.
 void check_asked(const PaperFlags& flags);
 
+/// Stands in the page, and beside it as NAME.png.
+struct Picture {
+  std::string name, caption;
+  std::string png;  ///< its bytes
+};
+
+/// What one table or figure of a paper adds to the page.
+struct Part {
+  std::vector<report::Table> tables{};
+  std::vector<report::Plot> plots{};
+  std::vector<std::string> findings{};
+  std::vector<Picture> pictures{};
+};
+
 /// One study as people read it.
 struct Page {
   std::string title, source;          ///< source: which paper, in a sentence or two
@@ -46,15 +65,20 @@ struct Page {
   std::vector<std::pair<std::string, std::string>> origin;  ///< "data", "first 1000 of mnist"; in this order
   std::vector<report::Table> tables;
   std::vector<report::Plot> plots;
+  std::vector<Picture> pictures{};
+
+  void add(const Part& part);
 };
 
 /// The first n images of a split of `data`, looked for where the flags say; those of a folder scaled.
-Dataset first(const std::string& data, Split split, int64_t n, const PaperFlags& flags,
+Dataset first(const std::string& data, Split split, int64_t n, const StudyFlags& flags,
               ImageSize resize = {});
 
 /// Prints the tables and the sentences, and writes NAME.csv per table, results.json, results.md, the plots
-/// (NAME.dat, .gp and, with gnuplot, .svg) and report.html into the folder. Command, scale, seed and how many
-/// cells were run are added to the origin, and to a smoke run a warning.
+/// (NAME.dat, .gp and, with gnuplot, .svg), the pictures and report.html into the folder. Command, seed and
+/// how many cells were run are added to the origin.
+void show(Page page, const StudyFlags& flags, const Study& study);
+/// The same with the scale, and to a smoke run a warning.
 void show(Page page, const PaperFlags& flags, const Study& study);
 
 /// "98.77 [98.5, 99.0]", or "not run" for a cell that is missing.
