@@ -25,7 +25,7 @@ METHODS = {
     "16 values per layer (4 bits)": ["compress", "kmeans", "--bits", "4"],
     "fixed point 8/2": ["compress", "fixed-point", "--width", "8", "--point", "2"],
     "fixed point 4/1, 1 epoch": ["compress", "fixed-point", "--width", "4", "--point", "1", *TUNE],
-    "hashed 1/8, 1 epoch": ["compress", "hash", "--rate", "1/8", "--hashed-lr", "0.3", *TUNE],
+    "hashed 1/8, 6 epochs": ["compress", "hash", "--rate", "1/8", "--hashed-lr", "0.3", *TRAIN, "--lr", "0.02", "--epochs", "6"],
     CLASSIFIER: ["defend", "hash-classifier", *TRAIN, "--lr", "0.02", "--epochs", "2"],
     "hash classifier and GI1 0.1": ["defend", "gi1", "--eps", "0.1", "--layers", "last:2"],
     "GI1 0.1, all fc layers": ["defend", "gi1", "--eps", "0.1", "--layers", "last:2"],
@@ -40,6 +40,8 @@ METHODS = {
     "distilled at T = 100, 1 epoch each": ["defend", "distill", *TRAIN, "--lr", "0.05", "--epochs", "1"],
     "PGD training (10 steps), 2 epochs": ["defend", "adversarial-training", "--method", "pgd", "--eps", "0.2", "--step", "0.05",
                                           "--iters", "10", "--watch", "0", *TRAIN, "--lr", "0.02", "--epochs", "2"],
+    "free training, 8 replays of 3 epochs": ["defend", "adversarial-training", "--method", "free", "--eps", "0.2", "--watch", "0",
+                                             *TRAIN, "--lr", "0.02", "--epochs", "24"],
 }
 TRANSFORMS = ("bit-depth", "median", "jpeg", "feature-distillation")  # attacks differentiate past them
 # What is not made from the base.
