@@ -54,7 +54,7 @@ struct TrainOptions {
   Rounding rounding = Rounding::nearest;                 ///< of weights in fixed point
   Surgery surgery{};                                     ///< compression/dns.h makes one
   /// bf16: mixed precision. The products of a step, forward and backward, take operands rounded to bf16;
-  /// weights, activations, sums and updates stay float32. Faster on tensor cores, slower on a CPU.
+  /// weights, activations, sums and updates stay float32. For tensor cores; a CPU only shows what it does.
   Products products = Products::full;
   double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
   double temperature = 1;      ///< the loss is that of logits / temperature

@@ -10,8 +10,8 @@
 #include "defenses/gradient_inhibition.h"
 #include "experiments/liu2018/figures.h"
 #include "experiments/report/html.h"
-#include "tests/datasets_testing.h"
 #include "tests/error_of.h"
+#include "tests/study_testing.h"
 
 namespace hashgrad {
 namespace {
@@ -21,14 +21,6 @@ using liu2018::Inhibition;
 using liu2018::Subject;
 
 constexpr int64_t n = 40;
-
-study::StudyFlags flags_of(const testing::TempDir& folder) {
-  study::StudyFlags flags{.common = {}, .output = folder / "study", .data_dir = {}};
-  flags.common.quiet = true;
-  flags.common.device = "cpu";
-  flags.common.batch = 7;
-  return flags;
-}
 
 /// A network, the same under another name, and a hashed one.
 liu2018::Setup small() {
@@ -140,7 +132,7 @@ TEST_CASE("liu2018: every scale has the paper's networks, and its trainings can 
 
 TEST_CASE("liu2018: cells are A-ALG1 on the network, inhibited or not") {
   const testing::TempDir folder;
-  const study::StudyFlags flags = flags_of(folder);
+  const study::StudyFlags flags = testing::flags_in(folder);
   study::Study study({.folder = flags.output, .quiet = true});
   Experiment e(small(), flags, study);
   for (const study::Part& part : all_parts(e)) {
@@ -190,7 +182,7 @@ TEST_CASE("liu2018: cells are A-ALG1 on the network, inhibited or not") {
 
 TEST_CASE("liu2018: sentences follow the cells, and an inhibited number never stands without the exact one") {
   const testing::TempDir folder;
-  const study::StudyFlags flags = flags_of(folder);
+  const study::StudyFlags flags = testing::flags_in(folder);
   study::Study study({.folder = flags.output, .quiet = true});
   Experiment e(small(), flags, study);
   all_parts(e);
@@ -241,7 +233,7 @@ TEST_CASE("liu2018: sentences follow the cells, and an inhibited number never st
 
 TEST_CASE("liu2018: a page holds its pictures, and puts them beside itself") {
   const testing::TempDir folder;
-  const study::StudyFlags flags = flags_of(folder);
+  const study::StudyFlags flags = testing::flags_in(folder);
   const study::Study study({.folder = flags.output, .quiet = true});
   study::Page page{"title", "source", {}, {}, {}, {}};
   page.add({.findings = {"A finding."}, .pictures = {{"cat", "A cat.", "\x89PNG bytes"}}});

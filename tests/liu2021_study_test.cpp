@@ -8,23 +8,14 @@
 #include "experiments/liu2021/networks.h"
 #include "experiments/liu2021/tables.h"
 #include "nn/models/zoo.h"
-#include "tests/datasets_testing.h"
 #include "tests/error_of.h"
+#include "tests/study_testing.h"
 
 namespace hashgrad {
 namespace {
 
 using liu2021::Protocol;
 using study::Scale;
-
-study::PaperFlags liu_flags(const testing::TempDir& folder) {
-  study::PaperFlags flags;
-  flags.output = folder / "study";
-  flags.all = true;
-  flags.common.quiet = true;
-  flags.common.device = "cpu";
-  return flags;
-}
 
 /// Of a network with one fully connected layer, which becomes two hashed ones; training moves no weight.
 Protocol small_liu() {
@@ -106,7 +97,7 @@ TEST_CASE("liu2021: inhibition takes three fully connected layers, or these and 
 
 TEST_CASE("liu2021: hashed layers grow on the trained body, and targets are the next class") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = liu_flags(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study cells(flags.study());
   liu2021::Laboratory lab(flags, small_liu(), cells);
   const liu2021::Attempt attempt{"bim:eps=0.3,step=0.05,iters=10", 8, 20, true};
@@ -159,7 +150,7 @@ TEST_CASE("liu2021: hashed layers grow on the trained body, and targets are the 
 
 TEST_CASE("liu2021: every residual network is measured on networks of its own") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = liu_flags(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study cells(flags.study());
   liu2021::Laboratory lab(flags, liu2021::protocol_of("cifar10", Scale::smoke), cells);
   const liu2021::Part accuracy = residual_accuracy(lab);
@@ -178,7 +169,7 @@ TEST_CASE("liu2021: every residual network is measured on networks of its own") 
 
 TEST_CASE("liu2021: the slope of a decision surface is that of its differences") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = liu_flags(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study cells(flags.study());
   Protocol p = small_liu();
   p.surface_points = 128;

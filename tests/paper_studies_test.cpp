@@ -14,7 +14,7 @@
 #include "experiments/zhao2019/distributions.h"
 #include "experiments/zhao2019/findings.h"
 #include "tests/attack_models.h"
-#include "tests/datasets_testing.h"
+#include "tests/study_testing.h"
 
 namespace hashgrad {
 namespace {
@@ -24,16 +24,6 @@ using study::Json;
 using study::Outcomes;
 
 constexpr int64_t n = 30;
-
-study::PaperFlags flags_in(const testing::TempDir& folder) {
-  study::PaperFlags flags;
-  flags.output = folder / "study";
-  flags.all = true;
-  flags.common.quiet = true;
-  flags.common.device = "cpu";
-  flags.common.batch = 7;
-  return flags;
-}
 
 zhao2019::Setup small_zhao() {
   const zhao2019::Training training{200, 2, 20, 0.05, "sgd", "constant"};
@@ -160,7 +150,7 @@ TEST_CASE("studies: CIFAR-10 is the papers' other half, with networks, training 
 
 TEST_CASE("studies: data that do not fit the network are refused before anything is trained") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = flags_in(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study study(flags.study());
   zhao2019::Setup zhao = small_zhao();
   wang2018::Setup wang = small_wang();
@@ -210,7 +200,7 @@ TEST_CASE("zhao2019: activations are what fixed point rounds: sums in front of R
 
 TEST_CASE("zhao2019: figure 5 counts the networks it names, over ten images that the seed draws") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = flags_in(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study study(flags.study());
   zhao2019::Experiment experiment(small_zhao(), flags, study);
   const std::vector<zhao2019::Variant> variants{{}, {.width = 4}, {.width = 12}};
@@ -248,7 +238,7 @@ TEST_CASE("zhao2019: figure 5 counts the networks it names, over ten images that
 
 TEST_CASE("zhao2019: the three scenarios are who crafts and who is asked") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = flags_in(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study study(flags.study());
   zhao2019::Experiment experiment(small_zhao(), flags, study);
   const std::vector<zhao2019::Variant> variants{{}, {.density = 0.3}, {.width = 4}};
@@ -288,7 +278,7 @@ TEST_CASE("zhao2019: the three scenarios are who crafts and who is asked") {
 
 TEST_CASE("zhao2019: the worst case counts each image once, and findings follow the cells") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = flags_in(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study study(flags.study());
   zhao2019::Experiment experiment(small_zhao(), flags, study);
   const std::vector<std::string> before = findings(experiment, flags);
@@ -310,7 +300,7 @@ TEST_CASE("zhao2019: the worst case counts each image once, and findings follow 
 
 TEST_CASE("wang2018: boxes are who crafts and who is asked; zero gradients lie beyond leads of 87 to 104") {
   const testing::TempDir folder;
-  const study::PaperFlags flags = flags_in(folder);
+  const study::PaperFlags flags = testing::flags_in(folder);
   study::Study study(flags.study());
   wang2018::Experiment experiment(small_wang(), flags, study);
   const std::vector<wang2018::Search> attacks = paper_attacks(experiment.setup());

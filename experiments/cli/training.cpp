@@ -105,7 +105,7 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
          "keep the moving average of the weights with this decay instead of the last ones (0: off)",
          number_in(0, 0.9999999));
   option("--products", flags.products,
-         "full, or bf16: round what is multiplied (mixed precision; faster on a GPU, slower on a CPU)",
+         "full, or bf16: round what is multiplied (mixed precision, for tensor cores)",
          one_of({"full", "bf16"}));
   option("--label-smoothing", flags.label_smoothing, "share of each label given to all classes",
          number_in(0, 0.999999));
