@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "attacks/row_loops.h"
+#include "core/math_mode.h"
 #include "cuda/attack_step.h"
 #include "nn/materialise.h"
 
@@ -126,6 +127,7 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, const Ora
 
 AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted& crafted,
                     const std::optional<Threat>& threat, const std::string& attack) {
+  const MathScope exact(Math::fp32);
   const int64_t n = input.x.size(0);
   const Goal goal = input.goal();
   check(crafted.x_adv.shape() == input.x.shape() && crafted.x_adv.dtype() == input.x.dtype(),

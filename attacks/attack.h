@@ -88,7 +88,8 @@ class Attack {
   virtual int64_t passes_per_count(const Oracle& oracle) const { return oracle.draws(); }
 };
 
-/// Judges what an attack made, without it, where it lies: success by asking Oracle::judge(), distances
+/// Judges what an attack made, without it, where it lies: success by asking Oracle::judge() in fp32, whatever
+/// arithmetic the attack was made with (core/math_mode.h), distances
 /// from the images; the box and, if given, the ball are enforced (a row outside is an Error that names the
 /// attack and the row). A claimed success that does not hold becomes no success.
 AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted& crafted,

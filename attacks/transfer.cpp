@@ -1,10 +1,13 @@
 #include "attacks/transfer.h"
 
+#include "core/math_mode.h"
+
 namespace hashgrad {
 
 Transfer apply_to(const Model& target, const AttackInput& input, const AttackResult& crafted,
                   const OracleOptions& options) {
   validate(target, input, "transfer");
+  const MathScope exact(Math::fp32);
   check(crafted.x_adv.shape() == input.x.shape(), "transfer: {} adversarial images of {} images",
         crafted.x_adv.shape(), input.x.shape());
   const Oracle judge = Oracle::judge(target, options);

@@ -15,8 +15,8 @@ struct Transfer {
   Rate transferred;    ///< the same, of the images that are a success on the model they were crafted on
 };
 
-/// Applies `crafted`, made from `input` on whatever model, to `target`, by Oracle::judge(). Errors as of
-/// validate().
+/// Applies `crafted`, made from `input` on whatever model, to `target`, by Oracle::judge() in fp32. Errors as
+/// of validate().
 Transfer apply_to(const Model& target, const AttackInput& input, const AttackResult& crafted,
                   const OracleOptions& options = {});
 

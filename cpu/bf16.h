@@ -1,10 +1,10 @@
-// Operands of products in bf16 (core/products.h) on the CPU: rounded where they are packed, multiplied as
+// Operands of products in bf16 (core/math_mode.h) on the CPU: rounded where they are packed, multiplied as
 // floats. It shows what the rounding does; it saves no time.
 #pragma once
 
 #include <type_traits>
 
-#include "core/products.h"
+#include "core/math_mode.h"
 
 namespace hashgrad::cpu {
 
@@ -12,7 +12,7 @@ namespace hashgrad::cpu {
 /// work have made no choice.
 template <class T>
 bool rounds_operands() {
-  return std::is_same_v<T, float> && products() == Products::bf16;
+  return std::is_same_v<T, float> && math_mode() == Math::bf16;
 }
 
 /// Rounds packed operands in place if `rounds`.

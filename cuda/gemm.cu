@@ -15,7 +15,7 @@
 //
 // What remains is the multiply-add: 64 of some 70 instructions. The other tiles are for products that would
 // leave the device idle, and for few rows or columns; they move two to four times as much per flop. No tensor
-// cores unless Products::bf16 asks for them: TF32 keeps 10 bits of a float's 23, too few to tell a masked
+// cores unless Math::bf16 asks for them: TF32 keeps 10 bits of a float's 23, too few to tell a masked
 // gradient from a vanished one.
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"

@@ -1,7 +1,7 @@
 // The matrix product of cpu/gemm.h. A row of C has the same bits whatever M and the other rows are: each
 // element is a chain over k inside parts of up to 512 depths, parts added in order, however many blocks share
-// the work. (An explicit set_blas(Blas::cublas), see cuda/cublas.h, gives that up.) With Products::bf16
-// (core/products.h) it runs on tensor cores.
+// the work. (An explicit set_blas(Blas::cublas), see cuda/cublas.h, gives that up.) With Math::bf16
+// (core/math_mode.h) it runs on tensor cores.
 #pragma once
 
 #include "cpu/gemm.h"

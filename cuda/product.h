@@ -29,7 +29,7 @@
 
 #include <algorithm>
 
-#include "core/products.h"
+#include "core/math_mode.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_tile.h"
 #include "cuda/tile.h"
@@ -103,7 +103,7 @@ enum class Form {
   thin,        // 4 x 256: one to four rows, the input gradient of a first layer
   tall,        // 128 x 16: few columns, for instance ten classes
   small,       // 32 x 32: few elements altogether
-  tensor_big,  // 128 x 128 and 64 x 64 on tensor cores, for Products::bf16
+  tensor_big,  // 128 x 128 and 64 x 64 on tensor cores, for Math::bf16
   tensor_mid,
 };
 struct FormSize {
@@ -127,10 +127,12 @@ constexpr unsigned bit(Form form) { return 1u << static_cast<int>(form); }
 constexpr unsigned tensor_forms = bit(Form::tensor_big) | bit(Form::tensor_mid);
 
 /// Whether products of T with these forms are computed on tensor cores: where the calling thread wants bf16.
-/// An Error on a device that has none.
+/// An Error on a device that has none, and where split operands are wanted.
 template <unsigned forms, class T>
 bool on_tensor_cores() {
-  if (!std::is_same_v<T, float> || (forms & tensor_forms) == 0 || products() != Products::bf16) return false;
+  check(!std::is_same_v<T, float> || math_mode() == Math::fp32 || math_mode() == Math::bf16,
+        "math {} is the CPU's alone (accepted here: fp32, bf16)", name_of(math_mode()));
+  if (!std::is_same_v<T, float> || (forms & tensor_forms) == 0 || math_mode() != Math::bf16) return false;
   check(properties().major >= 8, "products in bf16 need a device of compute capability 8.0, this is {}.{}",
         properties().major, properties().minor);
   return true;

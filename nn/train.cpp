@@ -40,8 +40,8 @@ void check_options(const Model& model, const TrainOptions& o) {
   check(o.checkpoint_steps >= 0, "train: checkpoint_steps is {}, 0 or more is accepted", o.checkpoint_steps);
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
         "train: label smoothing is {}, at least 0 and below 1 is accepted", o.label_smoothing);
-  check(o.products == Products::full || model.dtype() == DType::float32,
-        "train: products in bf16 are for float32 networks, this one is {}", name_of(model.dtype()));
+  check(o.math == Math::fp32 || model.dtype() == DType::float32,
+        "train: math {} is for float32 networks, this one is {}", name_of(o.math), name_of(model.dtype()));
   positive(o.lr, "the learning rate");
   positive(o.temperature, "the temperature");
   check(o.report_seconds >= 0, "train: report_seconds is {}, 0 or more is accepted", o.report_seconds);
@@ -52,7 +52,7 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
   return {{"data", data.name},
           {"samples", std::to_string(data.size())},
           {"dtype", name_of(model.dtype())},
-          {"products", o.products == Products::full ? "full" : "bf16"},
+          {"math", name_of(o.math)},
           {"epochs", std::to_string(o.epochs)},
           {"batch", std::to_string(o.batch)},
           {"accumulate", std::to_string(o.accumulate)},
@@ -228,7 +228,7 @@ class Trainer {
   /// so it can be recorded (see recordable()); and it leaves no trace but in the memory of the device, or a
   /// recording would miss it.
   void issue_step(const StepInputs& in, const Part& part) {
-    const ProductsScope products(options_.products);
+    const MathScope math(options_.math);
     const Pass pass{.training = true,
                     .seed = options_.seed,
                     .step = in.step(),

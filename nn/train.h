@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "core/products.h"
+#include "core/math_mode.h"
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
 #include "nn/constraints.h"
@@ -53,9 +53,9 @@ struct TrainOptions {
   HashedGradient hashed_gradient = HashedGradient::sum;  ///< of bucket values; the mean needs no factor
   Rounding rounding = Rounding::nearest;                 ///< of weights in fixed point
   Surgery surgery{};                                     ///< compression/dns.h makes one
-  /// bf16: mixed precision. The products of a step, forward and backward, take operands rounded to bf16;
-  /// weights, activations, sums and updates stay float32. For tensor cores; a CPU only shows what it does.
-  Products products = Products::full;
+  /// How the products of a step are computed, forward and backward; weights, activations, sums and updates
+  /// are float32 always. bf16 is mixed precision.
+  Math math = Math::fp32;
   double label_smoothing = 0;  ///< in [0, 1): targets (1 - s) one-hot + s / K
   double temperature = 1;      ///< the loss is that of logits / temperature
   /// Above 0: validation, and the model in the end, are of the moving average of the weights with this decay

@@ -1,7 +1,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "core/products.h"
+#include "core/math_mode.h"
 #include "cuda/conv2d.h"
 #include "tests/cuda_testing.h"
 
@@ -148,7 +148,7 @@ TEST_CASE("cuda: convolution agrees with the CPU's on every tile") {
 }
 
 TEST_CASE("cuda: convolution in bf16 agrees with the CPU's in all directions, fused or not") {
-  const ProductsScope bf16(Products::bf16);
+  const MathScope bf16(Math::bf16);
   for (const Device device : other_devices()) {
     // The tile of 128 x 128.
     CHECK(forward_error<float>(device, tiles_forward[0]) <= tolerance<float>(9));

@@ -1,7 +1,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "core/products.h"
+#include "core/math_mode.h"
 #include "cpu/gemm.h"
 #include "cuda/cublas.h"
 #include "cuda/gemm.h"
@@ -152,7 +152,7 @@ TEST_CASE("cuda: a row of a matrix product has the same bits in a batch that tak
 TEST_CASE("cuda: matrix product in bf16 agrees with the CPU's for all layouts, edges, epilogues and tiles") {
   const int64_t sizes[][3] = {{1, 1, 1}, {3, 17, 33},  {17, 3, 1},   {33, 129, 17}, {65, 130, 129},
                               {3, 0, 4}, {5, 40, 321}, {1, 70, 700}, {7, 5, 0},     {16, 12, 520}};
-  const ProductsScope bf16(Products::bf16);
+  const MathScope bf16(Math::bf16);
   for (const Device device : other_devices()) {
     for (const auto& [m, n, k] : sizes)
       for (const int layout : {0, 1, 2, 3})
@@ -169,7 +169,7 @@ TEST_CASE("cuda: matrix product in bf16 agrees with the CPU's for all layouts, e
 TEST_CASE("cuda: a row of a matrix product in bf16 has the same bits on either tile, in parts or not") {
   const Product all{1500, 1420, 600, false, true};
   const Operands<float> data(all);
-  const ProductsScope bf16(Products::bf16);
+  const MathScope bf16(Math::bf16);
   for (const Device device : other_devices()) {
     const Operands<float> there(data, device);
     const auto rows = [&](int64_t m) {

@@ -269,21 +269,20 @@ TEST_CASE("accumulated batches make the updates of one large batch, the last of 
 
 TEST_CASE("mixed precision rounds what is multiplied in a step, and nothing else") {
   TrainOptions options{.epochs = 1, .batch = 25, .lr = 0.05};
-  options.products = Products::bf16;
+  options.math = Math::bf16;
   Model full(small, {.seed = 4}), mixed = full.clone();
   const Dataset images = digits().first(25);
   train(mixed, images, options);
-  CHECK(products() == Products::full);
-  options.products = Products::full;
+  CHECK(math_mode() == Math::fp32);
+  options.math = Math::fp32;
   train(full, images, options);
   CHECK_FALSE(same_bits(mixed, full));
   CHECK(largest_difference(mixed, full) < 0.01);
   const std::vector<float> weights = mixed.parameters().front().variable->value().to_vector<float>();
   CHECK(std::any_of(weights.begin(), weights.end(), [](float w) { return rounded_to_bf16(w) != w; }));
   Model doubles(small, {.dtype = DType::float64});
-  options.products = Products::bf16;
-  CHECK_ERROR(train(doubles, images, options),
-              "products in bf16 are for float32 networks, this one is float64");
+  options.math = Math::bf16;
+  CHECK_ERROR(train(doubles, images, options), "math bf16 is for float32 networks, this one is float64");
 }
 
 TEST_CASE("a training may end with the moving average of its weights, bias-corrected") {
@@ -377,7 +376,7 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
       {[](TrainOptions& o) { o.schedule = Schedule(); }, "with schedule 'cosine', now it is 'constant'"},
       {[](TrainOptions& o) { o.optimizer.momentum = 0.8; }, "with optimizer 'sgd:momentum=0.9"},
       {[](TrainOptions& o) { o.augmentation.shift = 0; }, "with augment 'shift:1', now it is 'none'"},
-      {[](TrainOptions& o) { o.products = Products::bf16; }, "with products 'full', now it is 'bf16'"},
+      {[](TrainOptions& o) { o.math = Math::bf16; }, "with math 'fp32', now it is 'bf16'"},
       {[](TrainOptions& o) { o.label_smoothing = 0; }, "with label_smoothing '0.1', now it is '0'"},
   };
   for (const auto& [change, phrase] : changes) {

@@ -48,7 +48,7 @@ struct Case {
   double label_smoothing = 0;
   Augmentation augmentation{};
   double ema = 0;
-  Products products = Products::full;
+  Math math = Math::fp32;
 };
 
 const Case cases[] = {
@@ -63,7 +63,7 @@ const Case cases[] = {
      "rmsprop:momentum=0.5,weight_decay=0.01,weights_only"},
     {"1x6x6 flatten fc8@1/4 bn relu fc3 softmax", "rmsprop", {.hash = {.mode = HashMode::xxhash}}},
     {"1x6x6 conv2k3 relu avgpool2 flatten fc3", "sgd:momentum=0", {.dtype = DType::float64}, 0, {2, false}},
-    {"1x6x6 conv4k3p1 relu maxpool2 flatten fc8 relu fc3", "sgd", {}, 0, {}, 0, Products::bf16},
+    {"1x6x6 conv4k3p1 relu maxpool2 flatten fc8 relu fc3", "sgd", {}, 0, {}, 0, Math::bf16},
 };
 
 Model trained(const Case& c, Device device, TrainOptions options) {
@@ -71,7 +71,7 @@ Model trained(const Case& c, Device device, TrainOptions options) {
   options.label_smoothing = c.label_smoothing;
   options.augmentation = c.augmentation;
   options.ema = c.ema;
-  options.products = c.products;
+  options.math = c.math;
   Model model = Model(c.spec, c.model).to(device);
   train(model, tiny_set(), options);
   return model;

@@ -172,6 +172,7 @@ nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const A
 }
 
 void run(const AttackVerb& v, const CLI::App& verb) {
+  const Math math = v.common.arithmetic();  // of the attack's own passes; what it made is judged in fp32
   const std::unique_ptr<Attack> attack = attack_of(v, verb);
   const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
@@ -191,7 +192,10 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   options.stand_ins = v.bpda;
   Archive archive;
   const auto start = std::chrono::steady_clock::now();
-  archive.tensors = run_pieces(*attack, model, options, input, v.common);
+  {
+    const MathScope scope(math);
+    archive.tensors = run_pieces(*attack, model, options, input, v.common);
+  }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   auto numbers = report(*attack, judge, input, labels, archive.tensors, taken.count());
   if (!v.budgets.empty()) numbers["growth"] = growth(v.budgets, archive.tensors);
@@ -281,6 +285,7 @@ void add_attack(CLI::App& app) {
   add_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

@@ -292,6 +292,7 @@ void add_compress(CLI::App& app) {
   add_data(*verb, v->data);
   add_training(*verb, v->training);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

@@ -268,6 +268,7 @@ void add_defend(CLI::App& app) {
   add_training(*verb, v->training);
   verb->get_option("--epochs")->description(epochs_help())->default_str("");
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

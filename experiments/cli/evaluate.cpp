@@ -84,6 +84,7 @@ void add_estimate(const EvaluateVerb& v, const Model& model, const Dataset& data
 }
 
 void run(const EvaluateVerb& v, const CLI::App& verb) {
+  const MathScope math(v.common.arithmetic());
   const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   nlohmann::ordered_json numbers =
@@ -108,6 +109,7 @@ void add_evaluate(CLI::App& app) {
   add_answer_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

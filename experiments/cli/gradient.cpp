@@ -22,6 +22,7 @@ bool needs_labels(const Loss& loss) {
 }
 
 void run(const GradientVerb& v, const CLI::App& verb) {
+  const MathScope math(v.common.arithmetic());
   Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   const Loss loss(v.loss);
@@ -66,6 +67,7 @@ void add_gradient(CLI::App& app) {
                  "differentiate past the model's input transforms as if they were the identity (BPDA)");
   add_data(*verb, v->data);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

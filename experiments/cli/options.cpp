@@ -172,6 +172,21 @@ void add_common(CLI::App& verb, CommonFlags& flags) {
   });
 }
 
+Math CommonFlags::arithmetic() const {
+  const Math wanted = parse_math(math);
+  if (wanted != Math::fp32 && dtype != "float32") usage("--math {}: for --dtype float32 only", math);
+  return wanted;
+}
+
+void add_math(CLI::App& verb, CommonFlags& flags) {
+  verb.add_option(
+          "--math", flags.math,
+          "how products of float32 are computed: fp32, split-bf16 (errors near 1e-6), split-bf16-x6 (as "
+          "exact as fp32) or bf16")
+      ->check(one_of(math_names()))
+      ->group("Common");
+}
+
 void add_data(CLI::App& verb, DataFlags& flags) {
   constexpr const char* group = "Data";
   verb.add_option("--data", flags.data, accepted_datasets)->group(group);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/math_mode.h"
 #include "core/tensor.h"
 #include "datasets/dataset.h"
 
@@ -45,7 +46,7 @@ double parse_rate(const std::string& text);
 std::vector<double> parse_rates(const std::string& text);
 
 struct CommonFlags {
-  std::string device = "auto", dtype = "float32", json;
+  std::string device = "auto", dtype = "float32", math = "fp32", json;
   uint64_t seed = 0;
   int threads = 0;  // 0: all cores
   int64_t batch = 128;
@@ -53,10 +54,15 @@ struct CommonFlags {
 
   DType type() const { return dtype == "float64" ? DType::float64 : DType::float32; }
   Device where() const { return parse_device(device); }
+  /// Bad usage unless the element type is one that the choice is for.
+  Math arithmetic() const;
 };
 
 /// Adds the flags that every verb takes. They are applied (threads) when the verb runs.
 void add_common(CLI::App& verb, CommonFlags& flags);
+
+/// Adds --math to a verb that has products to compute.
+void add_math(CLI::App& verb, CommonFlags& flags);
 
 struct DataFlags {
   std::string data{}, data_dir{}, split = "test", indices{};

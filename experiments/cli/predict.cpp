@@ -16,6 +16,7 @@ struct PredictVerb {
 };
 
 void run(const PredictVerb& v, const CLI::App& verb) {
+  const MathScope math(v.common.arithmetic());
   Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   const Oracle oracle(model, {.batch = v.common.batch, .draws = {.count = v.draws, .seed = v.common.seed}});
@@ -40,6 +41,7 @@ void add_predict(CLI::App& app) {
   add_answer_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

@@ -63,6 +63,7 @@ void add_train(CLI::App& app) {
   add_data(*verb, v->data);
   add_training(*verb, v->training);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

@@ -52,7 +52,7 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
   options.schedule = Schedule(flags.schedule);
   options.hashed_lr = flags.hashed_lr;
   if (flags.hashed_gradient == "mean") options.hashed_gradient = HashedGradient::mean;
-  if (flags.products == "bf16") options.products = Products::bf16;
+  options.math = common.arithmetic();
   options.ema = flags.ema;
   options.label_smoothing = flags.label_smoothing;
   options.augmentation = parse_augmentation(flags.augment);
@@ -104,9 +104,6 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
   option("--ema", flags.ema,
          "keep the moving average of the weights with this decay instead of the last ones (0: off)",
          number_in(0, 0.9999999));
-  option("--products", flags.products,
-         "full, or bf16: round what is multiplied (mixed precision, for tensor cores)",
-         one_of({"full", "bf16"}));
   option("--label-smoothing", flags.label_smoothing, "share of each label given to all classes",
          number_in(0, 0.999999));
   option("--augment", flags.augment,

@@ -11,7 +11,7 @@ namespace hashgrad::cli {
 
 struct TrainingFlags {
   int64_t epochs = 10;
-  std::string optimizer = "sgd:momentum=0.9", schedule = "cosine", augment = "none", products = "full";
+  std::string optimizer = "sgd:momentum=0.9", schedule = "cosine", augment = "none";
   std::string hashed_gradient{};  // sum, mean; empty: what the verb does by itself, else sum
   double lr = 0.05, hashed_lr = 1, momentum = -1, weight_decay = -1, label_smoothing = 0, ema = 0;
   std::string resume, checkpoint, log;

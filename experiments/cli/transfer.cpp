@@ -53,6 +53,7 @@ std::vector<Outcome> outcomes(const TransferVerb& v, const std::array<const Mode
   constexpr std::array names = {"source", "target"};
   const int64_t ways = v.one_way ? 1 : 2;
   Progress progress("transfer", ways * static_cast<int64_t>(v.attacks.size()), v.common.quiet, "attacks");
+  const MathScope math(v.common.arithmetic());  // judged in fp32 all the same
   std::vector<Outcome> lines;
   int64_t done = 0;
   for (const std::string& spec : v.attacks) {
@@ -132,6 +133,7 @@ void add_transfer(CLI::App& app) {
   add_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);
+  add_math(*verb, v->common);
   verb->callback([v, verb] { run(*v, *verb); });
 }
 

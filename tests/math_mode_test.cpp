@@ -1,5 +1,5 @@
 // Products of operands rounded to bf16: what is rounded, and what is not.
-#include "core/products.h"
+#include "core/math_mode.h"
 
 #include <string>
 
@@ -73,7 +73,7 @@ TEST_CASE("a matrix product in bf16 is that of rounded operands, with a bias as 
           const auto full = product(ta, tb, a, b, bias);
           const auto doubles = product(ta, tb, a64, b64, bias64);
           {
-            const ProductsScope scope(Products::bf16);
+            const MathScope scope(Math::bf16);
             CHECK(same_bits(product(ta, tb, a, b, bias), want));
             CHECK(same_bits(product(ta, tb, a64, b64, bias64), doubles));
           }
@@ -99,7 +99,7 @@ TEST_CASE(
                  output = random_values<float>(outputs, 5);
       const Convolution want = convolution(s, rounded(x), rounded(weight), bias, rounded(dy), output);
       const Convolution full = convolution(s, x, weight, bias, dy, output);
-      const ProductsScope scope(Products::bf16);
+      const MathScope scope(Math::bf16);
       const Convolution c = convolution(s, x, weight, bias, dy, output);
       CHECK(same_bits(c.y, want.y));
       CHECK(same_bits(c.dx, want.dx));
