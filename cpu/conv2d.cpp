@@ -1,11 +1,12 @@
 #include "cpu/conv2d.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "cpu/bf16.h"
 #include "cpu/blocking.h"
+#include "cpu/conv2d_pairs.h"
 #include "cpu/conv2d_plan.h"
 #include "cpu/kernels.h"
 #include "cpu/scratch.h"
@@ -62,7 +63,8 @@ void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* im
   }
 }
 
-/// Brings one finished plane of outputs to its place, pooled on the way if so wanted.
+}  // namespace
+
 template <class T>
 void deliver(const Conv2dShape& s, const T* y, int64_t plane, const Conv2dDestination<T>& to) {
   if (to.y) {
@@ -74,18 +76,17 @@ void deliver(const Conv2dShape& s, const T* y, int64_t plane, const Conv2dDestin
                                     to.argmax ? to.argmax + at : nullptr);
 }
 
-}  // namespace
-
 template <class T>
 void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
               bool relu, const Conv2dDestination<T>& to) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (const int parts = parts_wanted<T>()) return convolve_pairs(parts, s, source, weight, bias, relu, to);
+  }
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t group = images_per_task<T>(s);
   const Conv2dPlan<T> plan(s, group);
   const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
   pack_weight(s.out_channels, s.depth(), weight, packed.data());
-  const bool rounds = rounds_operands<T>();
-  round_operands(rounds, round_up(s.out_channels, kernel.mr) * s.depth(), packed.data());
 
   // A large batch is split by images; a small one by blocks of output channels too.
   const int64_t block = s.batch >= 8 ? s.out_channels : round_up(divide_up(s.out_channels, 4), kernel.mr);
@@ -96,7 +97,6 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
     const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
     const Scratch<T> padded(plan.buffer_size()), y(channels * pixels);
     plan.pad(source, n, images, padded.data());
-    round_operands(rounds, plan.buffer_size(), padded.data());
     convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, i0, channels,
                    y.data());
     for (int64_t c = 0; c < channels; ++c)
@@ -122,6 +122,7 @@ void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* wei
 }
 
 #define INSTANTIATE(T)                                                                           \
+  template void deliver(const Conv2dShape&, const T*, int64_t, const Conv2dDestination<T>&);     \
   template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const T*, const T*, bool, \
                          const Conv2dDestination<T>&);                                           \
   template void conv2d_forward(const Conv2dShape&, const T*, const T*, const T*, bool, T*);      \

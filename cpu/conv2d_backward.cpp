@@ -1,9 +1,10 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "core/parallel.h"
-#include "cpu/bf16.h"
 #include "cpu/blocking.h"
 #include "cpu/conv2d.h"
+#include "cpu/conv2d_pairs.h"
 #include "cpu/conv2d_plan.h"
 #include "cpu/kernels.h"
 #include "cpu/reduce.h"
@@ -37,31 +38,15 @@ void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2d
   convolve<T>(transposed, gradient, turned.data(), nullptr, false, {dx, nullptr, nullptr});
 }
 
-/// Adds the columns of some channels [channels, kh, kw, out_pixels] into their padded planes.
-template <class T>
-void add_columns(const Conv2dShape& s, int64_t channels, int64_t padded_height, int64_t padded_width,
-                 const T* columns, T* padded) {
-  const int64_t out_height = s.out_height(), out_width = s.out_width();
-  for (int64_t c = 0; c < channels; ++c, padded += padded_height * padded_width) {
-    for (int64_t r = 0; r < s.kernel_h; ++r) {
-      for (int64_t q = 0; q < s.kernel_w; ++q) {
-        for (int64_t y = 0; y < out_height; ++y, columns += out_width) {
-          T* to = padded + (y * s.stride + r) * padded_width + q;
-          if (s.stride == 1)
-            for (int64_t x = 0; x < out_width; ++x) to[x] += columns[x];
-          else
-            for (int64_t x = 0; x < out_width; ++x) to[x * s.stride] += columns[x];
-        }
-      }
-    }
-  }
-}
-
 /// dx by columns: weight^T * dy gives every product of a tap with a gradient, which are then added where they
 /// belong. Any stride; also the faster way for one to three input channels, where the other one would fill a
 /// tile of six rows with so few. A task takes one image and some channels, so that the columns stay in L2.
 template <class T>
 void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (const int parts = parts_wanted<T>())
+      return backward_input_columns_pairs(parts, s, weight, gradient, dx);
+  }
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t window = s.kernel_h * s.kernel_w, pixels = s.out_pixels(), kc = block_depth(s.out_channels);
   const int64_t group = std::clamp<int64_t>(block_elements / (window * pixels), 1, s.in_channels);
@@ -69,36 +54,25 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };
 
   const Scratch<T> packed(groups * padded_rows * s.out_channels);
-  const bool rounds = rounds_operands<T>();
   parallel_for(groups, [&](int64_t g) {
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc)
       kernel.pack_a_lanes(weight + k0 * s.depth() + g * group * window, s.depth(), rows_of(g),
                           std::min(kc, s.out_channels - k0),
                           packed.data() + padded_rows * (g * s.out_channels + k0));
-    round_operands(rounds, padded_rows * s.out_channels, packed.data() + padded_rows * g * s.out_channels);
   });
 
-  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding;
   parallel_for(s.batch * groups, [&](int64_t task) {
     const int64_t n = task / groups, g = task % groups, rows = rows_of(g), channels = rows / window;
     const Scratch<T> dy_buffer(s.out_channels * pixels), panels(round_up(pixels, kernel.nr) * kc),
-        columns(rows * pixels), padded(channels * padded_height * padded_width);
+        columns(rows * pixels);
     const T* dy = whole_image(gradient, n, s.out_channels, s.out_height(), s.out_width(), dy_buffer.data());
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc) {
       const int64_t depth = std::min(kc, s.out_channels - k0);
       kernel.pack_b_lanes(dy + k0 * pixels, pixels, pixels, depth, panels.data());
-      round_operands(rounds, round_up(pixels, kernel.nr) * depth, panels.data());
       kernel.block({rows, pixels, depth, packed.data() + padded_rows * (g * s.out_channels + k0),
                     panels.data(), columns.data(), pixels, nullptr, nullptr, k0 > 0, false});
     }
-    std::fill_n(padded.data(), channels * padded_height * padded_width, T{0});
-    add_columns(s, channels, padded_height, padded_width, columns.data(), padded.data());
-    T* out = dx + (n * s.in_channels + g * group) * s.in_pixels();
-    for (int64_t row = 0; row < channels * s.height; ++row)
-      std::copy_n(padded.data() +
-                      (row / s.height * padded_height + row % s.height + s.padding) * padded_width +
-                      s.padding,
-                  s.width, out + row * s.width);
+    add_columns(s, channels, columns.data(), dx + (n * s.in_channels + g * group) * s.in_pixels());
   });
 }
 
@@ -122,23 +96,11 @@ WeightBlocks weight_blocks(const Conv2dShape& s, int64_t image_elements) {
   return b;
 }
 
-/// Sum of a plane in T: sixteen interleaved sums, which the compiler keeps in vectors, then their sum.
-template <class T>
-T sum_plane(int64_t n, const T* x) {
-  constexpr int64_t lanes = 16;
-  T partial[lanes] = {}, total{0};
-  for (int64_t i = 0; i + lanes <= n; i += lanes)
-    for (int64_t lane = 0; lane < lanes; ++lane) partial[lane] += x[i + lane];
-  for (int64_t i = n / lanes * lanes; i < n; ++i) total += x[i];
-  for (const T sum : partial) total += sum;
-  return total;
-}
-
 /// One image made ready for the weight gradient: dy packed as operand A, x padded, and the sums of dy.
 template <class T>
 void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
-                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, bool rounds, T* packed,
-                   T* padded, T* bias_sums) {
+                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, T* packed, T* padded,
+                   T* bias_sums) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t pixels = s.out_pixels(), rows = round_up(s.out_channels, kernel.mr);
   const Scratch<T> dy_buffer(s.out_channels * pixels);
@@ -148,8 +110,6 @@ void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
   for (int64_t p0 = 0; p0 < pixels; p0 += kc)
     kernel.pack_a_depth(dy + p0, pixels, s.out_channels, std::min(kc, pixels - p0), packed + rows * p0);
   plan.pad({x}, n, 1, padded);
-  round_operands(rounds, rows * pixels, packed);
-  round_operands(rounds, plan.buffer_size(), padded);
 }
 
 /// sums [out_channels, taps from t0 on] (+)= dy * unfolded image^T, for one prepared image.
@@ -170,6 +130,43 @@ void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* p
 }
 
 }  // namespace
+
+template <class T>
+T sum_plane(int64_t n, const T* x) {
+  constexpr int64_t lanes = 16;
+  T partial[lanes] = {}, total{0};
+  for (int64_t i = 0; i + lanes <= n; i += lanes)
+    for (int64_t lane = 0; lane < lanes; ++lane) partial[lane] += x[i + lane];
+  for (int64_t i = n / lanes * lanes; i < n; ++i) total += x[i];
+  for (const T sum : partial) total += sum;
+  return total;
+}
+
+template <class T>
+void add_columns(const Conv2dShape& s, int64_t channels, const T* columns, T* dx) {
+  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding,
+                plane = padded_height * padded_width;
+  const Scratch<T> padded(channels * plane);
+  std::fill_n(padded.data(), channels * plane, T{0});
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t r = 0; r < s.kernel_h; ++r) {
+      for (int64_t q = 0; q < s.kernel_w; ++q) {
+        for (int64_t y = 0; y < s.out_height(); ++y, columns += s.out_width()) {
+          T* to = padded.data() + c * plane + (y * s.stride + r) * padded_width + q;
+          if (s.stride == 1)
+            for (int64_t x = 0; x < s.out_width(); ++x) to[x] += columns[x];
+          else
+            for (int64_t x = 0; x < s.out_width(); ++x) to[x * s.stride] += columns[x];
+        }
+      }
+    }
+  }
+  for (int64_t row = 0; row < channels * s.height; ++row) {
+    const int64_t from =
+        (row / s.height * padded_height + row % s.height + s.padding) * padded_width + s.padding;
+    std::copy_n(padded.data() + from, s.width, dx + row * s.width);
+  }
+}
 
 template <class T>
 void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx,
@@ -196,10 +193,13 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
     if (dbias) std::fill_n(dbias, s.out_channels, T{0});
     return;
   }
+  if constexpr (std::is_same_v<T, float>) {
+    if (const int parts = parts_wanted<T>())
+      return backward_weight_pairs(parts, s, x, gradient, dweight, dbias);
+  }
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const Conv2dPlan<T> plan(s);
   const int64_t k = s.depth(), weights = s.out_channels * k;
-  const bool rounds = rounds_operands<T>();
   const int64_t packed_size = round_up(s.out_channels, kernel.mr) * s.out_pixels(),
                 padded_size = plan.buffer_size();
   const WeightBlocks b = weight_blocks<T>(s, packed_size + padded_size);
@@ -211,7 +211,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
     parallel_for(b.chunks * count, [&](int64_t i) {
       const int64_t n = i / count * b.chunk + first + i % count;
       if (n < s.batch)
-        prepare_image(s, plan, x, gradient, n, b.depth, rounds, packed.data() + i * packed_size,
+        prepare_image(s, plan, x, gradient, n, b.depth, packed.data() + i * packed_size,
                       padded.data() + i * padded_size, bias_sums.data());
     });
     parallel_for(dweight ? b.chunks * b.tap_blocks : 0, [&](int64_t task) {
@@ -234,6 +234,8 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
 }
 
 #define INSTANTIATE(T)                                                                                      \
+  template T sum_plane(int64_t, const T*);                                                                  \
+  template void add_columns(const Conv2dShape&, int64_t, const T*, T*);                                     \
   template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void conv2d_backward_weight(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);
 INSTANTIATE(float)

@@ -9,29 +9,6 @@ namespace {
 
 constexpr int64_t widest_panel = 32;
 
-/// Offsets of all outputs, then a harmless continuation so that whole panels can be read.
-std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images, int64_t padded_height,
-                                   int64_t padded_width) {
-  std::vector<int64_t> offsets;
-  for (int64_t n = 0; n < images; ++n) {
-    const int64_t image = n * s.in_channels * padded_height * padded_width;
-    for (int64_t y = 0; y < s.out_height(); ++y)
-      for (int64_t x = 0; x < s.out_width(); ++x)
-        offsets.push_back(image + (y * padded_width + x) * s.stride);
-  }
-  for (int64_t i = 0; i < widest_panel; ++i) offsets.push_back(offsets.back() + 1);
-  return offsets;
-}
-
-std::vector<int64_t> tap_offsets(const Conv2dShape& s, int64_t padded_height, int64_t padded_width) {
-  std::vector<int64_t> offsets;
-  for (int64_t c = 0; c < s.in_channels; ++c)
-    for (int64_t r = 0; r < s.kernel_h; ++r)
-      for (int64_t q = 0; q < s.kernel_w; ++q) offsets.push_back((c * padded_height + r) * padded_width + q);
-  offsets.resize(offsets.size() + widest_panel, 0);
-  return offsets;
-}
-
 /// Groups outputs into vectors of two runs; empty when some vector needs more (stride > 1, tiny images).
 std::vector<PixelVector> pixel_vectors(const std::vector<int64_t>& offsets, int64_t lanes) {
   std::vector<PixelVector> vectors;
@@ -84,14 +61,37 @@ void check_conv2d(const Conv2dShape& s) {
         s.height, s.width, s.padding);
 }
 
+std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images) {
+  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding;
+  std::vector<int64_t> offsets;
+  for (int64_t n = 0; n < images; ++n) {
+    const int64_t image = n * s.in_channels * padded_height * padded_width;
+    for (int64_t y = 0; y < s.out_height(); ++y)
+      for (int64_t x = 0; x < s.out_width(); ++x)
+        offsets.push_back(image + (y * padded_width + x) * s.stride);
+  }
+  for (int64_t i = 0; i < widest_panel; ++i) offsets.push_back(offsets.back() + 1);
+  return offsets;
+}
+
+std::vector<int64_t> tap_offsets(const Conv2dShape& s) {
+  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding;
+  std::vector<int64_t> offsets;
+  for (int64_t c = 0; c < s.in_channels; ++c)
+    for (int64_t r = 0; r < s.kernel_h; ++r)
+      for (int64_t q = 0; q < s.kernel_w; ++q) offsets.push_back((c * padded_height + r) * padded_width + q);
+  offsets.resize(offsets.size() + widest_panel, 0);
+  return offsets;
+}
+
 template <class T>
 Conv2dPlan<T>::Conv2dPlan(const Conv2dShape& shape, int64_t images)
     : shape_(shape),
       images_(images),
       padded_height_(shape.height + 2 * shape.padding),
       padded_width_(shape.width + 2 * shape.padding),
-      pixel_offsets_(pixel_offsets(shape, images, padded_height_, padded_width_)),
-      tap_offsets_(tap_offsets(shape, padded_height_, padded_width_)),
+      pixel_offsets_(pixel_offsets(shape, images)),
+      tap_offsets_(tap_offsets(shape)),
       pixels_(pixel_vectors(pixel_offsets_, conv2d_kernels().of<T>().lanes)),
       lanes_(conv2d_kernels().of<T>().lanes) {}
 

@@ -10,6 +10,12 @@
 
 namespace hashgrad::cpu {
 
+/// Where the outputs of `images` padded images side by side start reading, then a harmless continuation so
+/// that whole panels can be read.
+std::vector<int64_t> pixel_offsets(const Conv2dShape& shape, int64_t images);
+/// Where the taps (channel, row, column) of one output lie, then zeros likewise.
+std::vector<int64_t> tap_offsets(const Conv2dShape& shape);
+
 /// Address tables of one convolution over zero-padded images [in_channels, padded_height, padded_width], a
 /// few of them side by side: their pixels are numbered on from image to image, so that panels of pixels need
 /// not end with an image.
@@ -59,6 +65,15 @@ const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channel
   return buffer;
 }
 
+/// Adds the columns of some channels [channels, kernel_h, kernel_w, out_pixels], products of taps and
+/// gradients, where they belong in those channels of one image of dx; overwrites them.
+template <class T>
+void add_columns(const Conv2dShape& shape, int64_t channels, const T* columns, T* dx);
+
+/// Sum of a plane in T: sixteen interleaved sums, which the compiler keeps in vectors, then their sum.
+template <class T>
+T sum_plane(int64_t n, const T* x);
+
 /// Where a convolution leaves its result: in y, or pooled when y is null.
 template <class T>
 struct Conv2dDestination {
@@ -66,6 +81,10 @@ struct Conv2dDestination {
   T* pooled;
   uint8_t* argmax;
 };
+
+/// Brings one finished plane of outputs to its place, pooled on the way if so wanted.
+template <class T>
+void deliver(const Conv2dShape& shape, const T* y, int64_t plane, const Conv2dDestination<T>& to);
 
 /// The forward product on an image or on a gradient: the input gradient of stride 1 is a convolution as well.
 template <class T>

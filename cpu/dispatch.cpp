@@ -1,5 +1,7 @@
 #include <cstdlib>
 #include <string_view>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "cpu/kernels.h"
@@ -7,14 +9,27 @@
 namespace hashgrad::cpu {
 namespace {
 
+#if defined(__x86_64__) && defined(__linux__)
+/// Tiles of bf16, and Linux's leave to use them: their 8 KB of registers are given out on request only.
+bool has_tiles() {
+  constexpr int arch_request_permission = 0x1023, tile_data = 18;
+  static const bool granted = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-tile") &&
+                              __builtin_cpu_supports("amx-bf16") &&
+                              syscall(SYS_arch_prctl, arch_request_permission, tile_data) == 0;
+  return granted;
+}
+#else
+bool has_tiles() { return false; }
+#endif
+
 Isa choose() {
   const char* wanted = std::getenv("HASHGRAD_ISA");
-  for (const Isa candidate : {Isa::avx512, Isa::avx2, Isa::plain}) {
+  for (const Isa candidate : {Isa::amx, Isa::avx512, Isa::avx2, Isa::plain}) {
     if (wanted && std::string_view(wanted) != isa_name(candidate)) continue;
     if (isa_supported(candidate)) return candidate;
     check(!wanted, "HASHGRAD_ISA: this machine has no {}", isa_name(candidate));
   }
-  fail("HASHGRAD_ISA: unknown instruction set '{}' (accepted: plain, avx2, avx512)", wanted);
+  fail("HASHGRAD_ISA: unknown instruction set '{}' (accepted: plain, avx2, avx512, amx)", wanted);
 }
 
 Isa& current() {
@@ -26,16 +41,20 @@ Isa& current() {
 
 Isa isa() { return current(); }
 
-const char* isa_name(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "plain"; }
+const char* isa_name(Isa isa) {
+  constexpr const char* names[] = {"plain", "avx2", "avx512", "amx"};
+  return names[static_cast<int>(isa)];
+}
 
 bool isa_supported(Isa isa) {
   if (isa == Isa::plain) return true;
 #ifdef __x86_64__
   if (isa == Isa::avx2)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("fma");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("fma");
+  return isa == Isa::avx512 ? avx512 : avx512 && has_tiles();
 #else
   return false;
 #endif

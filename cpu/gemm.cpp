@@ -1,11 +1,11 @@
 #include "cpu/gemm.h"
 
 #include <algorithm>
-#include <utility>
+#include <type_traits>
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "cpu/bf16.h"
+#include "cpu/gemm_pairs.h"
 #include "cpu/kernels.h"
 #include "cpu/scratch.h"
 
@@ -117,28 +117,20 @@ Packer<T> pack_dense(const T* data, int64_t index_stride, int64_t depth_stride) 
   };
 }
 
-namespace {
-
-/// The same operand, rounded where the calling thread wants that.
-template <class T>
-Packer<T> rounded(Packer<T> pack) {
-  if (!rounds_operands<T>()) return pack;
-  return [pack = std::move(pack)](const PackBlock& block, T* panels) {
-    pack(block, panels);
-    round_operands(true, round_up(block.count, block.width) * block.depth, panels);
-  };
-}
-
-}  // namespace
-
 template <class T>
 void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
           int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& epilogue) {
   check(lda >= (trans_a ? m : k) && ldb >= (trans_b ? k : n),
         "gemm: rows of {} and {} elements are too short for [{}, {}] x [{}, {}]", lda, ldb, m, k, k, n);
+  if constexpr (std::is_same_v<T, float>) {
+    const int parts = parts_wanted<T>();
+    if (parts > 0 && m > 0 && n > 0 && k > 0)
+      return gemm_pairs(parts, m, n, k, trans_a ? pair_dense(a, 1, lda) : pair_dense(a, lda, 1),
+                        trans_b ? pair_dense(b, ldb, 1) : pair_dense(b, 1, ldb), c, ldc, epilogue);
+  }
   const Packer<T> pack_a = trans_a ? pack_dense(a, int64_t{1}, lda) : pack_dense(a, lda, int64_t{1});
   const Packer<T> pack_b = trans_b ? pack_dense(b, ldb, int64_t{1}) : pack_dense(b, int64_t{1}, ldb);
-  gemm_packed(m, n, k, rounded(pack_a), rounded(pack_b), c, ldc, epilogue);
+  gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue);
 }
 
 #define INSTANTIATE(T)                                                                                  \

@@ -7,10 +7,11 @@
 
 namespace hashgrad::cpu {
 
-enum class Isa { plain, avx2, avx512 };
+/// amx: AVX-512 and tiles of bf16.
+enum class Isa { plain, avx2, avx512, amx };
 
 /// The instruction set in use: the best one this machine has, or the one named by the environment variable
-/// HASHGRAD_ISA (plain, avx2, avx512); Error when that name is unknown or the machine lacks it.
+/// HASHGRAD_ISA (plain, avx2, avx512, amx); Error when that name is unknown or the machine lacks it.
 Isa isa();
 const char* isa_name(Isa isa);
 /// Whether this machine can run that copy of the kernels.
@@ -22,21 +23,25 @@ void set_isa(Isa isa);
 ///   HASHGRAD_KERNEL_TABLE(Table, some_kernels)    in a header, in namespace hashgrad::cpu;
 ///   extern const Table some_kernels_table{...};   in cpu/kernels/some.cpp, in namespace HASHGRAD_ISA.
 #ifdef __x86_64__
-#define HASHGRAD_KERNEL_TABLE(Type, name)            \
-  namespace plain {                                  \
-  extern const Type name##_table;                    \
-  }                                                  \
-  namespace avx2 {                                   \
-  extern const Type name##_table;                    \
-  }                                                  \
-  namespace avx512 {                                 \
-  extern const Type name##_table;                    \
-  }                                                  \
-  inline const Type& name(Isa isa) {                 \
-    return isa == Isa::avx512 ? avx512::name##_table \
-           : isa == Isa::avx2 ? avx2::name##_table   \
-                              : plain::name##_table; \
-  }                                                  \
+#define HASHGRAD_KERNEL_TABLE(Type, name)              \
+  namespace plain {                                    \
+  extern const Type name##_table;                      \
+  }                                                    \
+  namespace avx2 {                                     \
+  extern const Type name##_table;                      \
+  }                                                    \
+  namespace avx512 {                                   \
+  extern const Type name##_table;                      \
+  }                                                    \
+  namespace amx {                                      \
+  extern const Type name##_table;                      \
+  }                                                    \
+  inline const Type& name(Isa isa) {                   \
+    return isa == Isa::amx      ? amx::name##_table    \
+           : isa == Isa::avx512 ? avx512::name##_table \
+           : isa == Isa::avx2   ? avx2::name##_table   \
+                                : plain::name##_table;   \
+  }                                                    \
   inline const Type& name() { return name(isa()); }
 #else
 #define HASHGRAD_KERNEL_TABLE(Type, name)                      \

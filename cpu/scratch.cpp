@@ -59,5 +59,7 @@ Scratch<T>::~Scratch() {
 template class Scratch<float>;
 template class Scratch<double>;
 template class Scratch<int64_t>;
+template class Scratch<uint32_t>;
+template class Scratch<uint16_t>;
 
 }  // namespace hashgrad::cpu

@@ -58,7 +58,7 @@ double tolerance(int64_t n) {
 template <class Body>
 void for_each_isa(const Body& body) {
   const cpu::Isa before = cpu::isa();
-  for (const cpu::Isa isa : {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512}) {
+  for (const cpu::Isa isa : {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::amx}) {
     if (!cpu::isa_supported(isa)) continue;
     CAPTURE(cpu::isa_name(isa));
     cpu::set_isa(isa);

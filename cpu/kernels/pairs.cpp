@@ -1,0 +1,437 @@
+// Products of bf16 parts: how floats are split and packed, and their tiles multiplied, by AMX where the
+// instruction set has it, else by floats that hold bf16 numbers. See cpu/pair_kernels.h for the layout.
+#include "cpu/kernels/simd.h"
+#include "cpu/pair_kernels.h"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace hashgrad::cpu::HASHGRAD_ISA {
+namespace {
+
+constexpr int lanes = 16;            // of every vector here, however many registers it takes
+constexpr int tile_words = 16 * 16;  // 16 indices (A) or columns (B) by 16 pairs
+constexpr int part_words = 2 * tile_words;
+using Floats = Simd<float, 64>::Vector;
+using Words = Simd<uint32_t, 64>::Vector;
+
+// ---------------------------------------------------------------------------------------------- splitting
+
+using Halves = Simd<uint16_t, 64>::Vector;
+constexpr uint32_t upper = 0xffff0000u;
+
+/// The first n of 16 floats, zeros for the others.
+[[gnu::always_inline]] inline Floats load_first(const float* x, int64_t n) {
+  if (n >= lanes) return load<Floats>(x);
+#if defined(__AVX512F__)
+  const auto mask = static_cast<__mmask16>(n > 0 ? (1u << n) - 1 : 0);
+  return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(mask, x));
+#else
+  float buffer[lanes] = {};
+  for (int64_t i = 0; i < n; ++i) buffer[i] = x[i];
+  return load<Floats>(buffer);
+#endif
+}
+
+/// The first n of 16 words.
+[[gnu::always_inline]] inline void store_first(uint32_t* to, int64_t n, Words x) {
+  if (n >= lanes) return store(to, x);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_epi32(to, static_cast<__mmask16>((1u << n) - 1), reinterpret_cast<__m512i>(x));
+#else
+  for (int64_t i = 0; i < n; ++i) to[i] = x[i];
+#endif
+}
+
+/// Which neighbours make a pair: those of two vectors in the same lane, or within 32 floats in a row.
+enum class Pairing { across, along };
+
+/// Pairs of bf16 numbers that stand in the upper halves of words.
+template <Pairing pairing>
+[[gnu::always_inline]] inline Words pair_up(Words a, Words b) {
+  if constexpr (pairing == Pairing::across) return a >> 16 | (b & upper);
+  Halves odd{};
+#pragma GCC unroll 32
+  for (int i = 0; i < 32; ++i) odd[i] = static_cast<uint16_t>(2 * i + 1);
+  return reinterpret_cast<Words>(
+      __builtin_shuffle(reinterpret_cast<Halves>(a), reinterpret_cast<Halves>(b), odd));
+}
+
+/// Pairs of the nearest bf16 numbers; ties to even, a NaN stays one.
+template <Pairing pairing>
+[[gnu::always_inline]] inline Words nearest(Floats a, Floats b) {
+#if defined(HASHGRAD_ISA_amx)
+  const auto row =
+      reinterpret_cast<Halves>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(a)));
+  if constexpr (pairing == Pairing::along) return reinterpret_cast<Words>(row);
+  Halves merge{};
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) {
+    merge[2 * i] = static_cast<uint16_t>(i);
+    merge[2 * i + 1] = static_cast<uint16_t>(lanes + i);
+  }
+  return reinterpret_cast<Words>(__builtin_shuffle(row, merge));
+#else
+  const auto rounded = [](Floats x) {
+    const Words bits = reinterpret_cast<Words>(x);
+    const Words even = bits + 0x7fffu + (bits >> 16 & 1u);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? Words{} + 0x7fff0000u : even;
+  };
+  return pair_up<pairing>(rounded(a), rounded(b));
+#endif
+}
+
+/// Calls to(part, pairs) for every part. What a part leaves is exact, so that all but the last may round ties
+/// as is cheapest; their NaNs come to light in the last.
+template <int parts, Pairing pairing, class To>
+[[gnu::always_inline]] inline void split(Floats a, Floats b, const To& to) {
+#pragma GCC unroll 2
+  for (int part = 0; part + 1 < parts; ++part) {
+    const Words high_a = (reinterpret_cast<Words>(a) + 0x8000u) & upper,
+                high_b = (reinterpret_cast<Words>(b) + 0x8000u) & upper;
+    to(part, pair_up<pairing>(high_a, high_b));
+    a -= reinterpret_cast<Floats>(high_a);
+    b -= reinterpret_cast<Floats>(high_b);
+  }
+  to(parts - 1, nearest<pairing>(a, b));
+}
+
+// ---------------------------------------------------------------------------------------------- packing
+
+/// Packs 16 indices by 16 pairs: out[part * part_words + line * stride + ...], a line being an index of A or
+/// a pair of B. Where the source's neighbours are not the line's, the square is transposed.
+template <int parts, bool is_a, bool by_depth>
+[[gnu::always_inline]] inline void pack_square(const PairSource& s, int64_t i0, int64_t k0, uint32_t* out) {
+  constexpr int stride = is_a ? lanes : pair_panel;
+  const float* from = s.source + i0 * s.index_stride + k0 * s.depth_stride;
+  const int64_t indices = s.count - i0, depth = s.depth - k0;
+  [[maybe_unused]] Words square[parts][lanes];
+#pragma GCC unroll 16
+  for (int line = 0; line < lanes; ++line) {
+    Floats a{}, b{};
+    if constexpr (by_depth) {
+      if (line < indices) a = load_first(from + line * s.index_stride, depth);
+      if (line < indices && depth > lanes)
+        b = load_first(from + line * s.index_stride + lanes, depth - lanes);
+    } else {
+      if (2 * line < depth) a = load_first(from + 2 * line * s.depth_stride, indices);
+      if (2 * line + 1 < depth) b = load_first(from + (2 * line + 1) * s.depth_stride, indices);
+    }
+    split<parts, by_depth ? Pairing::along : Pairing::across>(a, b, [&](int part, Words pairs) {
+      if constexpr (by_depth == is_a)
+        store(out + part * part_words + line * stride, pairs);
+      else
+        square[part][line] = pairs;
+    });
+  }
+  if constexpr (by_depth != is_a) {
+    for (int part = 0; part < parts; ++part) {
+      transpose(square[part]);
+#pragma GCC unroll 16
+      for (int line = 0; line < lanes; ++line)
+        store(out + part * part_words + line * stride, square[part][line]);
+    }
+  }
+}
+
+template <int parts, bool is_a, bool by_depth>
+void pack_all(const PairSource& s, uint32_t* panels) {
+  constexpr int tile = is_a ? tile_words : lanes;  // from the first half of a panel to its second
+  for (int64_t i = 0; i < s.count; i += pair_panel)
+    for (int64_t k = 0; k < s.depth; k += pair_depth, panels += parts * part_words)
+      for (int half = 0; half < 2; ++half)
+        pack_square<parts, is_a, by_depth>(s, i + half * lanes, k, panels + half * tile);
+}
+
+template <int parts, bool is_a>
+void pack_parts(const PairSource& s, uint32_t* panels) {
+  s.depth_stride == 1 ? pack_all<parts, is_a, true>(s, panels) : pack_all<parts, is_a, false>(s, panels);
+}
+
+template <bool is_a>
+void pack(const PairSource& s, uint32_t* panels) {
+  (s.parts == 1 ? pack_parts<1, is_a> : s.parts == 2 ? pack_parts<2, is_a> : pack_parts<3, is_a>)(s, panels);
+}
+
+template <int parts>
+void pair_planes_of(const PairPlanes& p) {
+  for (int64_t y = 0; y < p.height; ++y) {
+    const float *even = p.even + y * p.width, *odd = p.odd ? p.odd + y * p.width : nullptr;
+    for (int64_t x = 0; x < p.width; x += lanes) {
+      const Floats a = load_first(even + x, p.width - x),
+                   b = odd ? load_first(odd + x, p.width - x) : Floats{};
+      split<parts, Pairing::across>(a, b, [&](int part, Words pairs) {
+        store_first(p.out + part * p.part_stride + y * p.row_stride + x, p.width - x, pairs);
+      });
+    }
+  }
+}
+
+void pair_planes(const PairPlanes& p) {
+  (p.parts == 1 ? pair_planes_of<1> : p.parts == 2 ? pair_planes_of<2> : pair_planes_of<3>)(p);
+}
+
+template <int parts>
+void split_plane_of(const float* x, int64_t n, uint16_t* out, int64_t part_stride) {
+  for (int64_t i = 0; i < n; i += 2 * lanes) {
+    const Floats a = load_first(x + i, n - i),
+                 b = n - i > lanes ? load_first(x + i + lanes, n - i - lanes) : Floats{};
+    split<parts, Pairing::along>(a, b, [&](int part, Words pairs) {
+      uint16_t* to = out + part * part_stride + i;
+      if (n - i >= 2 * lanes) return store(to, pairs);
+      for (int64_t k = 0; k < n - i; ++k) to[k] = static_cast<uint16_t>(pairs[k / 2] >> (k % 2 * 16));
+    });
+  }
+}
+
+void split_plane(const float* x, int64_t n, int parts, uint16_t* out, int64_t part_stride) {
+  (parts == 1   ? split_plane_of<1>
+   : parts == 2 ? split_plane_of<2>
+                : split_plane_of<3>)(x, n, out, part_stride);
+}
+
+/// 16 pixels, read from up to `count` rows of an image; masks and rows stay in registers.
+template <int count>
+struct Runs {
+  explicit Runs(const PixelRuns& runs, const uint32_t* image) {
+#pragma GCC unroll 4
+    for (int i = 0; i < count; ++i) {
+      masks[i] = runs.masks[i];
+      rows[i] = image + runs.offsets[i];
+    }
+  }
+  [[gnu::always_inline]] Words at(int64_t offset) const {
+#if defined(__AVX512F__)
+    __m512i x = _mm512_maskz_loadu_epi32(masks[0], rows[0] + offset);
+#pragma GCC unroll 4
+    for (int i = 1; i < count; ++i) x = _mm512_mask_loadu_epi32(x, masks[i], rows[i] + offset);
+    return reinterpret_cast<Words>(x);
+#else
+    Words x{};
+    for (int i = 0; i < count; ++i)
+      for (int lane = 0; lane < lanes; ++lane)
+        if (masks[i] >> lane & 1) x[lane] = rows[i][offset + lane];
+    return x;
+#endif
+  }
+  uint16_t masks[count];
+  const uint32_t* rows[count];
+};
+
+/// Words of a tap in a panel of B.
+[[gnu::always_inline]] inline uint32_t* tap_line(const PairUnfold& u, int64_t tap, int part, int half) {
+  return u.panel + (tap / lanes * u.parts + part) * part_words + tap % lanes * pair_panel + half * lanes;
+}
+
+template <int count>
+void unfold_runs(const PairUnfold& u, int part, int half) {
+  const Runs<count> runs(u.runs[half], u.image + part * u.part_stride);
+  for (int64_t t = 0; t < u.tap_count; ++t) store(tap_line(u, t, part, half), runs.at(u.tap_offsets[t]));
+}
+
+void unfold_singly(const PairUnfold& u, int part, int half) {
+  const uint32_t* image = u.image + part * u.part_stride;
+  for (int64_t t = 0; t < u.tap_count; ++t)
+    for (int lane = 0; lane < lanes; ++lane)
+      tap_line(u, t, part, half)[lane] = image[u.tap_offsets[t] + u.pixel_offsets[half * lanes + lane]];
+}
+
+void unfold(const PairUnfold& u) {
+  constexpr void (*by_count[])(const PairUnfold&, int, int) = {unfold_singly, unfold_runs<1>, unfold_runs<2>,
+                                                               unfold_runs<3>, unfold_runs<4>};
+  for (int part = 0; part < u.parts; ++part)
+    for (int half = 0; half < 2; ++half) {
+      by_count[u.runs[half].count](u, part, half);
+      for (int64_t t = u.tap_count; t % lanes != 0; ++t) store(tap_line(u, t, part, half), Words{});
+    }
+}
+
+void unfold_rows(const PairRows& r) {
+  uint32_t* out = r.panel;
+  for (int64_t k = 0; k < r.depth; k += pair_depth)
+    for (int part = 0; part < r.parts; ++part, out += part_words) {
+      const uint16_t* from = r.halves + part * r.part_stride + (r.pixel_offsets ? 0 : k);
+      for (int64_t t = 0; t < r.taps; ++t) {
+        const uint16_t* row = from + r.tap_offsets[t];
+        if (!r.pixel_offsets) {
+          store(out + t * lanes, load<Words>(row));
+          continue;
+        }
+        for (int64_t i = 0; i < lanes; ++i) {
+          const int64_t* pixels = r.pixel_offsets + k + 2 * i;
+          out[t * lanes + i] = static_cast<uint32_t>(row[pixels[0]]) | static_cast<uint32_t>(row[pixels[1]])
+                                                                           << 16;
+        }
+      }
+      for (int64_t i = r.taps * lanes; i < part_words; ++i) out[i] = 0;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- multiplying
+
+/// Parts multiplied, the smallest products first, so that few operands change from one to the next.
+struct PartPair {
+  int a, b;
+};
+template <int parts>
+constexpr PartPair products[parts * (parts + 1) / 2] = {};
+template <>
+constexpr PartPair products<1>[1] = {{0, 0}};
+template <>
+constexpr PartPair products<2>[3] = {{0, 1}, {0, 0}, {1, 0}};
+template <>
+constexpr PartPair products<3>[6] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}};
+
+#if defined(HASHGRAD_ISA_amx)
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+/// The tile registers 0 to 7 as long as this lives: 0-3 the 32 x 32 square of C, 4, 5 of A, 6, 7 of B.
+class Tiles {
+ public:
+  Tiles() {
+    const TileConfig config;
+    _tile_loadconfig(&config);
+  }
+  ~Tiles() { _tile_release(); }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+};
+
+[[gnu::always_inline]] inline void load_a(const uint32_t* a) {
+  _tile_loadd(4, a, 64);
+  _tile_loadd(5, a + tile_words, 64);
+}
+[[gnu::always_inline]] inline void load_b(const uint32_t* b) {
+  _tile_loadd(6, b, 128);
+  _tile_loadd(7, b + lanes, 128);
+}
+
+/// sums [32, 32] = (first ? 0 : sums) + a b over `blocks` tiles of depth.
+template <int parts>
+void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
+  constexpr int64_t row_bytes = pair_panel * sizeof(float);
+  if (first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, sums, row_bytes);
+    _tile_loadd(1, sums + lanes, row_bytes);
+    _tile_loadd(2, sums + lanes * pair_panel, row_bytes);
+    _tile_loadd(3, sums + lanes * pair_panel + lanes, row_bytes);
+  }
+  for (int64_t k = 0; k < blocks; ++k, a += parts * part_words, b += parts * part_words) {
+    int a_part = -1, b_part = -1;
+#pragma GCC unroll 6
+    for (const PartPair p : products<parts>) {
+      if (p.a != a_part) load_a(a + p.a * part_words);
+      if (p.b != b_part) load_b(b + p.b * part_words);
+      a_part = p.a;
+      b_part = p.b;
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, sums, row_bytes);
+  _tile_stored(1, sums + lanes, row_bytes);
+  _tile_stored(2, sums + lanes * pair_panel, row_bytes);
+  _tile_stored(3, sums + lanes * pair_panel + lanes, row_bytes);
+}
+
+#else
+
+struct Tiles {
+  Tiles() {}  // nothing to set up
+};
+
+/// Adds the products of two parts of one tile of depth to four rows of C.
+[[gnu::always_inline]] inline void add_tile(const uint32_t* a, const uint32_t* b, Floats (&sums)[4][2]) {
+  for (int p = 0; p < lanes; ++p) {
+    const Words b0 = load<Words>(b + p * pair_panel), b1 = load<Words>(b + p * pair_panel + lanes);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) {
+      const Words pair = Words{} + a[r * lanes + p];
+      const Floats even = reinterpret_cast<Floats>(pair << 16),
+                   odd = reinterpret_cast<Floats>(pair & 0xffff0000u);
+      sums[r][0] += even * reinterpret_cast<Floats>(b0 << 16);
+      sums[r][1] += even * reinterpret_cast<Floats>(b1 << 16);
+      sums[r][0] += odd * reinterpret_cast<Floats>(b0 & 0xffff0000u);
+      sums[r][1] += odd * reinterpret_cast<Floats>(b1 & 0xffff0000u);
+    }
+  }
+}
+
+template <int parts>
+void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
+  for (int row = 0; row < pair_panel; row += 4, sums += 4 * pair_panel) {
+    Floats tile[4][2] = {};
+    for (int r = 0; r < 4 && !first; ++r)
+      for (int half = 0; half < 2; ++half) tile[r][half] = load<Floats>(sums + r * pair_panel + half * lanes);
+    for (int64_t k = 0; k < blocks; ++k)
+      for (const PartPair p : products<parts>)
+        add_tile(a + (k * parts + p.a) * part_words + row * lanes, b + (k * parts + p.b) * part_words, tile);
+    for (int r = 0; r < 4; ++r)
+      for (int half = 0; half < 2; ++half) store(sums + r * pair_panel + half * lanes, tile[r][half]);
+  }
+}
+
+#endif
+
+/// Brings a finished square [32, 32] to C; i and j are its place there. Called with constant flags, so that
+/// the loops become vector code.
+template <bool accumulate>
+[[gnu::always_inline]] inline void deliver(const PairBlock& g, const float* sums, int64_t i, int64_t j) {
+  const int64_t rows = g.rows - i < pair_panel ? g.rows - i : pair_panel,
+                columns = g.columns - j < pair_panel ? g.columns - j : pair_panel;
+  alignas(64) float column_bias[pair_panel] = {};
+  for (int64_t l = 0; l < columns && g.column_bias; ++l) column_bias[l] = g.column_bias[j + l];
+  const float least = g.relu ? 0 : -__builtin_inff();
+  for (int64_t r = 0; r < rows; ++r, sums += pair_panel) {
+    float* c = g.c + (i + r) * g.ldc + j;
+    const float row_bias = g.row_bias ? g.row_bias[i + r] : 0;
+    const auto finished = [&](int64_t l) {
+      float x = sums[l];
+      if (accumulate) x += c[l];
+      x = x + row_bias + column_bias[l];
+      return x < least ? least : x;  // NaN compares false and stays
+    };
+    if (columns == pair_panel) {
+      float line[pair_panel];
+      for (int l = 0; l < pair_panel; ++l) line[l] = finished(l);
+      for (int l = 0; l < pair_panel; ++l) c[l] = line[l];
+    } else {
+      for (int64_t l = 0; l < columns; ++l) c[l] = finished(l);
+    }
+  }
+}
+
+template <int parts>
+void block_of(const PairBlock& g) {
+  const Tiles tiles;
+  const int64_t depth_tiles = (g.depth + pair_depth - 1) / pair_depth,
+                panel = pair_panel_words(g.depth, parts);
+  const bool once = g.first && g.last;  // then one square is enough
+  float* sums = g.sums;
+  for (int64_t j = 0; j < g.columns; j += pair_panel)
+    for (int64_t i = 0; i < g.rows; i += pair_panel, sums += once ? 0 : pair_panel * pair_panel) {
+      multiply<parts>(depth_tiles, g.a + i / pair_panel * panel, g.b + j / pair_panel * panel, g.first, sums);
+      if (g.last) g.accumulate ? deliver<true>(g, sums, i, j) : deliver<false>(g, sums, i, j);
+    }
+}
+
+void block(const PairBlock& g) { (g.parts == 1 ? block_of<1> : g.parts == 2 ? block_of<2> : block_of<3>)(g); }
+
+}  // namespace
+
+extern const PairKernels pair_kernels_table{pack<true>, pack<false>, pair_planes, split_plane,
+                                            unfold,     unfold_rows, block};
+
+}  // namespace hashgrad::cpu::HASHGRAD_ISA
