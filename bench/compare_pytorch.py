@@ -1,20 +1,40 @@
 #!/usr/bin/env python3
 """Hashgrad beside PyTorch: time and peak memory of the same work in one run, on the CPU or on a GPU.
 
-Each row runs both sides as separate processes with the same number of threads and alternates between them, so that a
-busy moment of the machine meets both. A repetition calls the work as often as fills about a third of a second, after a
-pause in which the other side's waiting threads go to sleep; its time is that of one call. PyTorch is measured in NCHW and
-in channels_last, and its time is the faster of the two; on a GPU also compiled by torch.compile, as a column of its own.
-Both compute in float32 without TF32. On a GPU our training step is one recorded graph, as in `hashgrad train`; so are
-torch.compile's forward pass and training step. Memory on the CPU is the peak resident size above what the process held before the
-work was set up, on a GPU the peak of what tensors held.
+Every side of a row is a process of its own with the same number of threads; all sides of a row take turns, so that a busy
+moment of the machine meets each. A repetition calls the work as often as fills about a third of a second, after a pause
+in which the other sides' waiting threads go to sleep; its time is that of one call. Both sides compute in float32 without
+TF32, on the same layers: the numbers of parameters are compared. On a GPU our training step is one recorded graph, as in
+`hashgrad train`. Memory on the CPU is the peak resident size above what the process held before the work was set up, on a
+GPU the peak of what tensors held.
 
-  bench/compare_pytorch.py [--device cpu|cuda] [--python /usr/bin/python3] [--rows a2/forward,hashed8/train]
-                           [--rounds 9] [--output experiments/results/compare_pytorch]
+PyTorch is measured in each of its ways of doing the same, and its time is the fastest: networks and convolutions in NCHW
+and in channels_last, Jacobians class by class and by vmap, hashed weights by w[index], index_select and scatter_add_. "compiled"
+is a column of its own: torch.compile on a GPU, on the CPU TorchScript, frozen and optimised for inference (logits only).
+So is ONNX Runtime (--onnxruntime; logits of networks).
 
-Needs: a release build (scripts/build), and for the peer `apt-get install python3-torch`.
+--math lists our arithmetics (core/math_mode.h). Each is a side of its own; PyTorch computes beside bf16 under its autocast
+to bfloat16, beside the others in float32, which is measured once. Errors are max |a-b| / max |b| against our own float64
+with the same weights, on at most 32 images, of the result and of its gradient with respect to the images, for random
+cotangents (a ReLU or a pooling that decides otherwise moves the gradient by more than rounding does).
+
+"Busy" is how many cores other processes kept busy while a row was measured. Rows above 0.1 are marked: distrust them.
+
+Rows: {a2,b2,lenet5,vgg16,resnet18}/{forward,train,fgsm,pgd10,jacobian}; {hashed8,hashed64,dense}/{forward,train}, a layer
+6272 -> 512 alone, forward or with the gradients of input, weights and bias; {conv1,conv3}/dinput, the input gradient of a
+first convolution alone. Patterns choose: --rows 'a2/*,hashed*/train'.
+
+  bench/compare_pytorch.py [--device cpu|cuda] [--python /usr/bin/python3] [--rows 'a2/*,hashed8/train'] [--math fp32,bf16]
+                           [--batch 128] [--rounds 9] [--output experiments/results/compare_pytorch]
+  bench/compare_pytorch.py --batch 1 --rows 'a2/forward,lenet5/forward' --onnxruntime PYTHON      latency
+
+Needs: a release build (scripts/build), and for the peers `apt-get install python3-torch python3-torchvision`, and an
+interpreter with the package onnxruntime.
 """
 import argparse
+import contextlib
+import fnmatch
+import functools
 import json
 import os
 import pathlib
@@ -22,16 +42,24 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NETS = {
     "a2": "A2 net (conv64 5x5, conv128 5x5, fc512, fc10)",
     "b2": "B2 net (seven layers, 3x3)",
+    "lenet5": "LeNet5 (conv20 5x5, conv50 5x5, fc500, fc10)",
+    "vgg16": "VGG-16 at 32x32 (13 conv 3x3 with BN, fc512, fc512, fc10)",
     "resnet18": "ResNet-18 at 32x32 (torchvision's, with a 3x3 stem)",
     "hashed8": "hashed layer 6272 -> 512, rate 1/8",
     "hashed64": "hashed layer 6272 -> 512, rate 1/64",
+    "dense": "dense layer 6272 -> 512",
+    "conv1": "first convolution 1 -> 64, 5x5, at 28x28",
+    "conv3": "first convolution 3 -> 64, 3x3, at 32x32",
 }
+LINEAR, CONVOLUTIONS = ("hashed8", "hashed64", "dense"), ("conv1", "conv3")
+NETWORKS = [n for n in NETS if n not in LINEAR + CONVOLUTIONS]
 TASKS = {
     "forward": "logits",
     "train": "training step (SGD, momentum)",
@@ -39,86 +67,175 @@ TASKS = {
     "pgd10": "PGD, 10 steps",
     "jacobian": "Jacobian, 10 classes",
 }
-# What --rows takes when it is not given; the larger network has the same tasks.
-ROWS = [f"{n}/{t}" for n in ("a2", "b2") for t in TASKS] + [f"{n}/{t}" for n in ("hashed8", "hashed64") for t in ("forward", "train")]
-# PyTorch has no cache of CPU memory: without these, every large tensor is mapped and page-faulted anew.
+ROWS = [f"{n}/{t}" for n in NETWORKS for t in TASKS]
+ROWS += [f"{n}/{t}" for n in LINEAR for t in ("forward", "train")] + [f"{n}/dinput" for n in CONVOLUTIONS]
+DEFAULT_ROWS = "a2/*,b2/*,lenet5/*,vgg16/[ft]*,resnet18/[ft]*,hashed*/*,dense/*,conv*/*"
+MATHS = ("fp32", "split-bf16", "split-bf16-x6", "bf16")
 PAUSE = 0.05  # seconds before each repetition
 REPETITION = 300  # milliseconds, at least one call
+BUSY = 0.1  # cores; rows above are marked
+# PyTorch has no cache of CPU memory: without these, every large tensor is mapped and page-faulted anew.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 33), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+
+def work_of(row):
+    net, task = row.split("/")
+    if net in LINEAR:
+        return {"forward": "forward", "train": "forward and all gradients"}[task]
+    return "input gradient alone" if task == "dinput" else TASKS[task]
 
 
 # ---------------------------------------------------------------------------------------------- the PyTorch side
 
 
-def torch_task(net, task, batch, layout, device):
-    import torch
+def torch_network(net):
+    """The module, layer by layer that of bench/nets.cpp, and the shape of an image."""
     import torch.nn as nn
-    import torch.nn.functional as F
 
-    torch.manual_seed(1)
-    torch.set_default_device(device) if device != "cpu" else None  # PyTorch 1 has no default device
-    if net.startswith("hashed"):
-        n_in, n_out, count = 6272, 512, 6272 * 512 // int(net[6:])
-        w = torch.randn(count).mul_(0.01).requires_grad_()
-        bias = torch.zeros(n_out, requires_grad=True)
-        index = torch.randint(count, (n_out, n_in))
-        sign = torch.randint(2, (n_out, n_in)).float() * 2 - 1
-        x, g = torch.rand(batch, n_in), torch.randn(batch, n_out)
+    class Norm(nn.Module):
+        def forward(self, x):
+            return (x - 0.5) / 0.5
 
-        def forward():
-            with torch.no_grad():
-                F.linear(x, w[index] * sign, bias)
-
-        def train():
-            a = x.detach().requires_grad_()
-            torch.autograd.grad(F.linear(a, w[index] * sign, bias), [w, bias, a], g)
-
-        return {"forward": forward, "train": train}[task]
-
-    def conv(i, o, k):
-        return [nn.Conv2d(i, o, k, padding=k // 2), nn.ReLU(inplace=True)]
+    def conv(i, o, k, padding=None):
+        return [nn.Conv2d(i, o, k, padding=k // 2 if padding is None else padding), nn.ReLU(inplace=True)]
 
     def fc(i, o):
         return [nn.Linear(i, o), nn.ReLU(inplace=True)]
 
     pool = [nn.MaxPool2d(2)]
-    shape = (1, 28, 28)
-    if net == "resnet18":
-        import torchvision
-        body = torchvision.models.resnet18(num_classes=10)
-        body.conv1, body.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
-        layers, shape = [body], (3, 32, 32)
-    elif net == "a2":
-        layers = conv(1, 64, 5) + pool + conv(64, 128, 5) + pool + [nn.Flatten()] + fc(6272, 512) + [nn.Linear(512, 10)]
-    else:
-        layers = conv(1, 64, 3) + conv(64, 128, 3) + pool + conv(128, 128, 3) + conv(128, 64, 3) + pool
-        layers += [nn.Flatten()] + fc(3136, 256) + fc(256, 256) + [nn.Linear(256, 10)]
-    model = nn.Sequential(*layers)
+    flat = pool + [nn.Flatten()]
+    if net == "a2":
+        return nn.Sequential(*conv(1, 64, 5), *pool, *conv(64, 128, 5), *flat, *fc(6272, 512), nn.Linear(512, 10)), (1, 28, 28)
+    if net == "b2":
+        layers = conv(1, 64, 3) + conv(64, 128, 3) + pool + conv(128, 128, 3) + conv(128, 64, 3) + flat
+        return nn.Sequential(*layers, *fc(3136, 256), *fc(256, 256), nn.Linear(256, 10)), (1, 28, 28)
+    if net == "lenet5":
+        layers = [Norm()] + conv(1, 20, 5, 0) + pool + conv(20, 50, 5, 0) + flat
+        return nn.Sequential(*layers, nn.Dropout(0.5), *fc(800, 500), nn.Linear(500, 10)), (1, 28, 28)
+    import torchvision
+    if net == "vgg16":  # at 32x32 the average pooling in front of torchvision's classifier would only repeat values
+        body = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"], batch_norm=True)
+        classifier = fc(512, 512) + [nn.Dropout(0.5)] + fc(512, 512) + [nn.Dropout(0.5), nn.Linear(512, 10)]
+        return nn.Sequential(body, nn.Flatten(), *classifier), (3, 32, 32)
+    body = torchvision.models.resnet18(num_classes=10)
+    body.conv1, body.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return body, (3, 32, 32)
+
+
+@functools.lru_cache
+def table():
+    """w[flat] whose gradient is a scatter_add_, for which automatic differentiation takes slower ways."""
+    import torch
+
+    class Table(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, w, flat):
+            ctx.save_for_backward(flat)
+            ctx.buckets = w.numel()
+            return w.index_select(0, flat)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (flat,) = ctx.saved_tensors
+            return torch.zeros(ctx.buckets).scatter_add_(0, flat, gradient.float()), None
+
+    return Table
+
+
+def linear_work(net, task, batch, way, autocast):
+    """A layer 6272 -> 512 alone: the work, and its number of parameters."""
+    import torch
+    import torch.nn.functional as F
+
+    n_in, n_out = 6272, 512
+    count = n_in * n_out // (1 if net == "dense" else int(net[6:]))
+    w, bias = torch.randn(count).mul_(0.01).requires_grad_(), torch.zeros(n_out, requires_grad=True)
+    x, g = torch.rand(batch, n_in), torch.randn(batch, n_out)
+    if net != "dense":
+        index = torch.randint(count, (n_out, n_in))
+        flat, sign = index.view(-1), torch.randint(2, (n_out, n_in)).float() * 2 - 1
+
+    def weight():
+        if net == "dense":
+            return w.view(n_out, n_in)
+        made = w[index] if way == "index" else w.index_select(0, flat) if way == "index_select" else table().apply(w, flat)
+        return made.view(n_out, n_in) * sign
+
+    def forward():
+        with torch.inference_mode(), autocast():
+            F.linear(x, weight(), bias)
+
+    def train():
+        a = x.detach().requires_grad_()
+        with autocast():
+            y = F.linear(a, weight(), bias)
+        torch.autograd.grad(y, [w, bias, a], g.to(y.dtype))
+
+    return {"forward": forward, "train": train}[task], count + n_out
+
+
+def convolution_work(net, batch, layout, autocast):
+    """The gradient of the images alone, of a forward pass that was made before: the work, and its number of parameters."""
+    import torch
+    import torch.nn.functional as F
+
+    channels, kernel, size = {"conv1": (1, 5, 28), "conv3": (3, 3, 32)}[net]
+    memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    x = torch.rand(batch, channels, size, size).contiguous(memory_format=memory).requires_grad_()
+    w = torch.randn(64, channels, kernel, kernel).contiguous(memory_format=memory)
+    with autocast():
+        y = F.conv2d(x, w, padding=kernel // 2)
+    g = torch.randn(y.shape).to(y.dtype).contiguous(memory_format=memory)
+    return lambda: torch.autograd.grad(y, x, g, retain_graph=True), w.numel()
+
+
+def compiled(model, task, x):
+    import torch
+
+    if x.is_cuda:
+        return torch.compile(model, mode="reduce-overhead" if task in ("forward", "train") else "default")
+    model.eval()
+    with torch.no_grad():
+        return torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(model, x)))
+
+
+def network_work(net, task, batch, way, autocast):
+    """The work, and its number of parameters."""
+    import torch
+    import torch.nn.functional as F
+
+    layout, _, method = way.partition(" ")
+    model, shape = torch_network(net)
+    parameters = sum(p.numel() for p in model.parameters())
     x, y = torch.rand(batch, *shape), torch.randint(10, (batch,))
-    if layout == "compiled":
-        model = torch.compile(model, mode="reduce-overhead" if task in ("forward", "train") else "default")
     if layout == "channels_last":
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    if layout == "compiled":
+        model = compiled(model, task, x)
     if task == "train":
         sgd = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
         def step():
             sgd.zero_grad(set_to_none=True)
-            F.cross_entropy(model(x), y).backward()
+            with autocast():
+                loss = F.cross_entropy(model(x), y)
+            loss.backward()
             sgd.step()
 
-        return step
+        return step, parameters
     model.eval()
     for p in model.parameters():
         p.requires_grad_(False)
 
     def forward():
-        with torch.no_grad():
+        with torch.inference_mode(), autocast():
             model(x)
 
     def gradient(a):
         a = a.detach().requires_grad_()
-        return torch.autograd.grad(F.cross_entropy(model(a), y, reduction="sum"), a)[0]
+        with autocast():
+            loss = F.cross_entropy(model(a), y, reduction="sum")
+        return torch.autograd.grad(loss, a)[0]
 
     def fgsm():
         return (x + 0.1 * gradient(x).sign_()).clamp_(0, 1)
@@ -132,10 +249,14 @@ def torch_task(net, task, batch, layout, device):
 
     def jacobian():
         a = x.detach().requires_grad_()
-        z = model(a)
+        with autocast():
+            z = model(a)
+        if method == "vmap":
+            seeds = torch.eye(10, dtype=z.dtype)[:, None, :].expand(10, *z.shape)
+            return torch.autograd.grad(z, a, seeds, is_grads_batched=True)[0].transpose(0, 1)
         return torch.stack([torch.autograd.grad(z[:, k].sum(), a, retain_graph=k < 9)[0] for k in range(10)], 1)
 
-    return {"forward": forward, "fgsm": fgsm, "pgd10": pgd10, "jacobian": jacobian}[task]
+    return {"forward": forward, "fgsm": fgsm, "pgd10": pgd10, "jacobian": jacobian}[task], parameters
 
 
 def resident(field):
@@ -145,28 +266,59 @@ def resident(field):
     return 0.0
 
 
-def torch_worker(net, task, batch, threads, layout, device):
-    """Sets up the work, then answers each line of standard input, a number of calls, with the milliseconds of one call."""
-    import torch
-
-    torch.set_num_threads(threads)
-    gpu = device == "cuda"
-    if gpu:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.rand(64, 64, device=device) @ torch.rand(64, 64, device=device)
-    idle = resident("VmRSS")
-    step = torch_task(net, task, batch, layout, device)
-    print(f"PyTorch {torch.__version__}", flush=True)
+def serve(name, parameters, step, synchronize, peak):
+    """Answers each line of standard input, a number of calls, with the milliseconds of one call and the peak memory."""
+    print(f"{name}|{parameters}", flush=True)
     for line in sys.stdin:
         calls = int(line)
         start = time.perf_counter()
         for _ in range(calls):
             step()
-        if gpu:
-            torch.cuda.synchronize()
-        elapsed = (time.perf_counter() - start) * 1e3 / calls
-        peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else resident("VmHWM") - idle
-        print(f"{elapsed:.5f} {peak:.1f}", flush=True)
+        synchronize()
+        print(f"{(time.perf_counter() - start) * 1e3 / calls:.5f} {peak():.1f}", flush=True)
+
+
+def torch_worker(net, task, batch, threads, way, device, math):
+    import torch
+
+    torch.set_num_threads(int(threads))
+    gpu = device == "cuda"
+    if gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.set_default_device(device)  # PyTorch 1 has no default device
+    torch.rand(64, 64, device=device) @ torch.rand(64, 64, device=device)
+    idle = resident("VmRSS")
+    torch.manual_seed(1)
+    autocast = functools.partial(torch.autocast, device, dtype=torch.bfloat16) if math == "bf16" else contextlib.nullcontext
+    if net in LINEAR:
+        step, parameters = linear_work(net, task, int(batch), way, autocast)
+    elif net in CONVOLUTIONS:
+        step, parameters = convolution_work(net, int(batch), way, autocast)
+    else:
+        step, parameters = network_work(net, task, int(batch), way, autocast)
+    serve(f"PyTorch {torch.__version__}", parameters, step, torch.cuda.synchronize if gpu else lambda: None,
+          lambda: torch.cuda.max_memory_allocated() / 2**20 if gpu else resident("VmHWM") - idle)
+
+
+def export(net, batch, file):
+    import torch
+
+    model, shape = torch_network(net)
+    torch.onnx.export(model.eval(), torch.rand(int(batch), *shape), file)
+
+
+def onnxruntime_worker(file, threads):
+    import numpy
+    import onnxruntime
+
+    idle = resident("VmRSS")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    images = session.get_inputs()[0]
+    x = numpy.random.rand(*images.shape).astype("float32")
+    serve(f"ONNX Runtime {onnxruntime.__version__}", "", lambda: session.run(None, {images.name: x}), lambda: None,
+          lambda: resident("VmHWM") - idle)
 
 
 # ------------------------------------------------------------------------------------------------- the comparison
@@ -176,7 +328,7 @@ class Side:
     def __init__(self, command, threads, extra=()):
         env = dict(os.environ, OMP_NUM_THREADS=str(threads), **dict(extra))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-        self.name = self.process.stdout.readline().strip()
+        self.name, _, self.parameters = self.process.stdout.readline().strip().partition("|")
         if not self.name:
             sys.exit(f"compare_pytorch: cannot run {' '.join(map(str, command))}")
         self.times, self.memory = [], 0.0
@@ -189,41 +341,118 @@ class Side:
         self.memory = float(answer[1])
         return float(answer[0])
 
+    def warm_up(self):
+        self.repeat(2)
+        self.calls = max(1, round(REPETITION / self.repeat(1)))
+
+    def seconds(self):
+        """Of processor time, of all threads so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
 
+    @property
+    def ms(self):
+        return statistics.median(self.times)
 
-def measure(row, args):
+
+def foreign_seconds(sides):
+    """Processor seconds that the machine has spent on anything but the sides and this process."""
+    fields = [int(f) for f in open("/proc/stat").readline().split()[1:9]]
+    user, nice, system, _, _, interrupts, soft_interrupts, stolen = fields
+    busy = (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    return busy - own.user - own.system - sum(side.seconds() for side in sides)
+
+
+def take_turns(sides, rounds):
+    """Fills the sides' times. Returns how many cores other processes kept busy meanwhile."""
+    for side in sides:
+        side.warm_up()
+    foreign, start = foreign_seconds(sides), time.perf_counter()
+    for _ in range(rounds):
+        for side in sides:
+            side.times.append(side.repeat(side.calls))
+    return max(0.0, (foreign_seconds(sides) - foreign) / (time.perf_counter() - start))
+
+
+def ways_of(net, task, device, math):
+    """PyTorch's ways of doing the same."""
+    if net == "dense":
+        return ["nchw"]
+    if net in LINEAR:
+        return ["index", "index_select", "scatter_add"]
+    compiles = net in NETWORKS and math != "bf16" and (device == "cuda" or task == "forward")
+    batched = ["nchw vmap", "channels_last vmap"] if task == "jacobian" else []
+    return ["nchw", "channels_last"] + batched + ["compiled"] * compiles
+
+
+def onnxruntime_side(net, args):
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/{net}.onnx"
+        subprocess.run([args.python, __file__, "--export", net, str(args.batch), file], check=True)
+        return Side([args.onnxruntime, __file__, "--onnxruntime-worker", file, str(args.threads)], args.threads)
+
+
+def start_sides(row, args):
+    """Ours by arithmetic; PyTorch's by its arithmetic and way; ONNX Runtime's, or None."""
     net, task = row.split("/")
     command = [net, task, str(args.batch), str(args.threads)]
-    layouts = ["nchw"] if net.startswith("hashed") else ["nchw", "channels_last"]
-    if args.device == "cuda" and not net.startswith("hashed"):
-        layouts.append("compiled")
-    ours = Side([args.build / "bench_nets", *command, args.device], args.threads)
-    theirs = [Side([args.python, __file__, "--worker", *command, layout, args.device], args.threads, MALLOC.items())
-              for layout in layouts]
-    sides = (ours, *theirs)
-    for side in sides:
-        side.repeat(2)  # warms up
-    calls = max(1, round(REPETITION / max(side.repeat(1) for side in sides)))
-    for _ in range(args.rounds):
-        for side in sides:
-            side.times.append(side.repeat(calls))
+    ours = {math: Side([args.build / "bench_nets", *command, args.device, math], args.threads) for math in args.math}
+    theirs = {}
+    for math in dict.fromkeys(peer_math(math) for math in args.math):
+        for way in ways_of(net, task, args.device, math):
+            worker = [args.python, __file__, "--worker", *command, way, args.device, math]
+            theirs[math, way] = Side(worker, args.threads, MALLOC.items())
+    wanted = args.onnxruntime and args.device == "cpu" and task == "forward" and net in NETWORKS
+    return ours, theirs, onnxruntime_side(net, args) if wanted else None
+
+
+def peer_math(math):
+    return "bf16" if math == "bf16" else "fp32"
+
+
+@functools.lru_cache(maxsize=None)
+def errors_of(net, math, batch, build):
+    """Of the result and of its gradient, measured once per network."""
+    command = [build / "bench_nets", net, "error", str(min(batch, 32)), str(os.cpu_count()), "cpu", math]
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+
+
+def measure(row, args):
+    """A result per arithmetic."""
+    ours, theirs, onnx = start_sides(row, args)
+    sides = [*ours.values(), *theirs.values()] + [onnx] * bool(onnx)
+    counts = {side.parameters for side in sides if side.parameters}
+    if len(counts) != 1:
+        sys.exit(f"compare_pytorch: {row}: the sides have different numbers of parameters: {', '.join(sorted(counts))}")
+    busy = take_turns(sides, args.rounds)
+    results = [result_of(row, math, ours[math], theirs, onnx, args) for math in args.math]
     for side in sides:
         side.close()
-    medians = {layout: statistics.median(side.times) for layout, side in zip(layouts, theirs)}
-    best = min((side for layout, side in zip(layouts, theirs) if layout != "compiled"), key=lambda s: statistics.median(s.times))
-    mine, peer = statistics.median(ours.times), statistics.median(best.times)
-    return {
-        "row": row, "net": NETS[net], "task": "forward and all gradients" if row.startswith("hashed") and task == "train" else TASKS[task],
-        "compiled_ratio": round(medians["compiled"] / mine, 3) if "compiled" in medians else None,
-        "batch": args.batch, "device": args.device, "threads": args.threads, "rounds": args.rounds, "peer": best.name,
-        "peer_layout": layouts[theirs.index(best)],
-        "hashgrad_ms": round(mine, 3), "pytorch_ms": round(peer, 3), "ratio": round(peer / mine, 3),
-        "hashgrad_images_per_s": round(args.batch / mine * 1e3, 1), "pytorch_images_per_s": round(args.batch / peer * 1e3, 1),
-        "hashgrad_peak_mib": ours.memory, "pytorch_peak_mib": best.memory,
+    return [dict(result, busy_cores=round(busy, 3)) for result in results]
+
+
+def result_of(row, math, mine, theirs, onnx, args):
+    net = row.split("/")[0]
+    peers = {way: side for (of, way), side in theirs.items() if of == peer_math(math)}
+    way, best = min(((w, s) for w, s in peers.items() if w != "compiled"), key=lambda item: item[1].ms)
+    result = {
+        "row": row, "net": NETS[net], "task": work_of(row), "math": math, "batch": args.batch, "device": args.device,
+        "threads": args.threads, "rounds": args.rounds, "peer": best.name, "peer_math": peer_math(math), "peer_way": way,
+        "hashgrad_ms": round(mine.ms, 4), "pytorch_ms": round(best.ms, 4), "ratio": round(best.ms / mine.ms, 3),
+        "pytorch_ways_ms": {w: round(s.ms, 4) for w, s in peers.items()},
+        "compiled_ratio": round(peers["compiled"].ms / mine.ms, 3) if "compiled" in peers else None,
+        "hashgrad_images_per_s": round(args.batch / mine.ms * 1e3, 1), "pytorch_images_per_s": round(args.batch / best.ms * 1e3, 1),
+        "hashgrad_peak_mib": mine.memory, "pytorch_peak_mib": best.memory,
+        "errors": errors_of(net, math, args.batch, args.build) if args.device == "cpu" else None,
     }
+    if onnx:
+        result.update(onnxruntime=onnx.name, onnxruntime_ms=round(onnx.ms, 4), onnxruntime_ratio=round(onnx.ms / mine.ms, 3))
+    return result
 
 
 def processor(device):
@@ -235,42 +464,102 @@ def processor(device):
     return platform.machine()
 
 
+def columns_of(results, args):
+    """(heading, how a result is shown) of each column that there is something for."""
+    def speed(side):
+        if args.batch == 1:
+            return f"{side} ms", lambda r: f"{r[side.lower() + '_ms']:.3f}"
+        return f"{side} img/s", lambda r: f"{r[side.lower() + '_images_per_s']:.0f}"
+
+    def ratio(heading, key):
+        return heading, lambda r: f"{r[key]:.2f}" if r.get(key) else ""
+
+    columns = [("net", lambda r: r["net"]), ("work", lambda r: r["task"]), ("math", lambda r: r["math"])]
+    columns += [speed("Hashgrad"), speed("PyTorch")]
+    columns.append(("ratio", lambda r: f"**{r['ratio']:.2f}**" + " †" * (r["busy_cores"] > BUSY)))
+    if any(r["compiled_ratio"] for r in results):
+        columns.append(ratio("to compiled", "compiled_ratio"))
+    if any("onnxruntime" in r for r in results):
+        columns.append(ratio("to ONNX Runtime", "onnxruntime_ratio"))
+    if any(r["math"] != "fp32" and r["errors"] for r in results):
+        columns.append(("error, of gradient", lambda r: "{:.0e}, {:.0e}".format(*r["errors"])))
+    return columns + [(f"{side} MiB", lambda r, key=f"{side.lower()}_peak_mib": f"{r[key]:.0f}") for side in ("Hashgrad", "PyTorch")]
+
+
+def hashed_beside_dense(results):
+    """A sentence per arithmetic and task for which both layers were measured."""
+    times = {(r["row"], r["math"]): r["hashgrad_ms"] for r in results}
+    lines = []
+    for (row, math), ms in times.items():
+        dense = times.get((f"dense/{row.split('/')[1]}", math))
+        if row.startswith("hashed") and dense:
+            lines.append(f"- {row}, {math}: {ms / dense:.2f} of the time of our dense layer ({ms:.2f} and {dense:.2f} ms)")
+    return ["", "Hashed beside dense:", "", *lines] if lines else []
+
+
 def markdown(results, args):
-    gpu = args.device == "cuda"
+    peers = sorted({r[key] for r in results for key in ("peer", "onnxruntime") if key in r}, reverse=True)
+    columns = columns_of(results, args)
     lines = [
         f"`{' '.join(['bench/compare_pytorch.py', *sys.argv[1:]])}`",
         "",
         f"{processor(args.device)}, {args.threads} threads, batch {args.batch}, median of {args.rounds} alternating repetitions, "
-        f"{results[0]['peer']}. Ratio above 1: Hashgrad is faster. Memory: peak above the idle process."
-        + (" Hashgrad's training step is one CUDA graph." if gpu else ""),
+        f"{', '.join(peers)}. Ratio above 1: Hashgrad is faster. Memory: peak above the idle process."
+        + (" Beside bf16 PyTorch computes under autocast to bfloat16." if "bf16" in args.math else "")
+        + (" Hashgrad's training step is one CUDA graph." if args.device == "cuda" else ""),
         "",
-        f"| net | work | Hashgrad img/s | PyTorch img/s | ratio |{' to torch.compile |' if gpu else ''} Hashgrad MiB | PyTorch MiB |",
-        f"|---|---|---:|---:|---:|{'---:|' if gpu else ''}---:|---:|",
+        "| " + " | ".join(heading for heading, _ in columns) + " |",
+        "|---|---|---|" + "---:|" * (len(columns) - 3),
     ]
-    for r in results:
-        compiled = "" if not gpu else f" {r['compiled_ratio']:.2f} |" if r["compiled_ratio"] else " |"
-        lines.append(f"| {r['net']} | {r['task']} | {r['hashgrad_images_per_s']:.0f} | {r['pytorch_images_per_s']:.0f} | "
-                     f"**{r['ratio']:.2f}** |{compiled} {r['hashgrad_peak_mib']:.0f} | {r['pytorch_peak_mib']:.0f} |")
-    return "\n".join(lines) + "\n"
+    lines += ["| " + " | ".join(show(r) for _, show in columns) + " |" for r in results]
+    busy = {r["row"]: r["busy_cores"] for r in results if r["busy_cores"] > BUSY}
+    if busy:
+        lines += ["", "† Other processes kept cores busy meanwhile: " + ", ".join(f"{row} {b:.2f}" for row, b in busy.items()) + "."]
+    return "\n".join(lines + hashed_beside_dense(results)) + "\n"
+
+
+def print_progress(r):
+    onnx = f"   onnxruntime {r['onnxruntime_ms']:9.3f} ms" if "onnxruntime" in r else ""
+    print(f"{r['row']:18} {r['math']:13} hashgrad {r['hashgrad_ms']:9.3f} ms   pytorch {r['pytorch_ms']:9.3f} ms ({r['peer_way']})   "
+          f"ratio {r['ratio']:.2f}{onnx}   MiB {r['hashgrad_peak_mib']:.0f} / {r['pytorch_peak_mib']:.0f}   busy {r['busy_cores']:.2f}",
+          flush=True)
+
+
+def chosen(patterns):
+    rows = []
+    for pattern in patterns.split(","):
+        found = fnmatch.filter(ROWS, pattern)
+        if not found:
+            sys.exit(f"compare_pytorch: --rows: no row is called '{pattern}' (there are: {' '.join(ROWS)})")
+        rows += [row for row in found if row not in rows]
+    return rows
+
+
+def maths(text):
+    wanted = text.split(",")
+    if not set(wanted) <= set(MATHS):
+        raise argparse.ArgumentTypeError(f"a comma list of {', '.join(MATHS)} is expected")
+    return tuple(wanted)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--python", default="/usr/bin/python3", help="an interpreter that has torch")
+    p.add_argument("--onnxruntime", metavar="PYTHON", help="an interpreter that has onnxruntime")
     p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     p.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
-    p.add_argument("--rows", default=",".join(ROWS))
+    p.add_argument("--rows", default=DEFAULT_ROWS, help="rows or patterns of them, a comma list")
+    p.add_argument("--math", type=maths, default=("fp32",), help=f"a comma list of {', '.join(MATHS)}")
     p.add_argument("--rounds", type=int, default=9)
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--output", type=pathlib.Path, help="write OUTPUT.md and OUTPUT.json")
     args = p.parse_args()
     results = []
-    for row in args.rows.split(","):
-        results.append(measure(row, args))
-        r = results[-1]
-        print(f"{row:18} hashgrad {r['hashgrad_ms']:9.2f} ms   pytorch {r['pytorch_ms']:9.2f} ms ({r['peer_layout']})   "
-              f"ratio {r['ratio']:.2f}   MiB {r['hashgrad_peak_mib']:.0f} / {r['pytorch_peak_mib']:.0f}", flush=True)
+    for row in chosen(args.rows):
+        for result in measure(row, args):
+            print_progress(result)
+            results.append(result)
     print()
     print(markdown(results, args))
     if args.output:
@@ -279,7 +568,8 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        torch_worker(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), sys.argv[6], sys.argv[7])
+    workers = {"--worker": torch_worker, "--export": export, "--onnxruntime-worker": onnxruntime_worker}
+    if sys.argv[1:2] and sys.argv[1] in workers:
+        workers[sys.argv[1]](*sys.argv[2:])
     else:
         main()

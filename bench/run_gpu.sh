@@ -44,7 +44,7 @@ step ladders "$build/hashgrad" bench all --device cuda --json "$output/ladders.j
 python=$(command -v python3 || true)
 if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
   step compare_pytorch bench/compare_pytorch.py --device cuda --build "$build" --python "$python" --rounds 5 \
-    --output "$output/compare_pytorch"
+    --rows 'a2/*,b2/*,hashed*/*' --output "$output/compare_pytorch"
 else
   echo "== PyTorch is not here: not run"
 fi

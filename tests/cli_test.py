@@ -428,6 +428,23 @@ class Command(unittest.TestCase):
         self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
         self.assertIn("there is no ladder 'softmacks' (available: sgemm, ", wrong.stderr)
 
+    def test_bench_sets_the_cpu_engine_beside_its_floors(self):
+        shown = self.run_ok("bench", "cpu", "--size", "smoke", "--network", "lenet5,hashed", "--threads", "1", "--json", self.path("roof.json"))
+        self.assertIn("% of floor", shown)
+        with open(self.path("roof.json")) as file:
+            result = json.load(file)
+        self.assertEqual(list(result["kernels"]), ["lenet5", "hashed"])
+        self.assertEqual(len(result["kernels"]["hashed"]), 6)
+        self.assertTrue(all(rate["rate"] > 0 for rate in result["ceilings"]))
+        self.assertTrue(all(row["ms"] > 0 for row in result["kernels"]["lenet5"]))
+        for flags, message in ((["softmax", "--batch", "3"], "--batch: does not apply to softmax, only to cpu"),
+                               (["cpu", "--rounds", "9"], "--rounds: does not apply to cpu"),
+                               (["cpu", "--size", "small"], "--size: 'small' is for ladders"),
+                               (["softmax", "--size", "smoke"], "--size: 'smoke' is for cpu")):
+            done = subprocess.run([BINARY, "bench", *flags], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(message, done.stderr)
+
     def test_interrupted_training_resumes_to_the_same_bits(self):
         def train(name, *more):
             return [BINARY, "train", SPEC, *DATA, "--first", "800", "--epochs", "3", "--batch", "16", "--output",

@@ -1,5 +1,6 @@
 #include "bench/ladder.h"
 
+#include "bench/cpu_roofline.h"
 #include "bench/ladders/ladders.h"
 #include "tests/cuda_testing.h"
 #include "tests/error_of.h"
@@ -99,4 +100,27 @@ TEST_CASE("ladder: a broken rung is noticed, and named") {
     CHECK_ERROR(broken(poke(35, 0.0f)), "writes behind its result");
     CHECK_ERROR(static_cast<void>(make_ladder(device, "gemmm", bench::Size::tiny)), "available: sgemm");
   }
+}
+
+TEST_CASE("ladder: floors of the CPU engine's kernels") {
+  bench::CpuCeilings ceilings;
+  ceilings.flops = 1000;
+  ceilings.copies = {{10, 400}, {100, 50}, {1000, 100}};
+  ceilings.tables = {{7, 20, 10}};
+  CHECK(ceilings.bandwidth(10) == 400);
+  CHECK(ceilings.bandwidth(11) == 100);  // a larger copy was faster
+  CHECK(ceilings.bandwidth(5000) == 100);
+  CHECK(ceilings.floor_of({.flops = 500, .bytes = 10}) == std::pair{0.5, std::string("products")});
+  CHECK(ceilings.floor_of({.flops = 500, .bytes = 200}) == std::pair{2.0, std::string("memory")});
+  CHECK(ceilings.floor_of({.gathers = 30, .scatters = 20, .buckets = 7}) ==
+        std::pair{3.5, std::string("table")});
+}
+
+TEST_CASE("ladder: every kernel of the CPU engine's roofline runs") {
+  for (const std::string& network : bench::cpu_networks())
+    for (const bench::CpuKernel& kernel : bench::cpu_kernels(network, 1)) {
+      CAPTURE(kernel.layer);
+      CHECK(seconds_of(kernel, bench::CpuSize::smoke) > 0);
+    }
+  CHECK_ERROR(bench::cpu_kernels("a3", 1), "there are no kernels of 'a3' (available: a2, b2");
 }

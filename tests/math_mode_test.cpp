@@ -1,11 +1,14 @@
-// Products of operands rounded to bf16: what is rounded, and what is not.
+// Products in bf16 and split bf16: how exact they are, that they are products of what they say, that bits
+// depend on nothing but the row, and that doubles and biases stay.
 #include "core/math_mode.h"
 
 #include <string>
 
 #include "cpu/conv2d.h"
 #include "cpu/gemm.h"
+#include "cpu/hash_gemm.h"
 #include "tests/cpu_testing.h"
+#include "tests/error_of.h"
 
 namespace {
 
@@ -13,36 +16,75 @@ using namespace hashgrad;
 using namespace hashgrad::cpu_testing;
 using cpu::Conv2dShape;
 
+constexpr Math reduced[] = {Math::split_bf16, Math::split_bf16_x6, Math::bf16};
+
+/// What a product of n terms of at most one may be off by: of operands, and of the float32 sum.
+double allowed(Math math, int64_t n) {
+  const double operands = math == Math::bf16 ? 0x1p-8 : math == Math::split_bf16 ? 0x1p-16 : 0x1p-23;
+  return tolerance<float>(n) + 4 * operands * std::sqrt(static_cast<double>(n));
+}
+
+std::vector<double> doubles(const std::vector<float>& x) { return {x.begin(), x.end()}; }
+
 std::vector<float> rounded(std::vector<float> values) {
   for (float& v : values) v = rounded_to_bf16(v);
   return values;
 }
 
+double distance(const std::vector<float>& got, const std::vector<double>& want) {
+  double most = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double far = std::abs(static_cast<double>(got[i]) - want[i]);
+    most = far <= most ? most : far;  // NaN counts
+  }
+  return most;
+}
+
 template <class T>
-std::vector<T> product(bool trans_a, bool trans_b, const std::vector<T>& a, const std::vector<T>& b,
-                       const std::vector<T>& bias) {
-  const int64_t m = 33, n = std::ssize(bias), k = std::ssize(a) / m;
+std::vector<T> product(bool trans_a, bool trans_b, int64_t m, const std::vector<T>& a,
+                       const std::vector<T>& b, const std::vector<T>& bias) {
+  const int64_t n = std::ssize(bias), k = std::ssize(a) / m;
   auto c = poisoned<T>(m * n);
   cpu::gemm(trans_a, trans_b, m, n, k, a.data(), trans_a ? m : k, b.data(), trans_b ? k : n, c.data(), n,
-            {.column_bias = bias.data()});
+            {.column_bias = bias.data(), .relu = true});
   return c;
 }
 
+template <class T>
 struct Convolution {
-  std::vector<float> y, dx, dweight, dbias;
+  std::vector<T> y, dx, dweight, dbias;
 };
 
 /// A fused convolution and its gradients; `output` decides where ReLU lets the gradient through.
-Convolution convolution(const Conv2dShape& s, const std::vector<float>& x, const std::vector<float>& weight,
-                        const std::vector<float>& bias, const std::vector<float>& dy,
-                        const std::vector<float>& output) {
-  Convolution c{poisoned<float>(std::ssize(dy)), poisoned<float>(std::ssize(x)),
-                poisoned<float>(std::ssize(weight)), poisoned<float>(std::ssize(bias))};
+template <class T>
+Convolution<T> convolution(const Conv2dShape& s, const std::vector<T>& x, const std::vector<T>& weight,
+                           const std::vector<T>& bias, const std::vector<T>& dy,
+                           const std::vector<T>& output) {
+  Convolution<T> c{poisoned<T>(std::ssize(dy)), poisoned<T>(std::ssize(x)), poisoned<T>(std::ssize(weight)),
+                   poisoned<T>(std::ssize(bias))};
   cpu::conv2d_forward(s, x.data(), weight.data(), bias.data(), true, c.y.data());
   cpu::conv2d_backward_input(s, weight.data(), {dy.data(), output.data()}, c.dx.data());
   cpu::conv2d_backward_weight(s, x.data(), {dy.data(), output.data()}, c.dweight.data(), c.dbias.data());
   return c;
 }
+
+/// Stride 1 and 2, one, two and an odd number of channels, panels that are full and not, several blocks of
+/// depth, images that are wide, narrow and one pixel.
+const Conv2dShape shapes[] = {{2, 1, 12, 9, 5, 3, 3, 1, 1},  {9, 6, 9, 13, 7, 3, 3, 1, 1},
+                              {3, 17, 7, 7, 33, 3, 3, 2, 1}, {17, 2, 18, 17, 40, 5, 5, 1, 2},
+                              {8, 33, 3, 4, 65, 3, 3, 1, 1}, {5, 129, 2, 2, 3, 3, 3, 1, 1},
+                              {2, 3, 1, 1, 17, 1, 1, 1, 0},  {1, 4, 40, 33, 8, 3, 3, 3, 0}};
+
+struct Case {
+  std::vector<float> x, weight, bias, dy, output;
+
+  explicit Case(const Conv2dShape& s)
+      : x(random_values<float>(s.batch * s.in_channels * s.in_pixels(), 1)),
+        weight(random_values<float>(s.out_channels * s.depth(), 2)),
+        bias(random_values<float>(s.out_channels, 3)),
+        dy(random_values<float>(s.batch * s.out_channels * s.out_pixels(), 4)),
+        output(random_values<float>(std::ssize(dy), 5)) {}
+};
 
 }  // namespace
 
@@ -59,53 +101,146 @@ TEST_CASE("the nearest bf16: ties to even, beyond the largest infinity, NaN stay
   CHECK(std::signbit(rounded_to_bf16(-0.0f)));
 }
 
-TEST_CASE("a matrix product in bf16 is that of rounded operands, with a bias as it is; doubles stay") {
+TEST_CASE("arithmetics go by their names") {
+  for (const std::string& name : math_names()) CHECK(name_of(parse_math(name)) == name);
+  CHECK(hashgrad::testing::error_of([] { parse_math("tf32"); }) ==
+        "math: 'tf32' is not available (accepted: fp32, split-bf16, split-bf16-x6, bf16)");
+}
+
+TEST_CASE("a matrix product is as exact as its arithmetic, with a bias as it is; doubles stay") {
   for_each_isa([&] {
-    for (const int64_t n : {1, 3, 17, 129})
-      for (const int64_t k : {1, 33, 129})
-        for (const int layout : {0, 1, 2, 3}) {
-          const bool ta = (layout & 1) != 0, tb = (layout & 2) != 0;
-          const auto a = random_values<float>(33 * k, 1), b = random_values<float>(k * n, 2),
-                     bias = random_values<float>(n, 3);
-          const std::vector<double> a64(a.begin(), a.end()), b64(b.begin(), b.end()),
-              bias64(bias.begin(), bias.end());
-          const auto want = product(ta, tb, rounded(a), rounded(b), bias);
-          const auto full = product(ta, tb, a, b, bias);
-          const auto doubles = product(ta, tb, a64, b64, bias64);
-          {
-            const MathScope scope(Math::bf16);
-            CHECK(same_bits(product(ta, tb, a, b, bias), want));
-            CHECK(same_bits(product(ta, tb, a64, b64, bias64), doubles));
-          }
-          CHECK(same_bits(product(ta, tb, a, b, bias), full));
-          CHECK_FALSE(same_bits(want, full));
-        }
+    for (const Math math : reduced) {
+      CAPTURE(name_of(math));
+      for (const int64_t m : {1, 33})
+        for (const int64_t n : {1, 3, 17, 129})
+          for (const int64_t k : {1, 3, 33, 129, 1100})
+            for (const int layout : {0, 1, 2, 3}) {
+              const bool ta = (layout & 1) != 0, tb = (layout & 2) != 0;
+              const auto a = random_values<float>(m * k, 1), b = random_values<float>(k * n, 2),
+                         bias = random_values<float>(n, 3);
+              const auto want = product(ta, tb, m, doubles(a), doubles(b), doubles(bias));
+              const MathScope scope(math);
+              CHECK(distance(product(ta, tb, m, a, b, bias), want) < allowed(math, k));
+              CHECK(same_bits(product(ta, tb, m, doubles(a), doubles(b), doubles(bias)), want));
+            }
+    }
   });
 }
 
 TEST_CASE(
-    "a convolution in bf16 is that of rounded operands in all directions, a bias and its gradient as they "
-    "are") {
-  // One channel and stride 2 go back by columns, the others as a convolution of their own.
-  const Conv2dShape shapes[] = {
-      {2, 1, 12, 9, 5, 3, 3, 1, 1}, {9, 6, 9, 13, 7, 3, 3, 1, 1}, {3, 17, 7, 7, 33, 3, 3, 2, 1}};
+    "bf16 is the product of rounded operands, split-bf16 is not that of split ones without their rest") {
+  const int64_t k = 257, n = 33;
+  const auto a = random_values<float>(33 * k, 1), b = random_values<float>(k * n, 2),
+             bias = random_values<float>(n, 3);
+  const auto of_rounded = product(false, true, 33, doubles(rounded(a)), doubles(rounded(b)), doubles(bias));
+  const auto of_exact = product(false, true, 33, doubles(a), doubles(b), doubles(bias));
+  for_each_isa([&] {
+    const auto by = [&](Math math) {
+      const MathScope scope(math);
+      return product(false, true, 33, a, b, bias);
+    };
+    CHECK(distance(by(Math::bf16), of_rounded) < tolerance<float>(k));
+    CHECK(distance(by(Math::bf16), of_exact) > 0x1p-10);  // so that the bound above can fail
+    CHECK(distance(by(Math::split_bf16), of_exact) > 2 * distance(by(Math::split_bf16_x6), of_exact));
+  });
+}
+
+TEST_CASE("a convolution is as exact as its arithmetic in all directions, its bias as it is") {
   for_each_isa([&] {
     for (const Conv2dShape& s : shapes) {
       CAPTURE(std::to_string(s.in_channels));
-      const int64_t outputs = s.batch * s.out_channels * s.out_pixels();
-      const auto x = random_values<float>(s.batch * s.in_channels * s.in_pixels(), 1),
-                 weight = random_values<float>(s.out_channels * s.depth(), 2),
-                 bias = random_values<float>(s.out_channels, 3), dy = random_values<float>(outputs, 4),
-                 output = random_values<float>(outputs, 5);
-      const Convolution want = convolution(s, rounded(x), rounded(weight), bias, rounded(dy), output);
-      const Convolution full = convolution(s, x, weight, bias, dy, output);
-      const MathScope scope(Math::bf16);
-      const Convolution c = convolution(s, x, weight, bias, dy, output);
-      CHECK(same_bits(c.y, want.y));
-      CHECK(same_bits(c.dx, want.dx));
-      CHECK(same_bits(c.dweight, want.dweight));
-      CHECK(same_bits(c.dbias, full.dbias));
-      CHECK_FALSE(same_bits(c.dweight, full.dweight));
+      const Case c(s);
+      const auto want =
+          convolution(s, doubles(c.x), doubles(c.weight), doubles(c.bias), doubles(c.dy), doubles(c.output));
+      const auto full = convolution(s, c.x, c.weight, c.bias, c.dy, c.output);
+      for (const Math math : reduced) {
+        CAPTURE(name_of(math));
+        const MathScope scope(math);
+        const auto got = convolution(s, c.x, c.weight, c.bias, c.dy, c.output);
+        CHECK(distance(got.y, want.y) < allowed(math, s.depth()));
+        CHECK(distance(got.dx, want.dx) < allowed(math, s.out_channels * s.kernel_h * s.kernel_w));
+        CHECK(distance(got.dweight, want.dweight) < allowed(math, s.batch * s.out_pixels()));
+        CHECK(same_bits(got.dbias, full.dbias));
+      }
+    }
+  });
+}
+
+TEST_CASE("pooling fused behind a convolution pools what the convolution alone makes, in every arithmetic") {
+  const Conv2dShape s{10, 3, 9, 14, 34, 3, 3, 1, 1};
+  const Case c(s);
+  const int64_t pooled = s.batch * s.out_channels * (s.out_height() / 2) * (s.out_width() / 2);
+  for_each_isa([&] {
+    for (const Math math : reduced) {
+      const MathScope scope(math);
+      auto y = poisoned<float>(std::ssize(c.dy)), fused = poisoned<float>(pooled);
+      std::vector<uint8_t> argmax(static_cast<size_t>(pooled), 9);
+      cpu::conv2d_forward(s, c.x.data(), c.weight.data(), c.bias.data(), true, y.data());
+      cpu::conv2d_relu_pool_forward(s, c.x.data(), c.weight.data(), c.bias.data(), fused.data(),
+                                    argmax.data());
+      int64_t at = 0, wrong = 0;
+      for (int64_t plane = 0; plane < s.batch * s.out_channels; ++plane)
+        for (int64_t i = 0; i < s.out_height() / 2; ++i)
+          for (int64_t j = 0; j < s.out_width() / 2; ++j, ++at) {
+            const size_t where = argmax[static_cast<size_t>(at)];
+            const float* window = y.data() + plane * s.out_pixels() + 2 * i * s.out_width() + 2 * j;
+            wrong += window[where / 2 * static_cast<size_t>(s.out_width()) + where % 2] !=
+                     fused[static_cast<size_t>(at)];
+          }
+      CHECK(wrong == 0);
+    }
+  });
+}
+
+TEST_CASE("reduced arithmetic gives the same bits whatever the threads, and a row the same in any batch") {
+  const Conv2dShape s{17, 5, 11, 14, 70, 3, 3, 1, 1};
+  const Case c(s);
+  const int64_t k = 700, n = 65;
+  const auto a = random_values<float>(130 * k, 1), b = random_values<float>(k * n, 2),
+             bias = random_values<float>(n, 3);
+  for_each_isa([&] {
+    for (const Math math : reduced) {
+      CAPTURE(name_of(math));
+      const auto in = [&](const auto& compute) {
+        return [&] {
+          const MathScope scope(math);
+          return compute();
+        };
+      };
+      check_threads(in([&] { return product(false, true, 130, a, b, bias); }));
+      check_threads(in([&] { return convolution(s, c.x, c.weight, c.bias, c.dy, c.output).dweight; }));
+      check_threads(in([&] { return convolution(s, c.x, c.weight, c.bias, c.dy, c.output).dx; }));
+
+      const MathScope scope(math);
+      const auto all = product(false, true, 130, a, b, bias);
+      const std::vector<float> row(a.begin() + 77 * k, a.begin() + 78 * k);
+      CHECK(same_bits(product(false, true, 1, row, b, bias),
+                      std::vector<float>(all.begin() + 77 * n, all.begin() + 78 * n)));
+      Conv2dShape one = s;
+      one.batch = 1;
+      const auto whole = convolution(s, c.x, c.weight, c.bias, c.dy, c.output);
+      const auto part = [&](const std::vector<float>& v) {
+        const int64_t size = std::ssize(v) / s.batch;
+        return std::vector<float>(v.begin() + 13 * size, v.begin() + 14 * size);
+      };
+      const auto alone = convolution(one, part(c.x), c.weight, c.bias, part(c.dy), part(c.output));
+      CHECK(same_bits(alone.y, part(whole.y)));
+      CHECK(same_bits(alone.dx, part(whole.dx)));
+    }
+  });
+}
+
+TEST_CASE("a NaN in an operand comes out, and stays in its row") {
+  auto a = random_values<float>(40 * 50, 1);
+  const auto b = random_values<float>(50 * 35, 2), bias = random_values<float>(35, 3);
+  a[7 * 50 + 49] = NAN;
+  for_each_isa([&] {
+    for (const Math math : reduced) {
+      const MathScope scope(math);
+      const auto c = product(false, true, 40, a, b, bias);
+      int64_t wrong = 0;
+      for (int64_t i = 0; i < 40 * 35; ++i) wrong += std::isnan(c[static_cast<size_t>(i)]) != (i / 35 == 7);
+      CHECK(wrong == 0);
     }
   });
 }

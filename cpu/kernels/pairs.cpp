@@ -269,18 +269,18 @@ void unfold_rows(const PairRows& r) {
 
 // ---------------------------------------------------------------------------------------------- multiplying
 
-/// Parts multiplied, the smallest products first, so that few operands change from one to the next.
+/// Parts to be multiplied, in an order in which few operands change from one to the next.
 struct PartPair {
   int a, b;
 };
 template <int parts>
-constexpr PartPair products[parts * (parts + 1) / 2] = {};
-template <>
-constexpr PartPair products<1>[1] = {{0, 0}};
+constexpr PartPair products[1] = {{0, 0}};
 template <>
 constexpr PartPair products<2>[3] = {{0, 1}, {0, 0}, {1, 0}};
+// Three parts are to be as exact as floats, so their small products are added up apart, before the large one.
+constexpr PartPair small_products[5] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}};
 template <>
-constexpr PartPair products<3>[6] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}};
+constexpr PartPair products<3>[1] = {{0, 0}};
 
 #if defined(HASHGRAD_ISA_amx)
 
@@ -311,11 +311,39 @@ class Tiles {
   _tile_loadd(7, b + lanes, 128);
 }
 
+/// Adds the products of the given parts over `blocks` tiles of depth to the tile registers of C.
+template <int parts, int count>
+[[gnu::always_inline]] inline void add_products(const PartPair (&pairs)[count], int64_t blocks,
+                                                const uint32_t* a, const uint32_t* b) {
+  for (int64_t k = 0; k < blocks; ++k, a += parts * part_words, b += parts * part_words) {
+    int a_part = -1, b_part = -1;
+#pragma GCC unroll 5
+    for (int i = 0; i < count; ++i) {
+      if (pairs[i].a != a_part) load_a(a + pairs[i].a * part_words);
+      if (pairs[i].b != b_part) load_b(b + pairs[i].b * part_words);
+      a_part = pairs[i].a;
+      b_part = pairs[i].b;
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+}
+
+constexpr int64_t row_bytes = pair_panel * sizeof(float);
+
+[[gnu::always_inline]] inline void store_square(float* sums) {
+  _tile_stored(0, sums, row_bytes);
+  _tile_stored(1, sums + lanes, row_bytes);
+  _tile_stored(2, sums + lanes * pair_panel, row_bytes);
+  _tile_stored(3, sums + lanes * pair_panel + lanes, row_bytes);
+}
+
 /// sums [32, 32] = (first ? 0 : sums) + a b over `blocks` tiles of depth.
 template <int parts>
 void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
-  constexpr int64_t row_bytes = pair_panel * sizeof(float);
-  if (first) {
+  if (first || parts == 3) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -326,24 +354,12 @@ void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, 
     _tile_loadd(2, sums + lanes * pair_panel, row_bytes);
     _tile_loadd(3, sums + lanes * pair_panel + lanes, row_bytes);
   }
-  for (int64_t k = 0; k < blocks; ++k, a += parts * part_words, b += parts * part_words) {
-    int a_part = -1, b_part = -1;
-#pragma GCC unroll 6
-    for (const PartPair p : products<parts>) {
-      if (p.a != a_part) load_a(a + p.a * part_words);
-      if (p.b != b_part) load_b(b + p.b * part_words);
-      a_part = p.a;
-      b_part = p.b;
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-  }
-  _tile_stored(0, sums, row_bytes);
-  _tile_stored(1, sums + lanes, row_bytes);
-  _tile_stored(2, sums + lanes * pair_panel, row_bytes);
-  _tile_stored(3, sums + lanes * pair_panel + lanes, row_bytes);
+  if constexpr (parts == 3) add_products<parts>(small_products, blocks, a, b);
+  add_products<parts>(products<parts>, blocks, a, b);
+  if (first || parts < 3) return store_square(sums);
+  alignas(64) float block[pair_panel * pair_panel];
+  store_square(block);
+  for (int i = 0; i < pair_panel * pair_panel; ++i) sums[i] += block[i];
 }
 
 #else
@@ -369,17 +385,27 @@ struct Tiles {
   }
 }
 
+template <int parts, int count>
+[[gnu::always_inline]] inline void add_products(const PartPair (&pairs)[count], int64_t blocks,
+                                                const uint32_t* a, const uint32_t* b, Floats (&tile)[4][2]) {
+  for (int64_t k = 0; k < blocks; ++k)
+    for (const PartPair p : pairs)
+      add_tile(a + (k * parts + p.a) * part_words, b + (k * parts + p.b) * part_words, tile);
+}
+
 template <int parts>
 void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
+  const auto each = [&](Floats(&tile)[4][2], const auto& body) {
+    for (int r = 0; r < 4; ++r)
+      for (int half = 0; half < 2; ++half) body(tile[r][half], sums + r * pair_panel + half * lanes);
+  };
   for (int row = 0; row < pair_panel; row += 4, sums += 4 * pair_panel) {
     Floats tile[4][2] = {};
-    for (int r = 0; r < 4 && !first; ++r)
-      for (int half = 0; half < 2; ++half) tile[r][half] = load<Floats>(sums + r * pair_panel + half * lanes);
-    for (int64_t k = 0; k < blocks; ++k)
-      for (const PartPair p : products<parts>)
-        add_tile(a + (k * parts + p.a) * part_words + row * lanes, b + (k * parts + p.b) * part_words, tile);
-    for (int r = 0; r < 4; ++r)
-      for (int half = 0; half < 2; ++half) store(sums + r * pair_panel + half * lanes, tile[r][half]);
+    if (!first && parts < 3) each(tile, [](Floats& x, const float* at) { x = load<Floats>(at); });
+    if constexpr (parts == 3) add_products<parts>(small_products, blocks, a + row * lanes, b, tile);
+    add_products<parts>(products<parts>, blocks, a + row * lanes, b, tile);
+    if (!first && parts == 3) each(tile, [](Floats& x, const float* at) { x += load<Floats>(at); });
+    each(tile, [](Floats& x, float* at) { store(at, x); });
   }
 }
 
