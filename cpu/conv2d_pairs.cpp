@@ -232,7 +232,7 @@ WeightUnits weight_units(const Conv2dShape& s) {
   WeightUnits u{};
   u.by_rows = s.stride == 1;
   u.depth = round_up(u.by_rows ? s.out_height() * (s.width + 2 * s.padding) : s.out_pixels(), pair_depth);
-  u.images = std::clamp<int64_t>(256 / u.depth, 1, s.batch);
+  u.images = std::clamp<int64_t>(divide_up(768, u.depth), 1, s.batch);
   u.units = divide_up(s.batch, u.images);
   const int64_t panels = divide_up(s.depth(), pair_panel);
   u.taps = pair_panel * divide_up(panels, 8);
@@ -268,7 +268,7 @@ class WeightGradient {
                uint16_t* halves, float* bias_sums) const {
     const int64_t k = units_.images * units_.depth, o = s_.out_channels;
     const Scratch<float> gradients(o * k), image(o * s_.out_pixels()), padded(plan_.buffer_size());
-    std::fill_n(gradients.data(), o * k, 0.0f);
+    if (images_of(unit) < units_.images) std::fill_n(gradients.data(), o * k, 0.0f);
     for (int64_t i = 0; i < images_of(unit); ++i) {
       const int64_t n = unit * units_.images + i;
       const float* from = whole_image(gradient, n, o, s_.out_height(), s_.out_width(), image.data());
@@ -305,14 +305,16 @@ class WeightGradient {
 
  private:
   int64_t images_of(int64_t unit) const { return std::min(units_.images, s_.batch - unit * units_.images); }
-  /// One plane of gradients as its pixels are numbered.
+  /// One plane of gradients as its pixels are numbered, zeros between them.
   void spread(const float* plane, float* to) const {
-    if (!units_.by_rows) {
-      std::copy_n(plane, s_.out_pixels(), to);
-      return;
+    const int64_t rows = units_.by_rows ? s_.out_height() : 1, row = s_.out_pixels() / rows,
+                  stride = units_.by_rows ? plan_.padded_width() : row;
+    float* const end = to + units_.depth;
+    for (int64_t y = 0; y < rows; ++y, plane += row, to += stride) {
+      for (int64_t x = 0; x < row; ++x) to[x] = plane[x];
+      for (int64_t x = row; x < stride; ++x) to[x] = 0;
     }
-    for (int64_t y = 0; y < s_.out_height(); ++y)
-      std::copy_n(plane + y * s_.out_width(), s_.out_width(), to + y * plan_.padded_width());
+    std::fill(to, end, 0.0f);
   }
 
   int parts_;

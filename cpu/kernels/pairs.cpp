@@ -218,52 +218,62 @@ struct Runs {
   const uint32_t* rows[count];
 };
 
-/// Words of a tap in a panel of B.
-[[gnu::always_inline]] inline uint32_t* tap_line(const PairUnfold& u, int64_t tap, int part, int half) {
-  return u.panel + (tap / lanes * u.parts + part) * part_words + tap % lanes * pair_panel + half * lanes;
+/// One half of one part of a panel, read by at(offset of a tap); the rest of its last tile is zero.
+template <class At>
+[[gnu::always_inline]] inline void unfold_half(const PairUnfold& u, int part, int half, const At& at) {
+  const int64_t tap_count = u.tap_count,
+                step = u.parts * part_words;  // not to be read again after each store
+  const int64_t* taps = u.tap_offsets;
+  uint32_t* tile = u.panel + part * part_words + half * lanes;
+  for (int64_t t = 0; t < tap_count; t += lanes, tile += step) {
+    const int64_t end = tap_count - t < lanes ? tap_count - t : lanes;
+    for (int64_t i = 0; i < end; ++i) store(tile + i * pair_panel, at(taps[t + i]));
+    for (int64_t i = end; i < lanes; ++i) store(tile + i * pair_panel, Words{});
+  }
 }
 
 template <int count>
 void unfold_runs(const PairUnfold& u, int part, int half) {
   const Runs<count> runs(u.runs[half], u.image + part * u.part_stride);
-  for (int64_t t = 0; t < u.tap_count; ++t) store(tap_line(u, t, part, half), runs.at(u.tap_offsets[t]));
+  unfold_half(u, part, half, [&](int64_t offset) { return runs.at(offset); });
 }
 
 void unfold_singly(const PairUnfold& u, int part, int half) {
   const uint32_t* image = u.image + part * u.part_stride;
-  for (int64_t t = 0; t < u.tap_count; ++t)
-    for (int lane = 0; lane < lanes; ++lane)
-      tap_line(u, t, part, half)[lane] = image[u.tap_offsets[t] + u.pixel_offsets[half * lanes + lane]];
+  const int64_t* pixels = u.pixel_offsets + half * lanes;
+  unfold_half(u, part, half, [&](int64_t offset) {
+    Words x;
+    for (int lane = 0; lane < lanes; ++lane) x[lane] = image[offset + pixels[lane]];
+    return x;
+  });
 }
 
 void unfold(const PairUnfold& u) {
   constexpr void (*by_count[])(const PairUnfold&, int, int) = {unfold_singly, unfold_runs<1>, unfold_runs<2>,
                                                                unfold_runs<3>, unfold_runs<4>};
   for (int part = 0; part < u.parts; ++part)
-    for (int half = 0; half < 2; ++half) {
-      by_count[u.runs[half].count](u, part, half);
-      for (int64_t t = u.tap_count; t % lanes != 0; ++t) store(tap_line(u, t, part, half), Words{});
-    }
+    for (int half = 0; half < 2; ++half) by_count[u.runs[half].count](u, part, half);
+}
+
+/// Pixels k, k + 1, ... of one tap.
+[[gnu::always_inline]] inline Words read_row(const uint16_t* row, const int64_t* pixels) {
+  if (!pixels) return load<Words>(row);
+  Words x;
+  for (int i = 0; i < lanes; ++i)
+    x[i] = static_cast<uint32_t>(row[pixels[2 * i]]) | static_cast<uint32_t>(row[pixels[2 * i + 1]]) << 16;
+  return x;
 }
 
 void unfold_rows(const PairRows& r) {
+  const int64_t *taps = r.tap_offsets, *pixels = r.pixel_offsets;
+  const int64_t depth = r.depth, tap_count = r.taps;
   uint32_t* out = r.panel;
-  for (int64_t k = 0; k < r.depth; k += pair_depth)
+  for (int64_t k = 0; k < depth; k += pair_depth)
     for (int part = 0; part < r.parts; ++part, out += part_words) {
-      const uint16_t* from = r.halves + part * r.part_stride + (r.pixel_offsets ? 0 : k);
-      for (int64_t t = 0; t < r.taps; ++t) {
-        const uint16_t* row = from + r.tap_offsets[t];
-        if (!r.pixel_offsets) {
-          store(out + t * lanes, load<Words>(row));
-          continue;
-        }
-        for (int64_t i = 0; i < lanes; ++i) {
-          const int64_t* pixels = r.pixel_offsets + k + 2 * i;
-          out[t * lanes + i] = static_cast<uint32_t>(row[pixels[0]]) | static_cast<uint32_t>(row[pixels[1]])
-                                                                           << 16;
-        }
-      }
-      for (int64_t i = r.taps * lanes; i < part_words; ++i) out[i] = 0;
+      const uint16_t* from = r.halves + part * r.part_stride + (pixels ? 0 : k);
+      for (int64_t t = 0; t < tap_count; ++t)
+        store(out + t * lanes, read_row(from + taps[t], pixels ? pixels + k : nullptr));
+      for (int64_t t = tap_count; t < pair_panel; ++t) store(out + t * lanes, Words{});
     }
 }
 
