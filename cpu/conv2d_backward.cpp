@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <type_traits>
+#include <vector>
 
 #include "core/parallel.h"
 #include "cpu/blocking.h"
@@ -96,10 +97,59 @@ WeightBlocks weight_blocks(const Conv2dShape& s, int64_t image_elements) {
   return b;
 }
 
-/// One image made ready for the weight gradient: dy packed as operand A, x padded, and the sums of dy.
+/// Whether the weight gradient takes an image by whole panels of channels: [channels / nr][padded plane][nr].
+/// The panel of nr channels at one place of the kernel is then rows of that, copied, where it would otherwise
+/// be transposed anew for every place.
+template <class T>
+bool by_channels(const Conv2dShape& s) {
+  return s.in_channels % gemm_kernels().of<T>().nr == 0;
+}
+
+template <class T>
+int64_t image_size(const Conv2dShape& s, const Conv2dPlan<T>& plan) {
+  return by_channels<T>(s) ? s.in_channels * plan.padded_height() * plan.padded_width() : plan.buffer_size();
+}
+
+/// x padded, as add_image reads it.
+template <class T>
+void arrange_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x, int64_t n, T* image) {
+  if (!by_channels<T>(s)) return plan.pad({x}, n, 1, image);
+  const Scratch<T> padded(plan.buffer_size());
+  plan.pad({x}, n, 1, padded.data());
+  const int64_t plane = plan.padded_height() * plan.padded_width();
+  gemm_kernels().of<T>().pack_b_depth(plan.origin(padded.data()), plane, s.in_channels, plane, image);
+}
+
+/// Where the gradients of the weights (channel, row and column of the kernel) of an output stand in the sums:
+/// taps are numbered by (panel of channels, place, channel in the panel) when taken by channels.
+template <class T>
+std::vector<int64_t> tap_order(const Conv2dShape& s) {
+  const int64_t nr = by_channels<T>(s) ? gemm_kernels().of<T>().nr : 1, window = s.kernel_h * s.kernel_w;
+  std::vector<int64_t> order;
+  for (int64_t c = 0; c < s.in_channels; ++c)
+    for (int64_t place = 0; place < window; ++place) order.push_back((c / nr * window + place) * nr + c % nr);
+  return order;
+}
+
+/// The panel of taps [t, t + nr) of an image arranged by channels, pixels [p0, p0 + depth).
+template <class T>
+void copy_taps(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* image, int64_t t, int64_t p0,
+               int64_t depth, T* panel) {
+  const int64_t nr = gemm_kernels().of<T>().nr, window = s.kernel_h * s.kernel_w, width = s.out_width();
+  const int64_t place = t / nr % window, channels = t / nr / window;
+  image +=
+      ((channels * plan.padded_height() + place / s.kernel_w) * plan.padded_width() + place % s.kernel_w) *
+      nr;
+  for (int64_t p = p0, run; p < p0 + depth; p += run, panel += run * nr) {
+    run = s.stride == 1 ? std::min(width - p % width, p0 + depth - p) : 1;
+    std::copy_n(image + (p / width * plan.padded_width() + p % width) * s.stride * nr, run * nr, panel);
+  }
+}
+
+/// One image made ready for the weight gradient: dy packed as operand A, x arranged, and the sums of dy.
 template <class T>
 void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
-                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, T* packed, T* padded,
+                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, T* packed, T* image,
                    T* bias_sums) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t pixels = s.out_pixels(), rows = round_up(s.out_channels, kernel.mr);
@@ -109,12 +159,12 @@ void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
     bias_sums[n * s.out_channels + c] = sum_plane(pixels, dy + c * pixels);
   for (int64_t p0 = 0; p0 < pixels; p0 += kc)
     kernel.pack_a_depth(dy + p0, pixels, s.out_channels, std::min(kc, pixels - p0), packed + rows * p0);
-  plan.pad({x}, n, 1, padded);
+  arrange_image(s, plan, x, n, image);
 }
 
 /// sums [out_channels, taps from t0 on] (+)= dy * unfolded image^T, for one prepared image.
 template <class T>
-void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* packed, T* padded, int64_t t0,
+void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* packed, T* image, int64_t t0,
                int64_t taps, bool accumulate, T* panel, T* sums) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t pixels = s.out_pixels(), rows = round_up(s.out_channels, kernel.mr);
@@ -122,7 +172,10 @@ void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* p
     const int64_t depth = std::min(kc, pixels - p0);
     for (int64_t t = t0; t < t0 + taps; t += kernel.nr) {
       const int64_t count = std::min(kernel.nr, t0 + taps - t);
-      conv2d_kernels().of<T>().unfold_taps(plan.unfold(plan.origin(padded), p0, depth, t, count, panel));
+      if (by_channels<T>(s))
+        copy_taps(s, plan, image, t, p0, depth, panel);
+      else
+        conv2d_kernels().of<T>().unfold_taps(plan.unfold(plan.origin(image), p0, depth, t, count, panel));
       kernel.block({s.out_channels, count, depth, packed + rows * p0, panel, sums + t, s.depth(), nullptr,
                     nullptr, accumulate || p0 > 0, false});
     }
@@ -201,9 +254,9 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
   const Conv2dPlan<T> plan(s);
   const int64_t k = s.depth(), weights = s.out_channels * k;
   const int64_t packed_size = round_up(s.out_channels, kernel.mr) * s.out_pixels(),
-                padded_size = plan.buffer_size();
-  const WeightBlocks b = weight_blocks<T>(s, packed_size + padded_size);
-  const Scratch<T> packed(b.chunks * b.stripe * packed_size), padded(b.chunks * b.stripe * padded_size);
+                arranged_size = image_size(s, plan);
+  const WeightBlocks b = weight_blocks<T>(s, packed_size + arranged_size);
+  const Scratch<T> packed(b.chunks * b.stripe * packed_size), arranged(b.chunks * b.stripe * arranged_size);
   const Scratch<T> sums(b.chunks * weights), bias_sums(s.batch * s.out_channels);
 
   for (int64_t first = 0; first < b.chunk; first += b.stripe) {
@@ -212,7 +265,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
       const int64_t n = i / count * b.chunk + first + i % count;
       if (n < s.batch)
         prepare_image(s, plan, x, gradient, n, b.depth, packed.data() + i * packed_size,
-                      padded.data() + i * padded_size, bias_sums.data());
+                      arranged.data() + i * arranged_size, bias_sums.data());
     });
     parallel_for(dweight ? b.chunks * b.tap_blocks : 0, [&](int64_t task) {
       const int64_t chunk = task / b.tap_blocks, t0 = task % b.tap_blocks * b.taps,
@@ -220,15 +273,19 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
       const Scratch<T> panel(kernel.nr * b.depth);
       for (int64_t i = 0; i < count && chunk * b.chunk + first + i < s.batch; ++i) {
         const int64_t at = chunk * count + i;
-        add_image(s, plan, b.depth, packed.data() + at * packed_size, padded.data() + at * padded_size, t0,
-                  taps, first + i > 0, panel.data(), sums.data() + chunk * weights);
+        add_image(s, plan, b.depth, packed.data() + at * packed_size, arranged.data() + at * arranged_size,
+                  t0, taps, first + i > 0, panel.data(), sums.data() + chunk * weights);
       }
     });
   }
-  parallel_ranges(dweight ? weights : 0, 4096, [&](int64_t begin, int64_t end) {
-    std::fill(dweight + begin, dweight + end, T{0});
-    for (int64_t c = 0; c < b.chunks; ++c)
-      for (int64_t i = begin; i < end; ++i) dweight[i] += sums.data()[c * weights + i];
+  const std::vector<int64_t> order = tap_order<T>(s);
+  parallel_for(dweight ? s.out_channels : 0, [&](int64_t o) {
+    for (int64_t i = 0; i < k; ++i) {
+      const T* sum = sums.data() + o * k + order[static_cast<size_t>(i)];
+      T total{0};
+      for (int64_t c = 0; c < b.chunks; ++c) total += sum[c * weights];
+      dweight[o * k + i] = total;
+    }
   });
   if (dbias) sum_columns(s.batch, s.out_channels, bias_sums.data(), dbias);
 }

@@ -9,16 +9,30 @@ namespace {
 
 constexpr int64_t widest_panel = 32;
 
-/// Groups outputs into vectors of two runs; empty when some vector needs more (stride > 1, tiny images).
-std::vector<PixelVector> pixel_vectors(const std::vector<int64_t>& offsets, int64_t lanes) {
+/// The runs of `lanes` outputs, and how many there are; 0 when there are too many (stride > 1, tiny images).
+int runs_of(const int64_t* offsets, int64_t lanes, PixelVector& vector) {
+  std::fill_n(vector.start, PixelVector::most_runs, offsets[0]);
+  std::fill_n(vector.turn, PixelVector::most_runs - 1, lanes);
+  int runs = 1;
+  for (int64_t i = 1; i < lanes; ++i) {
+    if (offsets[i] == offsets[i - 1] + 1) continue;
+    if (runs == PixelVector::most_runs) return 0;
+    vector.turn[runs - 1] = i;
+    vector.start[runs++] = offsets[i] - i;
+  }
+  return runs;
+}
+
+/// Groups outputs into vectors, and says how many runs they have at most; empty when some vector has too
+/// many.
+std::vector<PixelVector> pixel_vectors(const std::vector<int64_t>& offsets, int64_t lanes, int64_t spacing,
+                                       int& most_runs) {
   std::vector<PixelVector> vectors;
-  for (auto at = offsets.begin(); offsets.end() - at >= lanes; at += lanes) {
-    int64_t split = 1;
-    while (split < lanes && at[split] == at[0] + split) ++split;
-    const int64_t second = split < lanes ? at[split] - split : at[0];
-    for (int64_t i = split; i < lanes; ++i)
-      if (at[i] != second + i) return {};
-    vectors.push_back({at[0], second, split});
+  most_runs = 1;
+  for (auto at = offsets.begin(); offsets.end() - at >= lanes; at += spacing) {
+    const int runs = runs_of(&*at, lanes, vectors.emplace_back());
+    if (runs == 0) return {};
+    most_runs = std::max(most_runs, runs);
   }
   return vectors;
 }
@@ -38,12 +52,11 @@ void copy_row(int64_t n, const T* values, const T* output, T* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = passed(values[i], output[i]);
 }
 
-/// Undoes 2x2 pooling: each value goes to where its maximum was, if the ReLU let it through.
+/// The last row and column of a plane that pooling dropped, if it did.
 template <class T>
-void unpool_row(int64_t pooled_width, const T* values, const T* output, const uint8_t* argmax, T* out,
-                int64_t row_stride) {
-  for (int64_t i = 0; i < pooled_width; ++i)
-    out[(argmax[i] >> 1) * row_stride + 2 * i + (argmax[i] & 1)] = passed(values[i], output[i]);
+void clear_odd_edges(int64_t height, int64_t width, T* plane, int64_t row_stride) {
+  if (height % 2) std::fill_n(plane + (height - 1) * row_stride, width, T{0});
+  for (int64_t y = 0; width % 2 && y < height; ++y) plane[y * row_stride + width - 1] = T{0};
 }
 
 }  // namespace
@@ -92,8 +105,8 @@ Conv2dPlan<T>::Conv2dPlan(const Conv2dShape& shape, int64_t images)
       padded_width_(shape.width + 2 * shape.padding),
       pixel_offsets_(pixel_offsets(shape, images)),
       tap_offsets_(tap_offsets(shape)),
-      pixels_(pixel_vectors(pixel_offsets_, conv2d_kernels().of<T>().lanes)),
-      lanes_(conv2d_kernels().of<T>().lanes) {}
+      spacing_(conv2d_kernels().of<T>().spacing),
+      pixels_(pixel_vectors(pixel_offsets_, conv2d_kernels().of<T>().lanes, spacing_, runs_)) {}
 
 template <class T>
 void Conv2dPlan<T>::pad(const Conv2dGradient<T>& source, int64_t n, int64_t images, T* buffer) const {
@@ -107,9 +120,14 @@ void Conv2dPlan<T>::pad(const Conv2dGradient<T>& source, int64_t n, int64_t imag
 template <class T>
 Unfold<T> Conv2dPlan<T>::unfold(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps,
                                 T* panels) const {
-  return {image,  pixel_offsets_.data() + p0, pixels_.empty() ? nullptr : pixels_.data() + p0 / lanes_,
-          pixels, tap_offsets_.data() + k0,   taps,
-          panels};
+  return {.image = image,
+          .pixel_offsets = pixel_offsets_.data() + p0,
+          .pixels = pixels_.empty() ? nullptr : pixels_.data() + p0 / spacing_,
+          .runs = runs_,
+          .pixel_count = pixels,
+          .tap_offsets = tap_offsets_.data() + k0,
+          .tap_count = taps,
+          .panels = panels};
 }
 
 template <class T>
@@ -119,15 +137,17 @@ void write_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, i
   const int64_t rows = pooled ? height / 2 : height, row = pooled ? width / 2 : width;
   for (int64_t c = 0; c < channels; ++c) {
     T* plane = out + c * plane_stride;
-    for (int64_t y = 0; pooled && y < height; ++y) std::fill_n(plane + y * row_stride, width, T{0});
     for (int64_t y = 0; y < rows; ++y) {
       const int64_t at = ((n * channels + c) * rows + y) * row;
       const T* output = source.output ? source.output + at : nullptr;
+      T* const to = plane + (pooled ? 2 : 1) * y * row_stride;
       if (pooled)
-        unpool_row(row, source.dy + at, output, source.argmax + at, plane + 2 * y * row_stride, row_stride);
+        conv2d_kernels().of<T>().unpool_2x2(row, source.dy + at, output, source.argmax + at, to,
+                                            to + row_stride);
       else
-        copy_row(row, source.dy + at, output, plane + y * row_stride);
+        copy_row(row, source.dy + at, output, to);
     }
+    if (pooled) clear_odd_edges(height, width, plane, row_stride);
   }
 }
 

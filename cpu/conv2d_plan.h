@@ -36,7 +36,7 @@ class Conv2dPlan {
   /// `buffer`.
   void pad(const Conv2dGradient<T>& source, int64_t n, int64_t images, T* buffer) const;
 
-  /// The unfolding of `pixels` pixels from p0 (a multiple of nr) on by `taps` taps from k0 on, into `panels`.
+  /// The unfolding of `pixels` pixels from p0 (a multiple of 8) on by `taps` taps from k0 on, into `panels`.
   Unfold<T> unfold(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps, T* panels) const;
 
  private:
@@ -45,8 +45,9 @@ class Conv2dPlan {
   Conv2dShape shape_;
   int64_t images_, padded_height_, padded_width_;
   std::vector<int64_t> pixel_offsets_, tap_offsets_;
+  int64_t spacing_;
+  int runs_;
   std::vector<PixelVector> pixels_;
-  int64_t lanes_;
 };
 
 /// Writes image n of x, or of a gradient with the fused ReLU and pooling undone, as [channels, height, width]

@@ -79,9 +79,11 @@ struct GemmKernels {
 };
 
 /// Where `lanes` neighbouring outputs of a convolution read a padded plane: lane l of a vector reads element
-/// (l < split ? first : second) + l. Covers outputs of at most two image rows.
+/// start[r] + l, where r is how many of the turns are <= l. Covers outputs of at most four image rows.
 struct PixelVector {
-  int64_t first, second, split;
+  static constexpr int most_runs = 4;
+  int64_t start[most_runs];
+  int64_t turn[most_runs - 1];
 };
 
 /// The unfolded image P[pixel, k] = image[pixel_offset[pixel] + tap_offset[k]] of a convolution, made while
@@ -90,7 +92,8 @@ template <class T>
 struct Unfold {
   const T* image;                // padded, with 64 readable elements before and after
   const int64_t* pixel_offsets;  // of the block's pixels, filled up with readable offsets to a multiple of nr
-  const PixelVector* pixels;     // the same pixels in vectors of `lanes`, or null: then lane by lane
+  const PixelVector* pixels;     // a vector of `lanes` for every `spacing`-th of them, or null: lane by lane
+  int runs;                      // how many of their starts they use at most
   int64_t pixel_count;
   const int64_t* tap_offsets;  // of the block's taps (channel, row, column), filled up likewise
   int64_t tap_count;
@@ -99,14 +102,18 @@ struct Unfold {
 
 template <class T>
 struct Conv2dKernels {
-  int64_t lanes;  // of a PixelVector
+  int64_t lanes, spacing;  // of the PixelVectors
   /// Panels of nr pixels by taps (operand B of the forward product).
   void (*unfold_pixels)(const Unfold<T>&);
-  /// Panels of nr taps by pixels (operand B of the weight gradient).
+  /// Panels of nr taps by pixels (operand B of the weight gradient). A last vector that is past all taps is
+  /// left as it is: no product reads it.
   void (*unfold_taps)(const Unfold<T>&);
   /// 2x2 max pooling of one plane, x [height, width] -> y, argmax [height / 2, width / 2]; argmax may be
   /// null.
   void (*pool_2x2)(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax);
+  /// One row of the gradient of max(x, 0) and 2x2 pooling: dy, y, argmax [width] -> two rows of dx
+  /// [2 * width].
+  void (*unpool_2x2)(int64_t width, const T* dy, const T* y, const uint8_t* argmax, T* top, T* bottom);
 };
 
 /// A table per element type: gemm_kernels().of<float>().

@@ -5,77 +5,105 @@
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
 
-// At most 32 bytes, so that two image rows cover a vector even for images 8 pixels wide.
 template <class T>
-using Pixels = Simd < T,
-      vector_bytes<32 ? vector_bytes : 32>;
+constexpr int lanes = Simd<T>::lanes;
 template <class T>
-constexpr int nr = 2 * Simd<T>::lanes;
+constexpr int nr = 2 * lanes<T>;
+/// Pixels from one PixelVector to the next: also a whole number of vectors into a block of depth, a multiple
+/// of 8.
+template <class T>
+constexpr int spacing = lanes<T> < 8 ? lanes<T> : 8;
 
-/// The two-row read of a PixelVector, its mask made once and used for every tap.
-template <class T>
+/// The read of a PixelVector of so many runs, its masks made once and used for every tap.
+template <class T, int runs>
 struct Reader {
-  using V = typename Pixels<T>::Vector;
-  using Mask = decltype(V{} < V{});
-  Mask from_first;
-  const T *first, *second;
+  using V = Vector<T>;
+  LaneMask<T> from[runs];
+  const T* start[runs];
 
   [[gnu::always_inline]] void aim(const T* image, const PixelVector& pixels) {
-    first = image + pixels.first;
-    second = image + pixels.second;
-    Mask lane;
-#pragma GCC unroll 8
-    for (int i = 0; i < Pixels<T>::lanes; ++i) lane[i] = i;
-    from_first = lane < static_cast<decltype(lane[0] + 0)>(pixels.split);
+#pragma GCC unroll 4
+    for (int r = 0; r < runs; ++r) {
+      start[r] = image + pixels.start[r];
+      if (r > 0) from[r] = lanes_from<T>(pixels.turn[r - 1]);
+    }
   }
   [[gnu::always_inline]] V operator()(int64_t offset) const {
-    return from_first ? load<V>(first + offset) : load<V>(second + offset);
+    V x = load<V>(start[0] + offset);
+#pragma GCC unroll 4
+    for (int r = 1; r < runs; ++r) x = load_where(from[r], start[r] + offset, x);
+    return x;
   }
 };
 
+/// Calls body.operator()<runs>().
+template <class Body>
+void for_runs(int runs, const Body& body) {
+  if (runs <= 2)
+    body.template operator()<2>();
+  else if (runs == 3)
+    body.template operator()<3>();
+  else
+    body.template operator()<4>();
+}
+
+template <class T, int runs>
+void unfold_panel(const Unfold<T>& u, const PixelVector* pixels, T* out) {
+  Reader<T, runs> left, right;
+  left.aim(u.image, pixels[0]);
+  right.aim(u.image, pixels[lanes<T> / spacing<T>]);
+  for (int64_t k = 0; k < u.tap_count; ++k, out += nr<T>) {
+    store(out, left(u.tap_offsets[k]));
+    store(out + lanes<T>, right(u.tap_offsets[k]));
+  }
+}
+
 template <class T>
 void unfold_pixels(const Unfold<T>& u) {
-  constexpr int lanes = Pixels<T>::lanes, vectors = nr<T> / lanes;
   T* out = u.panels;
   for (int64_t p = 0; p < u.pixel_count; p += nr<T>) {
-    if (!u.pixels) {
-      for (int64_t k = 0; k < u.tap_count; ++k, out += nr<T>)
-        for (int64_t i = 0; i < nr<T>; ++i) out[i] = u.image[u.pixel_offsets[p + i] + u.tap_offsets[k]];
+    if (u.pixels) {
+      for_runs(u.runs, [&]<int runs>() { unfold_panel<T, runs>(u, u.pixels + p / spacing<T>, out); });
+      out += u.tap_count * nr<T>;
       continue;
     }
-    Reader<T> read[vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) read[v].aim(u.image, u.pixels[p / lanes + v]);
-    for (int64_t k = 0; k < u.tap_count; ++k, out += nr<T>) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) store(out + v * lanes, read[v](u.tap_offsets[k]));
-    }
+    for (int64_t k = 0; k < u.tap_count; ++k, out += nr<T>)
+      for (int64_t i = 0; i < nr<T>; ++i) out[i] = u.image[u.pixel_offsets[p + i] + u.tap_offsets[k]];
   }
+}
+
+/// Pixels from p on, at most a vector of them, by `lanes` taps: a square transposed in registers.
+template <class T, int runs>
+void unfold_square(const Unfold<T>& u, int64_t p, const int64_t* taps, T* out) {
+  Reader<T, runs> read;
+  read.aim(u.image, u.pixels[p / spacing<T>]);
+  Vector<T> rows[lanes<T>];
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes<T>; ++i) rows[i] = read(taps[i]);
+  transpose(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes<T>; ++i)
+    if (p + i < u.pixel_count) store(out + i * nr<T>, rows[i]);
 }
 
 template <class T>
 void unfold_taps(const Unfold<T>& u) {
-  constexpr int lanes = Pixels<T>::lanes;
   T* out = u.panels;
   for (int64_t t = 0; t < u.tap_count; t += nr<T>, out += nr<T> * u.pixel_count) {
     const int64_t* taps = u.tap_offsets + t;
-    int64_t p = 0;
-    for (; u.pixels && p + lanes <= u.pixel_count; p += lanes) {
-      Reader<T> read;
-      read.aim(u.image, u.pixels[p / lanes]);
-      for (int lane = 0; lane < nr<T>; lane += lanes) {
-        typename Pixels<T>::Vector rows[lanes];
-#pragma GCC unroll 8
-        for (int i = 0; i < lanes; ++i) rows[i] = read(taps[lane + i]);
-        transpose(rows);
-#pragma GCC unroll 8
-        for (int i = 0; i < lanes; ++i) store(out + (p + i) * nr<T> + lane, rows[i]);
-      }
-    }
-    for (; p < u.pixel_count; ++p)
+    for (int64_t p = 0; !u.pixels && p < u.pixel_count; ++p)
       for (int64_t i = 0; i < nr<T>; ++i) out[p * nr<T> + i] = u.image[u.pixel_offsets[p] + taps[i]];
+    for (int64_t p = 0; u.pixels && p < u.pixel_count; p += lanes<T>)
+      for (int64_t lane = 0; lane < nr<T> && t + lane < u.tap_count; lane += lanes<T>)
+        for_runs(u.runs,
+                 [&]<int runs>() { unfold_square<T, runs>(u, p, taps + lane, out + p * nr<T> + lane); });
   }
 }
+
+// Pooling reads vectors of at most 32 bytes, two of them for one of outputs.
+constexpr int pool_bytes = vector_bytes < 32 ? vector_bytes : 32;
+template <class T>
+using Pixels = Simd<T, pool_bytes>;
 
 /// The larger of two and where it was; a later one wins only when greater or NaN.
 template <class V, class Index>
@@ -139,8 +167,55 @@ void pool_2x2(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax) 
   }
 }
 
+/// x[0], y[0], x[1], y[1], ...
+template <class T, class V>
+[[gnu::always_inline]] inline void store_interleaved(V x, V y, T* out) {
+  constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
+  decltype(V{} < V{}) low{}, high{};
+#pragma GCC unroll 8
+  for (int i = 0; i < lanes; ++i) {
+    low[i] = i / 2 + i % 2 * lanes;
+    high[i] = low[i] + lanes / 2;
+  }
+  store(out, __builtin_shuffle(x, y, low));
+  store(out + lanes, __builtin_shuffle(x, y, high));
+}
+
+/// A row by vectors of so many bytes, of which the last overlaps the one before; false when it is too short.
+template <class T, int bytes>
+bool unpool_vectors(int64_t width, const T* dy, const T* y, const uint8_t* argmax, T* top, T* bottom) {
+  using V = typename Simd<T, bytes>::Vector;
+  constexpr int64_t lanes = Simd<T, bytes>::lanes;
+  typedef uint8_t Bytes __attribute__((vector_size(lanes)));
+  if (width < lanes) return false;
+  for (int64_t start = 0; start < width; start += lanes) {
+    const int64_t i = start + lanes <= width ? start : width - lanes;
+    Bytes places;
+    __builtin_memcpy(&places, argmax + i, sizeof places);
+    const auto where = __builtin_convertvector(places, decltype(V{} < V{}));
+    const V g = load<V>(y + i) > 0 ? load<V>(dy + i) : V{};
+    store_interleaved(where == 0 ? g : V{}, where == 1 ? g : V{}, top + 2 * i);
+    store_interleaved(where == 2 ? g : V{}, where == 3 ? g : V{}, bottom + 2 * i);
+  }
+  return true;
+}
+
 template <class T>
-constexpr Conv2dKernels<T> table{Pixels<T>::lanes, unfold_pixels<T>, unfold_taps<T>, pool_2x2<T>};
+void unpool_2x2(int64_t width, const T* dy, const T* y, const uint8_t* argmax, T* top, T* bottom) {
+  if (unpool_vectors<T, pool_bytes>(width, dy, y, argmax, top, bottom)) return;
+  if (unpool_vectors<T, 16>(width, dy, y, argmax, top, bottom)) return;
+  for (int64_t i = 0; i < width; ++i) {
+    const T g = y[i] > 0 ? dy[i] : T{0};
+    for (int side = 0; side < 2; ++side) {
+      top[2 * i + side] = argmax[i] == side ? g : T{0};
+      bottom[2 * i + side] = argmax[i] == 2 + side ? g : T{0};
+    }
+  }
+}
+
+template <class T>
+constexpr Conv2dKernels<T> table{lanes<T>,       spacing<T>,  unfold_pixels<T>,
+                                 unfold_taps<T>, pool_2x2<T>, unpool_2x2<T>};
 
 }  // namespace
 

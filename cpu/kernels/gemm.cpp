@@ -27,70 +27,85 @@ struct TileEnd {
   bool accumulate, relu;
 };
 
+/// A tile that C holds in full.
+template <class T>
+struct Whole {
+  static bool row(int) { return true; }
+  static Vector<T> read(const T* p, int) { return load<Vector<T>>(p); }
+  static void write(T* p, Vector<T> x, int) { store(p, x); }
+};
+
+/// A tile of which C holds the first rows and columns only.
+template <class T>
+struct Part {
+  int64_t rows, columns;
+  bool row(int r) const { return r < rows; }
+  Vector<T> read(const T* p, int v) const { return load_first<Vector<T>>(p, columns - v * lanes<T>); }
+  void write(T* p, Vector<T> x, int v) const { store_first(p, x, columns - v * lanes<T>); }
+};
+
 /// Applies body(vector, its row, its place in the row) to the whole tile, unrolled, so that it stays in
 /// registers.
-template <class T, class Body>
-[[gnu::always_inline]] inline void for_each_vector(Vector<T> (&sums)[mr][2], const Body& body) {
+template <class T, int rows, int vectors, class Body>
+[[gnu::always_inline]] inline void for_each_vector(Vector<T> (&sums)[rows][vectors], const Body& body) {
 #pragma GCC unroll 12
-  for (int r = 0; r < mr; ++r) {
+  for (int r = 0; r < rows; ++r) {
     body(sums[r][0], r, 0);
-    body(sums[r][1], r, 1);
+    if constexpr (vectors == 2) body(sums[r][1], r, 1);
   }
 }
 
-/// c [mr, ldc] = epilogue(sums); every element goes through the same operations in the same order.
-template <class T>
-[[gnu::always_inline]] inline void finish(Vector<T> (&sums)[mr][2], T* c, int64_t ldc,
-                                          const TileEnd<T>& end) {
+/// c [rows, ldc] = epilogue(sums) where `held` says that C has the place; every element goes through the same
+/// operations in the same order.
+template <class T, int rows, int vectors, class Held>
+[[gnu::always_inline]] inline void finish(Vector<T> (&sums)[rows][vectors], T* c, int64_t ldc,
+                                          const TileEnd<T>& end, const Held& held) {
   using V = Vector<T>;
   const auto at = [&](int r, int v) { return c + r * ldc + v * lanes<T>; };
-  if (end.accumulate) for_each_vector<T>(sums, [&](V& x, int r, int v) { x += load<V>(at(r, v)); });
-  if (end.row_bias) for_each_vector<T>(sums, [&](V& x, int r, int) { x += end.row_bias[r]; });
+  if (end.accumulate)
+    for_each_vector<T>(sums, [&](V& x, int r, int v) { x += held.row(r) ? held.read(at(r, v), v) : V{}; });
+  if (end.row_bias)
+    for_each_vector<T>(sums, [&](V& x, int r, int) { x += held.row(r) ? end.row_bias[r] : T{0}; });
   if (end.column_bias) {
-    const V bias[2] = {load<V>(end.column_bias), load<V>(end.column_bias + lanes<T>)};
+    V bias[vectors];
+    for (int v = 0; v < vectors; ++v) bias[v] = held.read(end.column_bias + v * lanes<T>, v);
     for_each_vector<T>(sums, [&](V& x, int, int v) { x += bias[v]; });
   }
   if (end.relu)  // NaN compares false and stays
     for_each_vector<T>(sums, [&](V& x, int, int) { x = x < 0 ? V{} : x; });
-  for_each_vector<T>(sums, [&](V& x, int r, int v) { store(at(r, v), x); });
+  for_each_vector<T>(sums, [&](V& x, int r, int v) {
+    if (held.row(r)) held.write(at(r, v), x, v);
+  });
 }
 
-/// The end of a tile that C does not hold in full: worked out in a buffer, so that its elements get the same
-/// bits. The sums come in memory, because a reference to them would keep them out of registers in the
-/// caller's main path.
-template <class T>
-[[gnu::noinline]] void finish_edge(const T* raw, T* c, int64_t ldc, const TileEnd<T>& end, int64_t rows,
-                                   int64_t columns) {
-  T tile[mr * nr<T>] = {}, row_bias[mr] = {}, column_bias[nr<T>] = {};
-  for (int64_t r = 0; r < rows; ++r) {
-    if (end.row_bias) row_bias[r] = end.row_bias[r];
-    for (int64_t j = 0; j < columns && end.accumulate; ++j) tile[r * nr<T> + j] = c[r * ldc + j];
-  }
-  for (int64_t j = 0; j < columns && end.column_bias; ++j) column_bias[j] = end.column_bias[j];
-  Vector<T> sums[mr][2];
-  for_each_vector<T>(
-      sums, [&](Vector<T>& x, int r, int v) { x = load<Vector<T>>(raw + r * nr<T> + v * lanes<T>); });
-  finish<T>(
-      sums, tile, nr<T>,
-      {end.row_bias ? row_bias : nullptr, end.column_bias ? column_bias : nullptr, end.accumulate, end.relu});
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t j = 0; j < columns; ++j) c[r * ldc + j] = tile[r * nr<T> + j];
-}
-
-/// sums = a [depth, mr] times b [depth, nr], k ascending.
-template <class T>
-[[gnu::always_inline]] inline void multiply(int64_t depth, const T* a, const T* b, Vector<T> (&sums)[mr][2]) {
+/// sums = the first `rows` rows and `vectors` vectors of a [depth, mr] times b [depth, nr], k ascending.
+template <class T, int rows, int vectors>
+[[gnu::always_inline]] inline void multiply(int64_t depth, const T* a, const T* b,
+                                            Vector<T> (&sums)[rows][vectors]) {
   using V = Vector<T>;
   for (int64_t k = 0; k < depth; ++k) {
-    const V b0 = load<V>(b), b1 = load<V>(b + lanes<T>);
-#pragma GCC unroll 12
-    for (int r = 0; r < mr; ++r) {
-      sums[r][0] += a[r] * b0;
-      sums[r][1] += a[r] * b1;
-    }
+    V row[vectors];
+    for (int v = 0; v < vectors; ++v) row[v] = load<V>(b + v * lanes<T>);
+    for_each_vector<T>(sums, [&](V& x, int r, int v) { x += a[r] * row[v]; });
     a += mr;
     b += nr<T>;
   }
+}
+
+/// A tile at an edge of C: multiplies no more thirds (for the smallest tile: halves) of its rows, and no more
+/// vectors, than C has.
+constexpr int row_step = mr % 3 ? mr / 2 : mr / 3;
+template <class T, int rows, int vectors>
+[[gnu::noinline]] void edge_tile(int64_t depth, const T* a, const T* b, T* c, int64_t ldc, TileEnd<T> end,
+                                 Part<T> part) {
+  if constexpr (rows > row_step)
+    if (part.rows <= rows - row_step)
+      return edge_tile<T, rows - row_step, vectors>(depth, a, b, c, ldc, end, part);
+  if constexpr (vectors == 2)
+    if (part.columns <= lanes<T>) return edge_tile<T, rows, 1>(depth, a, b, c, ldc, end, part);
+  Vector<T> sums[rows][vectors] = {};
+  multiply<T>(depth, a, b, sums);
+  finish<T>(sums, c, ldc, end, part);
 }
 
 template <class T>
@@ -98,22 +113,19 @@ void block(const GemmBlock<T>& g) {
   for (int64_t j = 0; j < g.columns; j += nr<T>) {
     const T* b = g.b + j * g.depth;
     for (int64_t i = 0; i < g.rows; i += mr) {
+      const T* a = g.a + i * g.depth;
       T* c = g.c + i * g.ldc + j;
+      const TileEnd<T> end{g.row_bias ? g.row_bias + i : nullptr, g.column_bias ? g.column_bias + j : nullptr,
+                           g.accumulate, g.relu};
+      if (g.rows - i < mr || g.columns - j < nr<T>) {
+        edge_tile<T, mr, 2>(g.depth, a, b, c, g.ldc, end, {g.rows - i, g.columns - j});
+        continue;
+      }
       for (int r = 0; r < mr; ++r)
         __builtin_prefetch(c + r * g.ldc + nr<T> - 1, 1);  // needed when the sums are done
       Vector<T> sums[mr][2] = {};
-      multiply<T>(g.depth, g.a + i * g.depth, b, sums);
-      const TileEnd<T> end{g.row_bias ? g.row_bias + i : nullptr, g.column_bias ? g.column_bias + j : nullptr,
-                           g.accumulate, g.relu};
-      const int64_t rows = g.rows - i < mr ? g.rows - i : mr,
-                    columns = g.columns - j < nr<T> ? g.columns - j : nr<T>;
-      if (rows == mr && columns == nr<T>) {
-        finish<T>(sums, c, g.ldc, end);
-        continue;
-      }
-      T raw[mr * nr<T>];
-      for_each_vector<T>(sums, [&](Vector<T>& x, int r, int v) { store(raw + r * nr<T> + v * lanes<T>, x); });
-      finish_edge<T>(raw, c, g.ldc, end, rows, columns);
+      multiply<T>(g.depth, a, b, sums);
+      finish<T>(sums, c, g.ldc, end, Whole<T>{});
     }
   }
 }

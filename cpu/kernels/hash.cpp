@@ -13,8 +13,10 @@
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
 
-#if defined(__AVX2__)
-constexpr int lanes = 8;  // in the AVX-512 copy too: the gather is what takes the time
+#if defined(HASHGRAD_ISA_avx512)
+constexpr int lanes = 16;
+#elif defined(__AVX2__)
+constexpr int lanes = 8;
 #else
 constexpr int lanes = 4;
 #endif
@@ -22,9 +24,24 @@ static_assert(lanes <= HashTable::slack);
 
 using Words = Simd<uint32_t, lanes* static_cast<int>(sizeof(uint32_t))>::Vector;
 
+#if defined(HASHGRAD_ISA_avx512)
+using Longs = Simd<uint64_t>::Vector;
+/// Products of the low halves.
+Longs multiply_low(Longs a, Longs b) {
+  return reinterpret_cast<Longs>(
+      _mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+#endif
+
 /// High halves of the 64-bit products: even and odd lanes apart, then merged.
 Words multiply_high(Words x, Words y) {
-#if defined(__AVX2__)
+#if defined(HASHGRAD_ISA_avx512)
+  const Longs a = reinterpret_cast<Longs>(x), b = reinterpret_cast<Longs>(y);
+  const Words even = reinterpret_cast<Words>(multiply_low(a, b) >> 32),
+              odd = reinterpret_cast<Words>(multiply_low(a >> 32, b));
+  return reinterpret_cast<Words>(
+      _mm512_mask_blend_epi32(0xaaaa, reinterpret_cast<__m512i>(even), reinterpret_cast<__m512i>(odd)));
+#elif defined(__AVX2__)
   const __m256i a = reinterpret_cast<__m256i>(x), b = reinterpret_cast<__m256i>(y);
   const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(a, b), 32);
   const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), b);
@@ -87,7 +104,22 @@ double with_sign(double x, uint32_t slot) {
   return x;
 }
 
-#if defined(__AVX2__)
+#if defined(HASHGRAD_ISA_avx512)
+void gather_vector(const uint32_t* slots, const float* w, float* out) {
+  const Words slot = load<Words>(slots);
+  const __m512i value =
+      _mm512_mask_i32gather_epi32(__m512i{}, 0xffff, reinterpret_cast<__m512i>(slot >> 1), w, 4);
+  store(out, reinterpret_cast<Words>(value) ^ slot << 31);
+}
+void gather_vector(const uint32_t* slots, const double* w, double* out) {
+  for (int half = 0; half < 2; ++half, slots += 8, out += 8) {
+    const auto slot = load<Simd<uint32_t, 32>::Vector>(slots);
+    const __m512i value =
+        _mm512_mask_i32gather_epi64(__m512i{}, 0xff, reinterpret_cast<__m256i>(slot >> 1), w, 8);
+    store(out, reinterpret_cast<Longs>(value) ^ __builtin_convertvector(slot, Longs) << 63);
+  }
+}
+#elif defined(__AVX2__)
 void gather_vector(const uint32_t* slots, const float* w, float* out) {
   const __m256i slot = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(slots));
   const __m256i value =
@@ -117,9 +149,20 @@ void gather(const uint32_t* slots, int64_t n, const T* w, T* out) {
   for (; e < n; ++e) out[e] = with_sign(w[slots[e] >> 1], slots[e]);
 }
 
+/// Signs and buckets are worked out in vectors first, so that what is left one by one is load, add, store.
 template <class T>
 void scatter(const uint32_t* slots, int64_t n, const T* values, T* histogram) {
-  for (int64_t e = 0; e < n; ++e) histogram[slots[e] >> 1] += with_sign(values[e], slots[e]);
+  constexpr int64_t chunk = 64;
+  T addends[chunk];
+  uint32_t buckets[chunk];
+  for (int64_t begin = 0; begin < n; begin += chunk, slots += chunk, values += chunk) {
+    const int64_t count = n - begin < chunk ? n - begin : chunk;
+    for (int64_t e = 0; e < count; ++e) {
+      addends[e] = with_sign(values[e], slots[e]);
+      buckets[e] = slots[e] >> 1;
+    }
+    for (int64_t e = 0; e < count; ++e) histogram[buckets[e]] += addends[e];
+  }
 }
 
 }  // namespace

@@ -5,6 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#if defined(HASHGRAD_ISA_avx512)
+#include <immintrin.h>
+#endif
 
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
@@ -25,6 +28,18 @@ struct Simd {
 template <class T>
 using Vector = typename Simd<T>::Vector;
 
+template <class V, class T>
+constexpr int lanes_of = static_cast<int>(sizeof(V) / sizeof(T));
+
+#if defined(HASHGRAD_ISA_avx512)
+/// Mask of the first n >= 1 lanes.
+template <class Mask>
+[[gnu::always_inline]] inline Mask first_lanes(int64_t n) {
+  constexpr int lanes = 8 * sizeof(Mask);
+  return n < lanes ? static_cast<Mask>((1u << n) - 1) : static_cast<Mask>(-1);
+}
+#endif
+
 /// Loads and stores without an alignment demand.
 template <class V, class T>
 [[gnu::always_inline]] inline V load(const T* p) {
@@ -36,6 +51,61 @@ template <class V, class T>
 [[gnu::always_inline]] inline void store(T* p, V v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
+
+/// The first n >= 1 elements only: touches no memory behind them, and loads zeros in their place. n may
+/// exceed the vector.
+template <class V, class T>
+[[gnu::always_inline]] inline V load_first(const T* p, int64_t n) {
+#if defined(HASHGRAD_ISA_avx512)
+  if constexpr (sizeof(T) == sizeof(float)) return _mm512_maskz_loadu_ps(first_lanes<__mmask16>(n), p);
+  if constexpr (sizeof(T) == sizeof(double)) return _mm512_maskz_loadu_pd(first_lanes<__mmask8>(n), p);
+#else
+  V v{};
+  for (int i = 0; i < lanes_of<V, T> && i < n; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+template <class V, class T>
+[[gnu::always_inline]] inline void store_first(T* p, V v, int64_t n) {
+#if defined(HASHGRAD_ISA_avx512)
+  if constexpr (sizeof(T) == sizeof(float)) _mm512_mask_storeu_ps(p, first_lanes<__mmask16>(n), v);
+  if constexpr (sizeof(T) == sizeof(double)) _mm512_mask_storeu_pd(p, first_lanes<__mmask8>(n), v);
+#else
+  for (int i = 0; i < lanes_of<V, T> && i < n; ++i) p[i] = v[i];
+#endif
+}
+
+/// Which lanes of a Vector<T> are meant; the lanes from `first` on; those of x, replaced by what lies at p
+/// where the mask says so.
+#if defined(HASHGRAD_ISA_avx512)
+template <class T>
+using LaneMask = __mmask16;
+template <class T>
+[[gnu::always_inline]] inline LaneMask<T> lanes_from(int64_t first) {
+  return static_cast<LaneMask<T>>(0xffffu << first);
+}
+[[gnu::always_inline]] inline Vector<float> load_where(LaneMask<float> mask, const float* p,
+                                                       Vector<float> x) {
+  return _mm512_mask_loadu_ps(x, mask, p);
+}
+[[gnu::always_inline]] inline Vector<double> load_where(LaneMask<double> mask, const double* p,
+                                                        Vector<double> x) {
+  return _mm512_mask_loadu_pd(x, static_cast<__mmask8>(mask), p);
+}
+#else
+template <class T>
+using LaneMask = decltype(Vector<T>{} < Vector<T>{});
+template <class T>
+[[gnu::always_inline]] inline LaneMask<T> lanes_from(int64_t first) {
+  LaneMask<T> lane;
+  for (int i = 0; i < Simd<T>::lanes; ++i) lane[i] = i;
+  return lane >= static_cast<decltype(lane[0] + 0)>(first);
+}
+template <class Mask, class T, class V>
+[[gnu::always_inline]] inline V load_where(Mask mask, const T* p, V x) {
+  return mask ? load<V>(p) : x;
+}
+#endif
 
 /// Transposes rows [lanes][lanes] in registers: exchanges the off-diagonal blocks of 1, 2, 4, ... lanes.
 template <int lanes, int step = 1, class V>
