@@ -6,11 +6,13 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <type_traits>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/xxhash.h"
 #include "cpu/blocking.h"
+#include "cpu/gemm_pairs.h"
 #include "cpu/hash_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/scratch.h"
@@ -187,35 +189,72 @@ class BucketSums {
   Scratch<T> histograms_;  // [bands, K]
 };
 
-/// Packs P[first .. first + count, 0 .. k), block of depth after block of depth, as multiply_tile wants it.
+/// Products of two matrices that lie depth after depth, [k, rows] and [k, columns], tile by tile: in T, or in
+/// bf16 parts where the calling thread wants those.
 template <class T>
-void pack_deep(const Packer<T>& pack, int64_t first, int64_t count, int64_t k, int64_t width, T* panels) {
-  const int64_t kc = block_depth(k);
-  for (int64_t k0 = 0; k0 < k; k0 += kc) {
-    pack({first, count, k0, std::min(kc, k - k0), width}, panels + round_up(count, width) * k0);
-  }
-}
+class TileProduct {
+ public:
+  explicit TileProduct(int64_t k) : k_(k), parts_(parts_wanted<T>()) {}
 
-/// tile[rows, columns] = the product of two operands packed by pack_deep, k deep.
-template <class T>
-void multiply_tile(int64_t rows, int64_t columns, int64_t k, const T* a, const T* b, T* tile) {
-  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const int64_t kc = block_depth(k), a_step = round_up(rows, kernel.mr),
-                b_step = round_up(columns, kernel.nr);
-  for (int64_t k0 = 0; k0 < k; k0 += kc) {
-    kernel.block({.rows = rows,
-                  .columns = columns,
-                  .depth = std::min(kc, k - k0),
-                  .a = a + a_step * k0,
-                  .b = b + b_step * k0,
-                  .c = tile,
-                  .ldc = columns,
-                  .row_bias = nullptr,
-                  .column_bias = nullptr,
-                  .accumulate = k0 > 0,
-                  .relu = false});
+  /// Elements of packed rows or columns; `count` of them begin a multiple of the panels' width, 32 at most.
+  int64_t size(int64_t count) const {
+    return parts_ ? round_up(count, pair_panel) / pair_panel * pair_panel_words(k_, parts_) : count * k_;
   }
-}
+  void pack_rows(const T* data, int64_t stride, int64_t rows, T* panels) const {
+    if (parts_) return pack_pairs(Operand::a, data, stride, rows, panels);
+    pack_deep(data, stride, rows, gemm_kernels().of<T>().mr, panels);
+  }
+  void pack_columns(const T* data, int64_t stride, int64_t columns, T* panels) const {
+    if (parts_) return pack_pairs(Operand::b, data, stride, columns, panels);
+    pack_deep(data, stride, columns, gemm_kernels().of<T>().nr, panels);
+  }
+
+  /// tile[rows, columns] = the product of what pack_rows and pack_columns made.
+  void multiply(int64_t rows, int64_t columns, const T* a, const T* b, T* tile) const {
+    if (parts_) return multiply_pairs(rows, columns, a, b, tile);
+    const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+    const int64_t kc = block_depth(k_), a_step = round_up(rows, kernel.mr),
+                  b_step = round_up(columns, kernel.nr);
+    for (int64_t k0 = 0; k0 < k_; k0 += kc)
+      kernel.block({.rows = rows,
+                    .columns = columns,
+                    .depth = std::min(kc, k_ - k0),
+                    .a = a + a_step * k0,
+                    .b = b + b_step * k0,
+                    .c = tile,
+                    .ldc = columns,
+                    .row_bias = nullptr,
+                    .column_bias = nullptr,
+                    .accumulate = k0 > 0,
+                    .relu = false});
+  }
+
+ private:
+  /// Block of depth after block of depth.
+  void pack_deep(const T* data, int64_t stride, int64_t count, int64_t width, T* panels) const {
+    const int64_t kc = block_depth(k_);
+    for (int64_t k0 = 0; k0 < k_; k0 += kc)
+      pack_dense(data, int64_t{1}, stride)({0, count, k0, std::min(kc, k_ - k0), width},
+                                           panels + round_up(count, width) * k0);
+  }
+  // Words of pairs lie in memory meant for floats: both have four bytes.
+  void pack_pairs(Operand operand, const T* data, int64_t stride, int64_t count, T* panels) const {
+    if constexpr (std::is_same_v<T, float>)
+      pair_dense(data, 1, stride)({0, count, 0, k_, pair_panel}, parts_, operand,
+                                  reinterpret_cast<uint32_t*>(panels));
+  }
+  void multiply_pairs(int64_t rows, int64_t columns, const T* a, const T* b, T* tile) const {
+    if constexpr (std::is_same_v<T, float>) {
+      const Scratch<float> square(pair_sums(pair_panel, pair_panel));
+      pair_kernels().block({rows, columns, k_, parts_, reinterpret_cast<const uint32_t*>(a),
+                            reinterpret_cast<const uint32_t*>(b), square.data(), true, true, tile, columns,
+                            nullptr, nullptr, false, false});
+    }
+  }
+
+  int64_t k_;
+  int parts_;
+};
 
 }  // namespace
 
@@ -333,6 +372,11 @@ Packer<T> pack_hashed(const HashedMatrix& v, const T* w, bool transposed) {
 template <class T>
 void hashed_linear(const HashedMatrix& v, const T* w, int64_t batch, const T* x, T* y,
                    const Epilogue<T>& epilogue) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (const int parts = parts_wanted<T>(); parts > 0 && batch > 0)
+      return gemm_pairs(parts, batch, v.rows(), v.columns(), pair_dense(x, v.columns(), 1),
+                        pair_packed(pack_hashed(v, w, false)), y, v.rows(), epilogue);
+  }
   gemm_packed<T>(batch, v.rows(), v.columns(), pack_dense(x, v.columns(), 1), pack_hashed(v, w, false), y,
                  v.rows(), epilogue);
 }
@@ -340,6 +384,11 @@ void hashed_linear(const HashedMatrix& v, const T* w, int64_t batch, const T* x,
 template <class T>
 void hashed_linear_input_gradient(const HashedMatrix& v, const T* w, int64_t batch, const T* dy, T* dx,
                                   const Epilogue<T>& epilogue) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (const int parts = parts_wanted<T>(); parts > 0 && batch > 0)
+      return gemm_pairs(parts, batch, v.columns(), v.rows(), pair_dense(dy, v.rows(), 1),
+                        pair_packed(pack_hashed(v, w, true)), dx, v.columns(), epilogue);
+  }
   gemm_packed<T>(batch, v.columns(), v.rows(), pack_dense(dy, v.rows(), 1), pack_hashed(v, w, true), dx,
                  v.columns(), epilogue);
 }
@@ -347,31 +396,34 @@ void hashed_linear_input_gradient(const HashedMatrix& v, const T* w, int64_t bat
 template <class T>
 void hashed_linear_bucket_gradient(const HashedMatrix& v, int64_t batch, const T* x, const T* dy, T* dw) {
   if (batch == 0) return std::fill(dw, dw + v.buckets(), T{0});
-  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const int64_t most_rows = round_up(128, kernel.mr), most_columns = round_up(slot_chunk, kernel.nr);
+  constexpr int64_t most_rows = 128, most_columns = slot_chunk;
+  static_assert(most_columns % pair_panel == 0);
+  const TileProduct<T> product(batch);
   // X is packed once for all bands, a stripe of columns at a time.
-  const int64_t fits = stripe_bytes / static_cast<int64_t>(sizeof(T)) / batch / most_columns;
+  const int64_t tile_size = product.size(most_columns);
+  const int64_t fits = stripe_bytes / static_cast<int64_t>(sizeof(T)) / tile_size;
   const int64_t stripe = most_columns * std::clamp<int64_t>(fits, 1, divide_up(v.columns(), most_columns));
-  const Packer<T> pack_x = pack_dense(x, int64_t{1}, v.columns());
-  const Scratch<T> packed_x(stripe * batch);
+  const Scratch<T> packed_x(stripe / most_columns * tile_size);
   BucketSums<T> sums(v);
   for (int64_t s0 = 0; s0 < v.columns(); s0 += stripe) {
     const int64_t s_end = std::min(v.columns(), s0 + stripe);
+    const auto columns_at = [&](int64_t column) { return std::min(most_columns, s_end - column); };
+    const auto packed_at = [&](int64_t column) {
+      return packed_x.data() + (column - s0) / most_columns * tile_size;
+    };
     parallel_for(divide_up(s_end - s0, most_columns), [&](int64_t tile) {
-      const int64_t column = s0 + tile * most_columns, columns = std::min(most_columns, s_end - column);
-      pack_deep(pack_x, column, columns, batch, kernel.nr, packed_x.data() + tile * most_columns * batch);
+      const int64_t column = s0 + tile * most_columns;
+      product.pack_columns(x + column, v.columns(), columns_at(column), packed_at(column));
     });
     parallel_for(sums.bands(), [&](int64_t band) {
-      const Scratch<T> packed_dy(most_rows * batch), tile(most_rows * most_columns);
+      const Scratch<T> packed_dy(product.size(most_rows + pair_panel)), tile(most_rows * most_columns);
       const int64_t end = sums.band_begin(band + 1);
       for (int64_t row = sums.band_begin(band); row < end; row += most_rows) {
         const int64_t rows = std::min(most_rows, end - row);
-        pack_deep(pack_dense(dy + row, int64_t{1}, v.rows()), 0, rows, batch, kernel.mr, packed_dy.data());
+        product.pack_rows(dy + row, v.rows(), rows, packed_dy.data());
         for (int64_t column = s0; column < s_end; column += most_columns) {
-          const int64_t columns = std::min(most_columns, s_end - column);
-          multiply_tile(rows, columns, batch, packed_dy.data(), packed_x.data() + (column - s0) * batch,
-                        tile.data());
-          sums.add(band, row, rows, column, columns, tile.data(), columns);
+          product.multiply(rows, columns_at(column), packed_dy.data(), packed_at(column), tile.data());
+          sums.add(band, row, rows, column, columns_at(column), tile.data(), columns_at(column));
         }
       }
     });

@@ -166,6 +166,38 @@ TEST_CASE("a convolution is as exact as its arithmetic in all directions, its bi
   });
 }
 
+TEST_CASE("products with a hashed matrix are as exact as their arithmetic, in every mode of hashing") {
+  const int64_t batch = 37, outputs = 70, inputs = 601;
+  const auto x = random_values<float>(batch * inputs, 1), dy = random_values<float>(batch * outputs, 2),
+             w = random_values<float>(4096, 3), bias = random_values<float>(outputs, 4);
+  const auto all = [&]<class T>(const cpu::HashedMatrix& v, const std::vector<T>& a, const std::vector<T>& g,
+                                const std::vector<T>& values, const std::vector<T>& shift) {
+    auto y = poisoned<T>(batch * outputs), dx = poisoned<T>(batch * inputs), dw = poisoned<T>(4096);
+    cpu::hashed_linear<T>(v, values.data(), batch, a.data(), y.data(), {.column_bias = shift.data()});
+    cpu::hashed_linear_input_gradient<T>(v, values.data(), batch, g.data(), dx.data(), {});
+    cpu::hashed_linear_bucket_gradient<T>(v, batch, a.data(), g.data(), dw.data());
+    return std::array{y, dx, dw};
+  };
+  for (const HashMode mode : {HashMode::full, HashMode::strat, HashMode::window, HashMode::xxhash}) {
+    const auto v = cpu::HashedMatrix::linear({5, 4096, mode}, outputs, inputs);
+    const auto want = all(v, doubles(x), doubles(dy), doubles(w), doubles(bias));
+    for_each_isa([&] {
+      for (const Math math : reduced) {
+        CAPTURE(name_of(math));
+        const MathScope scope(math);
+        const auto got = all(v, x, dy, w, bias);
+        CHECK(distance(got[0], want[0]) < allowed(math, inputs));
+        CHECK(distance(got[1], want[1]) < allowed(math, outputs));
+        CHECK(distance(got[2], want[2]) < 8 * allowed(math, batch));  // a bucket is the sum of about ten
+        check_threads([&] {
+          const MathScope inner(math);
+          return all(v, x, dy, w, bias)[2];
+        });
+      }
+    });
+  }
+}
+
 TEST_CASE("pooling fused behind a convolution pools what the convolution alone makes, in every arithmetic") {
   const Conv2dShape s{10, 3, 9, 14, 34, 3, 3, 1, 1};
   const Case c(s);
