@@ -15,6 +15,7 @@
 #include "cpu/batch_norm.h"
 #include "cpu/conv2d.h"
 #include "cpu/gemm.h"
+#include "cpu/gemm_pairs.h"
 #include "cpu/hash_gemm.h"
 #include "cpu/hash_kernels.h"
 #include "cpu/kernels.h"
@@ -74,9 +75,33 @@ double multiply_add_ceiling(CpuSize size) {
   return flops / best_seconds([&] { parallel_for(n, tile); }, budget_of(size));
 }
 
-/// Of products in the arithmetic of math_mode(). An arithmetic with instructions of its own has its ceiling
-/// here.
-double product_ceiling(CpuSize size) { return multiply_add_ceiling(size); }
+/// The same of bf16 parts: the panels of a 32 x 32 square, in L1, and as many products of parts as a product
+/// has.
+double pair_ceiling(int parts, CpuSize size) {
+  const int64_t depth = 128, repeats = size == CpuSize::full ? 2000 : 1, n = threads();
+  const int64_t words = cpu::pair_panel_words(depth, parts),
+                square = cpu::pair_sums(cpu::pair_panel, cpu::pair_panel);
+  const Tensor numbers = values(cpu::pair_panel * depth);
+  const cpu::PairSource source{numbers.data<float>(), depth, 1, cpu::pair_panel, depth, parts};
+  std::vector<uint32_t> a(static_cast<size_t>(words)), b(static_cast<size_t>(words));
+  cpu::pair_kernels().pack_a(source, a.data());
+  cpu::pair_kernels().pack_b(source, b.data());
+  Tensor sums = values(n * square);
+  const auto tile = [&](int64_t thread) {
+    for (int64_t i = 0; i < repeats; ++i)
+      cpu::pair_kernels().block({cpu::pair_panel, cpu::pair_panel, depth, parts, a.data(), b.data(),
+                                 sums.data<float>() + thread * square, true, false, nullptr, 0, nullptr,
+                                 nullptr, false, false});
+  };
+  const double flops = 2.0 * static_cast<double>(cpu::pair_panel * cpu::pair_panel * depth * repeats * n);
+  return flops / best_seconds([&] { parallel_for(n, tile); }, budget_of(size));
+}
+
+/// Of products in the arithmetic of math_mode().
+double product_ceiling(CpuSize size) {
+  const int parts = cpu::parts_of(math_mode());
+  return parts > 0 ? pair_ceiling(parts, size) : multiply_add_ceiling(size);
+}
 
 /// Every thread copies its part of `bytes` / 2, as often as makes the start of a loop cheap beside it: by the
 /// C library, which is fast in caches, or by a plain loop, often faster beyond.

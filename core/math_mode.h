@@ -9,7 +9,7 @@
 
 namespace hashgrad {
 
-/// The smallest relative error of an operand, and how much a product costs on a CPU with AMX:
+/// cpu/README.md has the errors of each, and what they cost.
 enum class Math {
   fp32,           ///< operands as they are
   split_bf16,     ///< operands as sums of two bf16 (16 bits of 24), three products for one; errors near 1e-6

@@ -54,7 +54,7 @@ int parts_of(Math math) {
 }
 
 int64_t pair_block_depth(int64_t k, int parts) {
-  const int64_t most = parts == 1 ? 512 : 1024;  // measured: what is read twice or thrice may lie in L2
+  const int64_t most = parts == 1 ? 320 : parts == 2 ? 256 : 512;  // measured
   const int64_t blocks = std::max<int64_t>(1, divide_up(k, most));
   return std::max(pair_depth, round_up(divide_up(k, blocks), pair_depth));
 }

@@ -42,6 +42,9 @@ void check_options(const Model& model, const TrainOptions& o) {
         "train: label smoothing is {}, at least 0 and below 1 is accepted", o.label_smoothing);
   check(o.math == Math::fp32 || model.dtype() == DType::float32,
         "train: math {} is for float32 networks, this one is {}", name_of(o.math), name_of(model.dtype()));
+  check(o.math == Math::fp32 || o.math == Math::bf16 || model.device() == Device{},
+        "train: math {} is the CPU's alone, this network is on {}", name_of(o.math),
+        to_string(model.device()));
   positive(o.lr, "the learning rate");
   positive(o.temperature, "the temperature");
   check(o.report_seconds >= 0, "train: report_seconds is {}, 0 or more is accepted", o.report_seconds);

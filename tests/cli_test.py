@@ -130,6 +130,22 @@ class Command(unittest.TestCase):
             self.run_ok("predict", self.model, *DATA, "--first", "33", *flags, "--output", self.path(name))
         self.assertEqual(self.tensors("a")["logits"], self.tensors("b")["logits"])
 
+    def test_arithmetics_agree_as_far_as_they_promise(self):
+        self.run_ok("predict", self.model, *DATA, "--first", "33", "--dtype", "float64", "--output", self.path("exact"))
+        exact = numbers(self.tensors("exact")["logits"])
+        for math, error in (("fp32", 1e-5), ("split-bf16-x6", 1e-5), ("split-bf16", 1e-4), ("bf16", 5e-2)):
+            self.run_ok("predict", self.model, *DATA, "--first", "33", "--math", math, "--device", "cpu", "--output",
+                        self.path(math))
+            far = max(abs(a - b) for a, b in zip(exact, numbers(self.tensors(math)["logits"])))
+            self.assertLess(far, error * max(map(abs, exact)), math)
+            if math == "bf16":
+                self.assertGreater(far, 1e-4)  # that --math arrives
+        self.run_ok("attack", "pgd", self.model, *DATA, "--first", "9", "--eps", "0.2", "--math", "split-bf16",
+                    "--device", "cpu", "--output", self.path("adv"))
+        self.assertEqual(self.tensors("adv")["success"][1], [9])
+        self.run_ok("train", "1x28x28 flatten fc10", *DATA, "--first", "64", "--epochs", "1", "--math", "split-bf16",
+                    "--device", "cpu", "--output", self.path("trained"))
+
     def test_gradient_and_jacobian(self):
         self.run_ok("gradient", self.model, *DATA, "--first", "3", "--loss", "logit:2", "--jacobian", "logits",
                     "--output", self.path("gradient"))

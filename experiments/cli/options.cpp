@@ -175,6 +175,8 @@ void add_common(CLI::App& verb, CommonFlags& flags) {
 Math CommonFlags::arithmetic() const {
   const Math wanted = parse_math(math);
   if (wanted != Math::fp32 && dtype != "float32") usage("--math {}: for --dtype float32 only", math);
+  const bool split = wanted == Math::split_bf16 || wanted == Math::split_bf16_x6;
+  if (split && where() != Device{}) usage("--math {}: for --device cpu only", math);
   return wanted;
 }
 
