@@ -70,7 +70,7 @@ TASKS = {
 ROWS = [f"{n}/{t}" for n in NETWORKS for t in TASKS]
 ROWS += [f"{n}/{t}" for n in LINEAR for t in ("forward", "train")] + [f"{n}/dinput" for n in CONVOLUTIONS]
 DEFAULT_ROWS = "a2/*,b2/*,lenet5/*,vgg16/[ft]*,resnet18/[ft]*,hashed*/*,dense/*,conv*/*"
-MATHS = ("fp32", "split-bf16", "split-bf16-x6", "bf16")
+MATHS = ("fp32", "split-bf16-x6", "split-bf16", "bf16")
 PAUSE = 0.05  # seconds before each repetition
 REPETITION = 300  # milliseconds, at least one call
 BUSY = 0.1  # cores; rows above are marked
@@ -486,6 +486,43 @@ def columns_of(results, args):
     return columns + [(f"{side} MiB", lambda r, key=f"{side.lower()}_peak_mib": f"{r[key]:.0f}") for side in ("Hashgrad", "PyTorch")]
 
 
+def ratios(results, args):
+    """A line per row with the ratio of every arithmetic: the table of a run with several."""
+    rows = {}
+    for r in results:
+        rows.setdefault(r["row"], {})[r["math"]] = r
+    have = [m for m in MATHS if m in args.math]
+    unit = "ms" if args.batch == 1 else "img/s"
+    keys = ("pytorch_ms", ".3f") if args.batch == 1 else ("pytorch_images_per_s", ".0f")
+    first = [m for m in have if m != "bf16"]
+    extra = {"compiled_ratio": "fp32 to compiled", "onnxruntime_ratio": "fp32 to ONNX Runtime"}
+    extra = {key: text for key, text in extra.items() if any(r.get(key) for r in results if r["math"] == "fp32")}
+    heading = ["net", "work", f"PyTorch {unit}", *first, *extra.values()]
+    heading += [f"PyTorch bf16 {unit}", "bf16"] if "bf16" in have else []
+    lines = ["| " + " | ".join(heading + ["MiB", "PyTorch MiB"]) + " |", "|---|---|" + "---:|" * len(heading)]
+    for maths_of in rows.values():
+        r = maths_of[first[0]]
+        cells = [r["net"], r["task"] + " †" * (r["busy_cores"] > BUSY), format(r[keys[0]], keys[1])]
+        cells += [f"**{maths_of[m]['ratio']:.2f}**" for m in first]
+        cells += [f"{r[key]:.2f}" if r.get(key) else "" for key in extra]
+        if "bf16" in have:
+            cells += [format(maths_of["bf16"][keys[0]], keys[1]), f"**{maths_of['bf16']['ratio']:.2f}**"]
+        lines.append("| " + " | ".join(cells + [f"{r['hashgrad_peak_mib']:.0f}", f"{r['pytorch_peak_mib']:.0f}"]) + " |")
+    return lines
+
+
+def errors_by_net(results):
+    """Errors of logits and input gradients against float64, where there are several arithmetics."""
+    lines = []
+    for net in dict.fromkeys(r["net"] for r in results):
+        errors = {r["math"]: r["errors"] for r in results if r["net"] == net and r["errors"]}
+        if len(errors) > 1:
+            lines.append(f"| {net} | " + " | ".join("{:.0e}, {:.0e}".format(*errors[m]) if m in errors else "" for m in MATHS) + " |")
+    heading = ["", "Errors of the result, and of its input gradient, against float64:", "", "| net | " + " | ".join(MATHS) + " |",
+               "|---|" + "---:|" * len(MATHS)]
+    return heading + lines if lines else []
+
+
 def hashed_beside_dense(results):
     """A sentence per arithmetic and task for which both layers were measured."""
     times = {(r["row"], r["math"]): r["hashgrad_ms"] for r in results}
@@ -508,14 +545,16 @@ def markdown(results, args):
         + (" Beside bf16 PyTorch computes under autocast to bfloat16." if "bf16" in args.math else "")
         + (" Hashgrad's training step is one CUDA graph." if args.device == "cuda" else ""),
         "",
-        "| " + " | ".join(heading for heading, _ in columns) + " |",
-        "|---|---|---|" + "---:|" * (len(columns) - 3),
     ]
-    lines += ["| " + " | ".join(show(r) for _, show in columns) + " |" for r in results]
+    if len(args.math) > 1:
+        lines += ratios(results, args)
+    else:
+        lines += ["| " + " | ".join(heading for heading, _ in columns) + " |", "|---|---|---|" + "---:|" * (len(columns) - 3)]
+        lines += ["| " + " | ".join(show(r) for _, show in columns) + " |" for r in results]
     busy = {r["row"]: r["busy_cores"] for r in results if r["busy_cores"] > BUSY}
     if busy:
         lines += ["", "† Other processes kept cores busy meanwhile: " + ", ".join(f"{row} {b:.2f}" for row, b in busy.items()) + "."]
-    return "\n".join(lines + hashed_beside_dense(results)) + "\n"
+    return "\n".join(lines + errors_by_net(results) + hashed_beside_dense(results)) + "\n"
 
 
 def print_progress(r):
