@@ -12,6 +12,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "cpu/kernels.h"
+#include "tests/skipped.h"
 
 namespace hashgrad::cpu_testing {
 
@@ -59,7 +60,10 @@ template <class Body>
 void for_each_isa(const Body& body) {
   const cpu::Isa before = cpu::isa();
   for (const cpu::Isa isa : {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::amx}) {
-    if (!cpu::isa_supported(isa)) continue;
+    if (!cpu::isa_supported(isa)) {
+      testing::count_skipped(cpu::isa_name(isa), "this processor has no such instructions");
+      continue;
+    }
     CAPTURE(cpu::isa_name(isa));
     cpu::set_isa(isa);
     body();
