@@ -5,18 +5,19 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/channel_kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
 
 namespace hashgrad::cpu {
 namespace {
 
-/// body(channel, offset, count) for the pixels of each image's channel, planes in parallel.
+/// body(plane, channel) for the plane of pixels of each image's channel, in parallel.
 template <class Body>
 void for_planes(const BatchNormShape& s, const Body& body) {
   const int64_t grain = std::max<int64_t>(1, 64 * 1024 / std::max<int64_t>(1, s.pixels));
   parallel_ranges(s.batch * s.channels, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t plane = begin; plane < end; ++plane) body(plane % s.channels, plane * s.pixels, s.pixels);
+    for (int64_t plane = begin; plane < end; ++plane) body(plane, plane % s.channels);
   });
 }
 
@@ -29,16 +30,41 @@ T inverse_deviation(T variance, T eps) {
 template <class T>
 void parameter_gradients(const BatchNormShape& s, const T* x, const T* dy, const T* mean, const T* variance,
                          T eps, T* dgamma, T* dbeta) {
-  sum_channels(s.batch, s.channels, s.pixels, dy, dbeta);
-  const Scratch<T> products(s.batch * s.channels);
-  for_planes(s, [&](int64_t c, int64_t at, int64_t count) {
-    double total = 0;
-    for (int64_t i = at; i < at + count; ++i)
-      total += static_cast<double>(dy[i]) * (static_cast<double>(x[i]) - static_cast<double>(mean[c]));
-    products.data()[at / count] =
-        static_cast<T>(total * static_cast<double>(inverse_deviation(variance[c], eps)));
+  const ChannelKernels<T>& kernel = channel_kernels().of<T>();
+  const Scratch<double> sums(s.batch * s.channels), products(s.batch * s.channels), totals(2 * s.channels);
+  for_planes(s, [&](int64_t plane, int64_t c) {
+    kernel.products(s.pixels, x + plane * s.pixels, dy + plane * s.pixels, mean[c], sums.data() + plane,
+                    products.data() + plane);
   });
-  sum_columns(s.batch, s.channels, products.data(), dgamma);
+  sum_columns(s.batch, s.channels, sums.data(), totals.data());
+  sum_columns(s.batch, s.channels, products.data(), totals.data() + s.channels);
+  for (int64_t c = 0; c < s.channels; ++c) {
+    dbeta[c] = static_cast<T>(totals.data()[c]);
+    dgamma[c] = static_cast<T>(totals.data()[s.channels + c] *
+                               static_cast<double>(inverse_deviation(variance[c], eps)));
+  }
+}
+
+/// The moments of channels from those of their planes [batch, channels], all of as many pixels: the squared
+/// distances inside the planes and those of the planes' means, in the order of the batch.
+template <class T>
+void combine_moments(const BatchNormShape& s, const double* means, const double* spreads, T* mean,
+                     T* variance) {
+  const Scratch<double> centers(s.channels);
+  sum_columns(s.batch, s.channels, means, centers.data());
+  parallel_ranges(s.channels, 64, [&](int64_t begin, int64_t end) {
+    double total[64] = {};
+    for (int64_t c = begin; c < end; ++c) centers.data()[c] /= static_cast<double>(s.batch);
+    for (int64_t n = 0; n < s.batch; ++n)
+      for (int64_t c = begin; c < end; ++c) {
+        const double d = means[n * s.channels + c] - centers.data()[c];
+        total[c - begin] += spreads[n * s.channels + c] + static_cast<double>(s.pixels) * d * d;
+      }
+    for (int64_t c = begin; c < end; ++c) {
+      mean[c] = static_cast<T>(centers.data()[c]);
+      variance[c] = static_cast<T>(total[c - begin] / static_cast<double>(s.batch * s.pixels));
+    }
+  });
 }
 
 /// Room for a result the caller does not want but the computation needs.
@@ -60,19 +86,12 @@ template <class T>
 void batch_norm_statistics(const BatchNormShape& s, const T* x, T* mean, T* variance) {
   const int64_t count = s.batch * s.pixels;
   check(count >= 1, "batch_norm: statistics of {} images with {} pixels", s.batch, s.pixels);
-  const Scratch<T> spread(s.batch * s.channels);
-  sum_channels(s.batch, s.channels, s.pixels, x, mean);
-  for (int64_t c = 0; c < s.channels; ++c) mean[c] /= static_cast<T>(count);
-  for_planes(s, [&](int64_t c, int64_t at, int64_t pixels) {
-    double total = 0;
-    for (int64_t i = at; i < at + pixels; ++i) {
-      const double d = static_cast<double>(x[i]) - static_cast<double>(mean[c]);
-      total += d * d;
-    }
-    spread.data()[at / pixels] = static_cast<T>(total);
+  const Scratch<double> means(s.batch * s.channels), spreads(s.batch * s.channels);
+  const ChannelKernels<T>& kernel = channel_kernels().of<T>();
+  for_planes(s, [&](int64_t plane, int64_t) {
+    kernel.moments(s.pixels, x + plane * s.pixels, means.data() + plane, spreads.data() + plane);
   });
-  sum_columns(s.batch, s.channels, spread.data(), variance);
-  for (int64_t c = 0; c < s.channels; ++c) variance[c] /= static_cast<T>(count);
+  combine_moments(s, means.data(), spreads.data(), mean, variance);
 }
 
 template <class T>
@@ -91,10 +110,11 @@ void batch_norm_move_running(const BatchNormShape& s, double momentum, const T* 
 template <class T>
 void batch_norm_forward(const BatchNormShape& s, const T* x, const T* mean, const T* variance, T eps,
                         const T* gamma, const T* beta, T* y) {
-  for_planes(s, [=](int64_t c, int64_t at, int64_t count) {
+  const ChannelKernels<T>& kernel = channel_kernels().of<T>();
+  for_planes(s, [&](int64_t plane, int64_t c) {
     const T slope = (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps);
-    const T shift = beta ? beta[c] : T{0}, center = mean[c];
-    for (int64_t i = at; i < at + count; ++i) y[i] = (x[i] - center) * slope + shift;
+    kernel.normalise(s.pixels, x + plane * s.pixels, mean[c], slope, beta ? beta[c] : T{0},
+                     y + plane * s.pixels);
   });
 }
 
@@ -105,11 +125,12 @@ void batch_norm_backward(const BatchNormShape& s, const T* x, const T* dy, const
   parameter_gradients(s, x, dy, mean, variance, eps, gamma_sums.data(), beta_sums.data());
   if (!dx) return;
   const T share = 1 / static_cast<T>(s.batch * s.pixels);
-  for_planes(s, [&](int64_t c, int64_t at, int64_t count) {
+  const ChannelKernels<T>& kernel = channel_kernels().of<T>();
+  for_planes(s, [&](int64_t plane, int64_t c) {
+    const int64_t at = plane * s.pixels;
     const T inverse = inverse_deviation(variance[c], eps), slope = (gamma ? gamma[c] : T{1}) * inverse;
-    const T mean_dy = beta_sums.data()[c] * share, along = gamma_sums.data()[c] * share * inverse,
-            center = mean[c];
-    for (int64_t i = at; i < at + count; ++i) dx[i] = slope * (dy[i] - mean_dy - (x[i] - center) * along);
+    kernel.gradient(s.pixels, x + at, dy + at, mean[c], slope, beta_sums.data()[c] * share,
+                    gamma_sums.data()[c] * share * inverse, dx + at);
   });
 }
 
@@ -121,9 +142,10 @@ void batch_norm_inference_backward(const BatchNormShape& s, const T* x, const T*
     parameter_gradients(s, x, dy, mean, variance, eps, gamma_sums.data(), beta_sums.data());
   }
   if (!dx) return;
-  for_planes(s, [=](int64_t c, int64_t at, int64_t count) {
+  const ChannelKernels<T>& kernel = channel_kernels().of<T>();
+  for_planes(s, [&](int64_t plane, int64_t c) {
     const T slope = (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps);
-    for (int64_t i = at; i < at + count; ++i) dx[i] = slope * dy[i];
+    kernel.scale(s.pixels, dy + plane * s.pixels, slope, dx + plane * s.pixels);
   });
 }
 

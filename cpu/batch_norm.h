@@ -10,8 +10,8 @@ struct BatchNormShape {
   int64_t batch, channels, pixels;
 };
 
-/// mean [channels] and biased variance [channels] of x, in two passes with double accumulators in a fixed
-/// order. Error when batch * pixels = 0.
+/// mean [channels] and biased variance [channels] of x: in double, plane by plane, then over the planes in
+/// the order of the batch. Error when batch * pixels = 0.
 template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* x, T* mean, T* variance);
 

@@ -185,17 +185,6 @@ void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* p
 }  // namespace
 
 template <class T>
-T sum_plane(int64_t n, const T* x) {
-  constexpr int64_t lanes = 16;
-  T partial[lanes] = {}, total{0};
-  for (int64_t i = 0; i + lanes <= n; i += lanes)
-    for (int64_t lane = 0; lane < lanes; ++lane) partial[lane] += x[i + lane];
-  for (int64_t i = n / lanes * lanes; i < n; ++i) total += x[i];
-  for (const T sum : partial) total += sum;
-  return total;
-}
-
-template <class T>
 void add_columns(const Conv2dShape& s, int64_t channels, const T* columns, T* dx) {
   const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding,
                 plane = padded_height * padded_width;
@@ -291,7 +280,6 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
 }
 
 #define INSTANTIATE(T)                                                                                      \
-  template T sum_plane(int64_t, const T*);                                                                  \
   template void add_columns(const Conv2dShape&, int64_t, const T*, T*);                                     \
   template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void conv2d_backward_weight(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);

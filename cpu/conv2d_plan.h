@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/channel_kernels.h"
 #include "cpu/conv2d.h"
 #include "cpu/kernels.h"
 
@@ -71,9 +72,11 @@ const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channel
 template <class T>
 void add_columns(const Conv2dShape& shape, int64_t channels, const T* columns, T* dx);
 
-/// Sum of a plane in T: sixteen interleaved sums, which the compiler keeps in vectors, then their sum.
+/// Sum of a plane in T: sixteen interleaved sums, then their sum.
 template <class T>
-T sum_plane(int64_t n, const T* x);
+T sum_plane(int64_t n, const T* x) {
+  return channel_kernels().of<T>().sum(n, x);
+}
 
 /// Where a convolution leaves its result: in y, or pooled when y is null.
 template <class T>

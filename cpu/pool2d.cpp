@@ -1,12 +1,14 @@
 #include "cpu/pool2d.h"
 
 #include <algorithm>
-#include <cmath>
-#include <vector>
+#include <limits>
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/blocking.h"
 #include "cpu/kernels.h"
+#include "cpu/pool_kernels.h"
+#include "cpu/scratch.h"
 
 namespace hashgrad::cpu {
 namespace {
@@ -21,36 +23,67 @@ Window window(const Pool2dShape& s, int64_t oy, int64_t ox) {
           std::min(x + s.kernel, s.width)};
 }
 
+/// body(plane), in parallel.
+template <class Body>
+void for_planes(const Pool2dShape& s, const Body& body) {
+  parallel_ranges(s.planes, std::max<int64_t>(1, 16 * 1024 / (s.height * s.width)),
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t plane = begin; plane < end; ++plane) body(plane);
+                  });
+}
+
 /// body(input offset of the plane, output index, window) for every output, planes in parallel.
 template <class Body>
 void for_windows(const Pool2dShape& s, const Body& body) {
   const int64_t height = s.out_height(), width = s.out_width();
-  parallel_ranges(
-      s.planes, std::max<int64_t>(1, 16 * 1024 / (s.height * s.width)), [&](int64_t begin, int64_t end) {
-        for (int64_t plane = begin; plane < end; ++plane)
-          for (int64_t oy = 0; oy < height; ++oy)
-            for (int64_t ox = 0; ox < width; ++ox)
-              body(plane * s.height * s.width, (plane * height + oy) * width + ox, window(s, oy, ox));
-      });
+  for_planes(s, [&](int64_t plane) {
+    for (int64_t oy = 0; oy < height; ++oy)
+      for (int64_t ox = 0; ox < width; ++ox)
+        body(plane * s.height * s.width, (plane * height + oy) * width + ox, window(s, oy, ox));
+  });
 }
 
 /// The common window, by the kernel that is fused behind convolutions too.
 template <class T>
 void max_pool_2x2(const Pool2dShape& s, const T* x, T* y, int32_t* argmax) {
   const int64_t height = s.out_height(), width = s.out_width();
-  parallel_ranges(
-      s.planes, std::max<int64_t>(1, 16 * 1024 / (s.height * s.width)), [&](int64_t begin, int64_t end) {
-        std::vector<uint8_t> places(static_cast<size_t>(height * width));
-        for (int64_t plane = begin; plane < end; ++plane) {
-          conv2d_kernels().of<T>().pool_2x2(s.height, s.width, x + plane * s.height * s.width,
-                                            y + plane * height * width, places.data());
-          for (int64_t i = 0; argmax && i < height * width; ++i) {
-            const int64_t place = places[static_cast<size_t>(i)];
-            argmax[plane * height * width + i] =
-                static_cast<int32_t>((2 * (i / width) + place / 2) * s.width + 2 * (i % width) + place % 2);
-          }
-        }
-      });
+  for_planes(s, [&](int64_t plane) {
+    const Scratch<uint8_t> places(height * width);
+    conv2d_kernels().of<T>().pool_2x2(s.height, s.width, x + plane * s.height * s.width,
+                                      y + plane * height * width, places.data());
+    for (int64_t oy = 0; argmax && oy < height; ++oy) {
+      const uint8_t* place = places.data() + oy * width;
+      int32_t* to = argmax + (plane * height + oy) * width;
+      const auto row = static_cast<int32_t>(s.width), first = static_cast<int32_t>(2 * oy * s.width);
+      for (int32_t ox = 0; ox < static_cast<int32_t>(width); ++ox)
+        to[ox] = first + 2 * ox + (place[ox] >= 2 ? row : 0) + place[ox] % 2;
+    }
+  });
+}
+
+/// The rows of a plane as PoolRows has them, [height][stride][length]: so every place of the window meets a
+/// row of outputs as neighbours.
+template <class T>
+void take_apart(const Pool2dShape& s, int64_t length, const T* x, T* parts) {
+  std::fill_n(parts, s.height * s.stride * length, -std::numeric_limits<T>::infinity());
+  for (int64_t r = 0; r < s.height; ++r, x += s.width)
+    for (int64_t q = 0; q < s.stride; ++q, parts += length) {
+      const int64_t offset = q - s.padding, skipped = offset < 0 ? divide_up(-offset, s.stride) : 0;
+      for (int64_t i = skipped; i < length && i * s.stride + offset < s.width; ++i)
+        parts[i] = x[i * s.stride + offset];
+    }
+}
+
+template <class T>
+void max_pool_row(const Pool2dShape& s, int64_t oy, int64_t length, const T* parts, T* y, int32_t* argmax) {
+  const int64_t width = s.out_width(), y0 = oy * s.stride - s.padding;
+  const int64_t top = std::max<int64_t>(y0, 0), bottom = std::min(y0 + s.kernel, s.height);
+  for (int64_t ox = 0; ox < width; ++ox)
+    argmax[ox] = static_cast<int32_t>(top * s.width + std::max<int64_t>(ox * s.stride - s.padding, 0));
+  pool_kernels().of<T>().max_row(
+      {parts + top * s.stride * length, bottom - top, s.kernel, s.stride, length,
+       static_cast<int32_t>(top * s.width - s.padding), static_cast<int32_t>(s.width)},
+      width, y, argmax);
 }
 
 }  // namespace
@@ -69,15 +102,16 @@ template <class T>
 void max_pool2d_forward(const Pool2dShape& shape, const T* x, T* y, int32_t* argmax) {
   check_pool2d(shape);
   if (shape.kernel == 2 && shape.stride == 2 && shape.padding == 0) return max_pool_2x2(shape, x, y, argmax);
-  for_windows(shape, [&](int64_t plane, int64_t out, const Window& w) {
-    int64_t best = w.top * shape.width + w.left;
-    for (int64_t r = w.top; r < w.bottom; ++r)
-      for (int64_t c = w.left; c < w.right; ++c) {
-        const T value = x[plane + r * shape.width + c];
-        if (value > x[plane + best] || std::isnan(value)) best = r * shape.width + c;
-      }
-    y[out] = x[plane + best];
-    if (argmax) argmax[out] = static_cast<int32_t>(best);
+  const int64_t height = shape.out_height(), width = shape.out_width();
+  const int64_t length = width + (shape.kernel - 1) / shape.stride;
+  for_planes(shape, [&](int64_t plane) {
+    const Scratch<T> parts(shape.height * shape.stride * length);
+    const Scratch<int32_t> unwanted(width);
+    take_apart(shape, length, x + plane * shape.height * shape.width, parts.data());
+    for (int64_t oy = 0; oy < height; ++oy) {
+      const int64_t at = (plane * height + oy) * width;
+      max_pool_row(shape, oy, length, parts.data(), y + at, argmax ? argmax + at : unwanted.data());
+    }
   });
 }
 
@@ -85,12 +119,13 @@ template <class T>
 void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const int32_t* argmax, T* dx,
                          int64_t copies) {
   check_pool2d(shape);
-  const int64_t inputs = shape.planes * shape.height * shape.width;
-  const int64_t outputs = shape.planes * shape.out_height() * shape.out_width();
-  std::fill_n(dx, copies * inputs, T{0});
-  for (int64_t copy = 0; copy < copies; ++copy, dx += inputs, dy += outputs)
-    for_windows(shape,
-                [&](int64_t plane, int64_t out, const Window&) { dx[plane + argmax[out]] += dy[out]; });
+  const int64_t inputs = shape.height * shape.width, outputs = shape.out_height() * shape.out_width();
+  for (int64_t copy = 0; copy < copies; ++copy, dx += shape.planes * inputs, dy += shape.planes * outputs)
+    for_planes(shape, [&](int64_t plane) {
+      T* to = dx + plane * inputs;
+      std::fill_n(to, inputs, T{0});
+      for (int64_t out = plane * outputs; out < (plane + 1) * outputs; ++out) to[argmax[out]] += dy[out];
+    });
 }
 
 template <class T>

@@ -60,6 +60,8 @@ template class Scratch<float>;
 template class Scratch<double>;
 template class Scratch<int64_t>;
 template class Scratch<uint32_t>;
+template class Scratch<int32_t>;
 template class Scratch<uint16_t>;
+template class Scratch<uint8_t>;
 
 }  // namespace hashgrad::cpu

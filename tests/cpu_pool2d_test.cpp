@@ -71,6 +71,34 @@ TEST_CASE("a NaN wins its window of a max pool") {
   CHECK(argmax == 1);
 }
 
+TEST_CASE_TEMPLATE("max pooling finds the same on every instruction set", T, float, double) {
+  const T infinity = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
+  for (const Pool2dShape& s : {Pool2dShape{2, 40, 37, 3, 2, 1}, Pool2dShape{2, 40, 37, 2, 2}}) {
+    auto x = random_values<T>(in_size(s), 1);
+    x[7] = nan;
+    x[100] = infinity;
+    for (int64_t i = 400; i < 600; ++i) x[static_cast<size_t>(i)] = -infinity;
+    std::vector<size_t> winner(static_cast<size_t>(out_size(s)), x.size());
+    for_each_pair(s, [&](size_t out, size_t in) {
+      size_t& best = winner[out];
+      if (best == x.size() || x[in] > x[best] || std::isnan(x[in])) best = in;
+    });
+    for_each_isa([&] {
+      auto y = poisoned<T>(out_size(s)), y_alone = y;
+      std::vector<int32_t> argmax(y.size(), -1);
+      cpu::max_pool2d_forward(s, x.data(), y.data(), argmax.data());
+      cpu::max_pool2d_forward(s, x.data(), y_alone.data(), nullptr);
+      CHECK(same_bits(y, y_alone));
+      for (size_t out = 0; out < y.size(); ++out) {
+        const size_t plane = out / static_cast<size_t>(s.out_height() * s.out_width());
+        CHECK(winner[out] ==
+              plane * static_cast<size_t>(s.height * s.width) + static_cast<size_t>(argmax[out]));
+        CHECK(std::memcmp(&y[out], &x[winner[out]], sizeof(T)) == 0);
+      }
+    });
+  }
+}
+
 TEST_CASE("global average pooling is the mean of each plane") {
   const auto x = random_values<double>(3 * 129, 1), dy = random_values<double>(3, 2);
   auto y = poisoned<double>(3), dx = poisoned<double>(3 * 129);

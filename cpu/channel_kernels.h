@@ -1,0 +1,29 @@
+// The inside of the passes over channels: what is done to one plane of n pixels (cpu/kernels.h).
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+namespace hashgrad::cpu {
+
+/// Sums run in sixteen interleaved parts, so their order does not depend on the instruction set.
+template <class T>
+struct ChannelKernels {
+  /// The sum of x [n]: the rest behind the last whole sixteen, then the parts in order, all in T.
+  T (*sum)(int64_t n, const T* x);
+  /// The mean of x [n >= 1], and the sum of the squared distances from it.
+  void (*moments)(int64_t n, const T* x, double* mean, double* spread);
+  /// The sum of dy [n], and that of dy * (x - center).
+  void (*products)(int64_t n, const T* x, const T* dy, T center, double* sum, double* product);
+  /// y = (x - center) * slope + shift; y may be x.
+  void (*normalise)(int64_t n, const T* x, T center, T slope, T shift, T* y);
+  /// dx = slope * (dy - mean_dy - (x - center) * along); dx may be x or dy.
+  void (*gradient)(int64_t n, const T* x, const T* dy, T center, T slope, T mean_dy, T along, T* dx);
+  /// y = slope * x; y may be x.
+  void (*scale)(int64_t n, const T* x, T slope, T* y);
+};
+
+HASHGRAD_KERNEL_TABLE(PerType<ChannelKernels>, channel_kernels)
+
+}  // namespace hashgrad::cpu
