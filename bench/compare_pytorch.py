@@ -252,7 +252,7 @@ def network_work(net, task, batch, way, autocast):
         with autocast():
             z = model(a)
         if method == "vmap":
-            seeds = torch.eye(10, dtype=z.dtype)[:, None, :].expand(10, *z.shape)
+            seeds = torch.eye(10).to(z.dtype)[:, None, :].expand(10, *z.shape)
             return torch.autograd.grad(z, a, seeds, is_grads_batched=True)[0].transpose(0, 1)
         return torch.stack([torch.autograd.grad(z[:, k].sum(), a, retain_graph=k < 9)[0] for k in range(10)], 1)
 
@@ -599,11 +599,11 @@ def main():
         for result in measure(row, args):
             print_progress(result)
             results.append(result)
+        if args.output:  # after every row: an interrupted run keeps what it has
+            args.output.with_suffix(".md").write_text(markdown(results, args))
+            args.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     print()
     print(markdown(results, args))
-    if args.output:
-        args.output.with_suffix(".md").write_text(markdown(results, args))
-        args.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
