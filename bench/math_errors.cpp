@@ -106,11 +106,15 @@ void add_layer(const LayerSpec& layer, const Shape& in, const Shape& out, Table&
   if (layer.kind == LayerSpec::Kind::fc) {
     const Linear linear{in.numel(), out.numel()};
     add_shape(fmt::format("fc {} -> {}", linear.in, linear.out), linear, measured, network);
-  } else if (layer.kind == LayerSpec::Kind::conv && layer.padding.square()) {
-    const Convolution c{{images, in[0], in[1], in[2], out[0], layer.kernel.height, layer.kernel.width,
-                         layer.stride, layer.padding.height}};
-    const std::string name = fmt::format("conv {} -> {}, {} x {}, stride {}, at {} x {}", in[0], out[0],
-                                         layer.kernel.height, layer.kernel.width, layer.stride, in[1], in[2]);
+  } else if (layer.kind == LayerSpec::Kind::conv) {
+    // Images are padded beforehand where the two directions differ, as a network does it (nn/conv.h).
+    const Extent &kernel = layer.kernel, &padding = layer.padding;
+    const Extent before = padding.square() ? Extent(0) : padding;
+    const Convolution c{{images, in[0], in[1] + 2 * before.height, in[2] + 2 * before.width, out[0],
+                         kernel.height, kernel.width, layer.stride, padding.square() ? padding.height : 0}};
+    const std::string name =
+        fmt::format("conv {} -> {}, {} x {}, stride {}, padding {} x {}, at {} x {}", in[0], out[0],
+                    kernel.height, kernel.width, layer.stride, padding.height, padding.width, in[1], in[2]);
     add_shape(name, c, measured, network);
   }
 }

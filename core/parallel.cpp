@@ -62,6 +62,11 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   if (error) std::rethrow_exception(error);
 }
 
+void parallel_for_unless(bool serial, int64_t count, const std::function<void(int64_t)>& body) {
+  if (!serial) return parallel_for(count, body);
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
+
 void parallel_ranges(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   const int64_t pieces = (n + grain - 1) / grain;
   parallel_for(pieces, [&](int64_t i) { body(i * grain, std::min(n, (i + 1) * grain)); });

@@ -17,6 +17,10 @@ void set_threads(int n);
 /// serially.
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
+/// parallel_for, or body(0), body(1), ... on this thread where `serial`: for work too small to wake others
+/// for.
+void parallel_for_unless(bool serial, int64_t count, const std::function<void(int64_t)>& body);
+
 /// Splits [0, n) into pieces of `grain` (the last may be shorter) and calls `body(begin, end)` for each.
 /// The pieces depend on n and grain alone.
 void parallel_ranges(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);

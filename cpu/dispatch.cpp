@@ -9,7 +9,7 @@
 namespace hashgrad::cpu {
 namespace {
 
-#if defined(__x86_64__) && defined(__linux__)
+#ifdef __x86_64__
 /// Tiles of bf16, and Linux's leave to use them: their 8 KB of registers are given out on request only.
 bool has_tiles() {
   constexpr int arch_request_permission = 0x1023, tile_data = 18;
@@ -18,8 +18,6 @@ bool has_tiles() {
                               syscall(SYS_arch_prctl, arch_request_permission, tile_data) == 0;
   return granted;
 }
-#else
-bool has_tiles() { return false; }
 #endif
 
 Isa choose() {

@@ -22,12 +22,6 @@ struct Side {
   int64_t extent, width;
 };
 
-/// parallel_for, unless the whole product is too small for it.
-void loop(bool serial, int64_t count, const std::function<void(int64_t)>& body) {
-  if (!serial) return parallel_for(count, body);
-  for (int64_t i = 0; i < count; ++i) body(i);
-}
-
 /// Packs indices [first, first + count) of the shared operand, all depths: block of depth after block of
 /// depth.
 template <class T>
@@ -36,7 +30,7 @@ void pack_stripe(bool serial, const Side<T>& side, int64_t first, int64_t count,
   const int64_t padded = round_up(count, side.width);
   const int64_t piece = panel_block(count, side.width, kc);
   const int64_t pieces = divide_up(count, piece);
-  loop(serial, pieces * divide_up(k, kc), [&](int64_t task) {
+  parallel_for_unless(serial, pieces * divide_up(k, kc), [&](int64_t task) {
     const int64_t k0 = task / pieces * kc, depth = std::min(kc, k - k0), at = task % pieces * piece;
     side.pack({first + at, std::min(piece, count - at), k0, depth, side.width},
               stripe + padded * k0 + at * depth);
@@ -82,7 +76,7 @@ void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Pack
     pack_stripe(serial, shared, s0, s_count, k, kc, shared_panels.data());
     const int64_t chunk =
         panel_block(s_count, shared.width, kc);  // meets a streamed block while both are in L2
-    loop(serial, divide_up(streamed.extent, step), [&](int64_t task) {
+    parallel_for_unless(serial, divide_up(streamed.extent, step), [&](int64_t task) {
       const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
       const Scratch<T> panels(round_up(t_count, streamed.width) * kc);
       for (int64_t k0 = 0; k0 < k; k0 += kc) {

@@ -21,16 +21,11 @@ struct Side {
   int64_t extent;
 };
 
-void loop(bool serial, int64_t count, const std::function<void(int64_t)>& body) {
-  if (!serial) return parallel_for(count, body);
-  for (int64_t i = 0; i < count; ++i) body(i);
-}
-
 /// Packs indices [first, first + count), all depths: block of depth after block of depth.
 void pack_stripe(bool serial, const Side& side, int parts, int64_t first, int64_t count, int64_t k,
                  int64_t kc, uint32_t* stripe) {
   const int64_t panels = divide_up(count, pair_panel), full = panels * pair_panel_words(kc, parts);
-  loop(serial, divide_up(k, kc) * panels, [&](int64_t task) {
+  parallel_for_unless(serial, divide_up(k, kc) * panels, [&](int64_t task) {
     const int64_t k0 = task / panels * kc, depth = std::min(kc, k - k0), at = task % panels;
     side.pack({first + at * pair_panel, std::min(pair_panel, count - at * pair_panel), k0, depth, pair_panel},
               parts, side.operand, stripe + task / panels * full + at * pair_panel_words(depth, parts));
@@ -54,7 +49,7 @@ int parts_of(Math math) {
 }
 
 int64_t pair_block_depth(int64_t k, int parts) {
-  const int64_t most = parts == 1 ? 320 : parts == 2 ? 256 : 512;  // measured
+  const int64_t most = parts == 1 ? 320 : parts == 2 ? 256 : 512;  // measured: cpu/README.md
   const int64_t blocks = std::max<int64_t>(1, divide_up(k, most));
   return std::max(pair_depth, round_up(divide_up(k, blocks), pair_depth));
 }
@@ -101,7 +96,7 @@ void gemm_pairs(int parts, int64_t m, int64_t n, int64_t k, const PairPacker& a,
   for (int64_t s0 = 0; s0 < shared.extent; s0 += stripe) {
     const int64_t s_count = std::min(stripe, shared.extent - s0), s_panels = divide_up(s_count, pair_panel);
     pack_stripe(serial, shared, parts, s0, s_count, k, kc, shared_panels.data());
-    loop(serial, divide_up(streamed.extent, step), [&](int64_t task) {
+    parallel_for_unless(serial, divide_up(streamed.extent, step), [&](int64_t task) {
       const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
       const Scratch<uint32_t> panels(divide_up(t_count, pair_panel) * words);
       const Scratch<float> sums(pair_sums(s_count, t_count));

@@ -37,7 +37,7 @@ PairPacker pair_packed(Packer<float> pack);
 void gemm_pairs(int parts, int64_t m, int64_t n, int64_t k, const PairPacker& a, const PairPacker& b,
                 float* c, int64_t ldc, const Epilogue<float>& epilogue);
 
-/// Depth of the blocks that k terms are cut into, a multiple of pair_depth: a panel of it fits L1.
+/// Depth of the blocks that k terms are cut into, a multiple of pair_depth.
 int64_t pair_block_depth(int64_t k, int parts);
 
 }  // namespace hashgrad::cpu

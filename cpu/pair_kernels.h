@@ -14,7 +14,6 @@ namespace hashgrad::cpu {
 
 inline constexpr int64_t pair_panel = 32;  // indices of a panel, of A and of B
 inline constexpr int64_t pair_depth = 32;  // depth of a tile: 16 pairs
-inline constexpr int most_parts = 3;
 
 /// Words of one panel of `depth` terms, rounded up to whole tiles. (static: see cpu/README.md, "One source".)
 static inline int64_t pair_panel_words(int64_t depth, int parts) {

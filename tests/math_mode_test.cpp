@@ -4,9 +4,12 @@
 
 #include <string>
 
+#include "attacks/fgsm.h"
+#include "attacks/transfer.h"
 #include "cpu/conv2d.h"
 #include "cpu/gemm.h"
 #include "cpu/hash_gemm.h"
+#include "tests/attack_models.h"
 #include "tests/cpu_testing.h"
 #include "tests/error_of.h"
 
@@ -127,8 +130,7 @@ TEST_CASE("a matrix product is as exact as its arithmetic, with a bias as it is;
   });
 }
 
-TEST_CASE(
-    "bf16 is the product of rounded operands, split-bf16 is not that of split ones without their rest") {
+TEST_CASE("bf16 is the product of rounded operands; split-bf16 rounds less, split-bf16-x6 least") {
   const int64_t k = 257, n = 33;
   const auto a = random_values<float>(33 * k, 1), b = random_values<float>(k * n, 2),
              bias = random_values<float>(n, 3);
@@ -275,4 +277,18 @@ TEST_CASE("a NaN in an operand comes out, and stays in its row") {
       CHECK(wrong == 0);
     }
   });
+}
+
+TEST_CASE("what an attack made is judged in fp32, whatever it was made in") {
+  // Slopes of 1 and 1.001, equal in bf16: class 1 is ahead in fp32, and in bf16 the first of a tie, class 0.
+  const Model model = hashgrad::testing::linear_model({1, 1.001}, {0, 0}, DType::float32);
+  const AttackInput input{
+      Tensor::of(std::vector<float>{0.5f}, {1, 1, 1, 1}), hashgrad::testing::classes({0}), {}, {}};
+  const MathScope scope(Math::bf16);
+  CHECK(Oracle(model).predict(input.x) == std::vector<int64_t>{0});  // so that a judge in bf16 would show
+  Fgsm::Options options;
+  options.eps = 0.01;
+  const AttackResult result = Fgsm(options).run(model, input);
+  CHECK(result.success.data<uint8_t>()[0] == 1);
+  CHECK(apply_to(model, input, result, {}).reached.hits == 1);
 }

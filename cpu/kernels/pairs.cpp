@@ -20,29 +20,6 @@ using Words = Simd<uint32_t, 64>::Vector;
 using Halves = Simd<uint16_t, 64>::Vector;
 constexpr uint32_t upper = 0xffff0000u;
 
-/// The first n of 16 floats, zeros for the others.
-[[gnu::always_inline]] inline Floats load_first(const float* x, int64_t n) {
-  if (n >= lanes) return load<Floats>(x);
-#if defined(__AVX512F__)
-  const auto mask = static_cast<__mmask16>(n > 0 ? (1u << n) - 1 : 0);
-  return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(mask, x));
-#else
-  float buffer[lanes] = {};
-  for (int64_t i = 0; i < n; ++i) buffer[i] = x[i];
-  return load<Floats>(buffer);
-#endif
-}
-
-/// The first n of 16 words.
-[[gnu::always_inline]] inline void store_first(uint32_t* to, int64_t n, Words x) {
-  if (n >= lanes) return store(to, x);
-#if defined(__AVX512F__)
-  _mm512_mask_storeu_epi32(to, static_cast<__mmask16>((1u << n) - 1), reinterpret_cast<__m512i>(x));
-#else
-  for (int64_t i = 0; i < n; ++i) to[i] = x[i];
-#endif
-}
-
 /// Which neighbours make a pair: those of two vectors in the same lane, or within 32 floats in a row.
 enum class Pairing { across, along };
 
@@ -110,12 +87,13 @@ template <int parts, bool is_a, bool by_depth>
   for (int line = 0; line < lanes; ++line) {
     Floats a{}, b{};
     if constexpr (by_depth) {
-      if (line < indices) a = load_first(from + line * s.index_stride, depth);
+      if (line < indices) a = load_first<Floats>(from + line * s.index_stride, depth);
       if (line < indices && depth > lanes)
-        b = load_first(from + line * s.index_stride + lanes, depth - lanes);
+        b = load_first<Floats>(from + line * s.index_stride + lanes, depth - lanes);
     } else {
-      if (2 * line < depth) a = load_first(from + 2 * line * s.depth_stride, indices);
-      if (2 * line + 1 < depth) b = load_first(from + (2 * line + 1) * s.depth_stride, indices);
+      if (indices > 0 && 2 * line < depth) a = load_first<Floats>(from + 2 * line * s.depth_stride, indices);
+      if (indices > 0 && 2 * line + 1 < depth)
+        b = load_first<Floats>(from + (2 * line + 1) * s.depth_stride, indices);
     }
     split<parts, by_depth ? Pairing::along : Pairing::across>(a, b, [&](int part, Words pairs) {
       if constexpr (by_depth == is_a)
@@ -158,10 +136,11 @@ void pair_planes_of(const PairPlanes& p) {
   for (int64_t y = 0; y < p.height; ++y) {
     const float *even = p.even + y * p.width, *odd = p.odd ? p.odd + y * p.width : nullptr;
     for (int64_t x = 0; x < p.width; x += lanes) {
-      const Floats a = load_first(even + x, p.width - x),
-                   b = odd ? load_first(odd + x, p.width - x) : Floats{};
+      const Floats a = load_first<Floats>(even + x, p.width - x),
+                   b = odd ? load_first<Floats>(odd + x, p.width - x) : Floats{};
       split<parts, Pairing::across>(a, b, [&](int part, Words pairs) {
-        store_first(p.out + part * p.part_stride + y * p.row_stride + x, p.width - x, pairs);
+        uint32_t* to = p.out + part * p.part_stride + y * p.row_stride + x;
+        store_first(reinterpret_cast<float*>(to), reinterpret_cast<Floats>(pairs), p.width - x);
       });
     }
   }
@@ -174,8 +153,8 @@ void pair_planes(const PairPlanes& p) {
 template <int parts>
 void split_plane_of(const float* x, int64_t n, uint16_t* out, int64_t part_stride) {
   for (int64_t i = 0; i < n; i += 2 * lanes) {
-    const Floats a = load_first(x + i, n - i),
-                 b = n - i > lanes ? load_first(x + i + lanes, n - i - lanes) : Floats{};
+    const Floats a = load_first<Floats>(x + i, n - i),
+                 b = n - i > lanes ? load_first<Floats>(x + i + lanes, n - i - lanes) : Floats{};
     split<parts, Pairing::along>(a, b, [&](int part, Words pairs) {
       uint16_t* to = out + part * part_stride + i;
       if (n - i >= 2 * lanes) return store(to, pairs);
