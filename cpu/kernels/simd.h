@@ -53,16 +53,18 @@ template <class V, class T>
 }
 
 /// The first n >= 1 elements only: touches no memory behind them, and loads zeros in their place. n may
-/// exceed the vector.
+/// exceed the vector. (Through memory where there are no masks: element by element the compiler takes minutes
+/// over what it makes of vectors that are several registers wide.)
 template <class V, class T>
 [[gnu::always_inline]] inline V load_first(const T* p, int64_t n) {
 #if defined(HASHGRAD_ISA_avx512)
   if constexpr (sizeof(T) == sizeof(float)) return _mm512_maskz_loadu_ps(first_lanes<__mmask16>(n), p);
   if constexpr (sizeof(T) == sizeof(double)) return _mm512_maskz_loadu_pd(first_lanes<__mmask8>(n), p);
 #else
-  V v{};
-  for (int i = 0; i < lanes_of<V, T> && i < n; ++i) v[i] = p[i];
-  return v;
+  if (n >= lanes_of<V, T>) return load<V>(p);
+  T first[lanes_of<V, T>] = {};
+  for (int64_t i = 0; i < n; ++i) first[i] = p[i];
+  return load<V>(first);
 #endif
 }
 template <class V, class T>
@@ -71,7 +73,10 @@ template <class V, class T>
   if constexpr (sizeof(T) == sizeof(float)) _mm512_mask_storeu_ps(p, first_lanes<__mmask16>(n), v);
   if constexpr (sizeof(T) == sizeof(double)) _mm512_mask_storeu_pd(p, first_lanes<__mmask8>(n), v);
 #else
-  for (int i = 0; i < lanes_of<V, T> && i < n; ++i) p[i] = v[i];
+  if (n >= lanes_of<V, T>) return store(p, v);
+  T all[lanes_of<V, T>];
+  store(all, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = all[i];
 #endif
 }
 
