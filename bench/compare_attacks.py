@@ -2,9 +2,9 @@
 """Hashgrad's attacks beside those of Foolbox, ART, torchattacks and AdverTorch: the same weights, images, settings and
 numbers of iterations, in one run on the CPU.
 
-Every library runs in a process of its own that stays up (one warm-up call each); rounds alternate between all sides, and a
-time is the median of the rounds: until the images are there and it is known of each whether it fools the network. For us
-that is `seconds` of `hashgrad attack --json`, which holds a forward pass to verify; the libraries' images get one such pass.
+Every side runs in a process of its own that stays up (one warm-up call each; ours is bench_attacks); rounds alternate between
+all sides, and a time is the median of the rounds: until the images are there and it is known of each whether it fools the
+network. Our time holds a forward pass to verify; the libraries' images get one such pass.
 A success is one in each side's own arithmetic; beside it what is left of all images in float64. Distances are medians of
 the successes. Forwards and backwards are counted where they happen: images through the model, and images
 whose gradient comes back, per image attacked (a library that leaves images in the batch goes on paying for them).
@@ -15,7 +15,7 @@ whose gradient comes back, per image attacked (a library that leaves images in t
                                            [--output experiments/results/compare_attacks]
 
 Networks that FOLDER does not hold are trained there for an epoch of MNIST. Rows that OUTPUT.json holds already and that are
-not asked for again stay, each with the load average it was measured at.
+not asked for again stay. "Busy" is how many cores other processes kept busy while a row was measured.
 """
 import argparse
 import gzip
@@ -32,6 +32,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench" / "parity"))
+
+from busy import Busy
 LIBRARIES = ["foolbox", "art", "torchattacks", "advertorch"]
 NETS = {"a2": "liu2018-mnist", "b2": "liu2021-mnist", "mlp": "1x28x28 flatten fc1000 relu fc10"}
 BATCH = 128
@@ -92,7 +94,7 @@ def art_attack(name, s, model, x, y, targets):
         "deepfool": lambda: evasion.DeepFool(net, epsilon=s["overshoot"], nb_grads=10, **common),
         "jsma": lambda: evasion.SaliencyMapMethod(net, theta=1, gamma=s["gamma"], verbose=False, **common),
         "zoo": lambda: evasion.ZooAttack(net, use_resize=False, use_importance=False, nb_parallel=128, variable_h=1e-4,
-                                         **{**search, "batch_size": 1}),
+                                         abort_early=False, **{**search, "batch_size": 1}),
     }[name]()
     labels = targets if s.get("targeted") else y
     return torch.tensor(attack.generate(x.numpy(), np.eye(10, dtype=np.float32)[labels.numpy()]))
@@ -207,7 +209,39 @@ def work(library):
 # ---------------------------------------------------------------------------------------------------- our side
 
 
-def ours(binary, task, threads):
+class Ours:
+    """bench_attacks, which stays up for one row; what the images achieve is read off `hashgrad attack`, once."""
+
+    def __init__(self, folder, task, threads):
+        name, *flags = ATTACKS[task["attack"]]["ours"].split()
+        settings, rule = [], ""
+        while flags:
+            flag = flags.pop(0).removeprefix("--")
+            value = flags.pop(0) if flags and not flags[0].startswith("--") else None
+            if flag == "target":
+                rule = value
+            else:
+                settings.append(flag if value is None else f"{flag}={value}")
+        self.line = f"{name}:{','.join(settings)} {rule}\n"
+        self.process = subprocess.Popen([str(folder / "bench_attacks"), task["model"], task["images"], str(BATCH), str(threads)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.answer = outcome(str(folder / "hashgrad"), task, threads)
+        self.seconds()  # warm-up
+
+    def seconds(self):
+        self.process.stdin.write(self.line)
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def ask(self):
+        return dict(self.answer, seconds=self.seconds())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def outcome(binary, task, threads):
     import torch
     from common import read_safetensors
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +253,7 @@ def ours(binary, task, threads):
         tensors, _ = read_safetensors(result)
         said = json.loads(pathlib.Path(numbers).read_text())
     x, y, x_adv, success = (torch.tensor(tensors[n]) for n in ("x", "y", "x_adv", "success"))
-    return {"seconds": said["seconds"], "forwards": said["forwards"] / len(x), "backwards": said["backwards"] / len(x),
+    return {"forwards": said["forwards"] / len(x), "backwards": said["backwards"] / len(x),
             **judged(task["model"], x, y, x_adv, success == 1, ATTACKS[task["attack"]])}
 
 
@@ -271,25 +305,29 @@ class Peer:
         return json.loads(line) if line else {"error": "the process ended"}
 
 
-def compare(row, peers, binary, task, rounds, threads):
-    """{side: medians of the rounds}; a side without this attack is left out, one that fails says how."""
-    sides, times = {}, {}
+def compare(row, peers, folder, task, rounds, threads):
+    """{side: medians of the rounds}; a side without this attack is left out, one that fails says how. And how many cores
+    other processes kept busy meanwhile."""
+    sides, times, us = {}, {}, Ours(folder, task, threads)
+    busy = Busy([us.process.pid, *(p.process.pid for p in peers)])
     for number in range(rounds):
         task = dict(task, warm=number == 0)
         for side in ["hashgrad", *(p.name for p in peers)]:
             if "error" in sides.get(side, {}) or "absent" in sides.get(side, {}):
                 continue
             time.sleep(0.1)  # waiting threads of the side before go to sleep
-            answer = ours(binary, task, threads) if side == "hashgrad" else next(p for p in peers if p.name == side).ask(task)
+            answer = us.ask() if side == "hashgrad" else next(p for p in peers if p.name == side).ask(task)
             sides[side] = answer
             if "seconds" in answer:
                 times.setdefault(side, []).append(answer["seconds"])
                 print(f"  {row} {side}: {answer['seconds']:.3f} s", file=sys.stderr)
             elif "error" in answer:
                 print(f"  {row} {side}: {answer['error']}", file=sys.stderr)
+    cores = round(busy.cores(), 3)
+    us.close()
     for side, seconds in times.items():
         sides[side]["seconds"], sides[side]["spread"] = statistics.median(seconds), [min(seconds), max(seconds)]
-    return {side: answer for side, answer in sides.items() if "absent" not in answer}
+    return {side: answer for side, answer in sides.items() if "absent" not in answer}, cores
 
 
 def table(results):
@@ -311,7 +349,7 @@ def table(results):
 
 
 def page(results):
-    goals = ["| row | goal | fastest library | reached | rounds | load before |", "|---|---|---|---|---|---|"]
+    goals = ["| row | goal | fastest library | reached | rounds | busy |", "|---|---|---|---|---|---|"]
     for row, result in results["rows"].items():
         others = {k: v["seconds"] for k, v in result["sides"].items() if k != "hashgrad" and "seconds" in v}
         if not others:
@@ -319,7 +357,7 @@ def page(results):
         fastest = min(others, key=others.get)
         ratio = others[fastest] / result["sides"]["hashgrad"]["seconds"]
         goal = ATTACKS[row.split("/")[0]]["goal"]
-        goals.append(f"| {row} | {goal}x | {fastest} | {ratio:.2f}x{'' if ratio >= goal else ', below the goal'} | {result['rounds']} | {result['load']:.2f} |")
+        goals.append(f"| {row} | {goal}x | {fastest} | {ratio:.2f}x{'' if ratio >= goal else ', below the goal'} | {result['rounds']} | {result['busy_cores']:.2f} |")
     missing = [row for row in ROWS if row not in results["rows"]]
     if missing:
         goals += ["", f"Not measured: {', '.join(missing)}."]
@@ -337,7 +375,7 @@ Images: the first of the MNIST test set that the network gets right. `pgd` takes
 in `pgd-stop` a finished image leaves. Untargeted, except jsma (next class). Names agree, rules do not everywhere: ART's
 cw-l2 is a line search, its jsma looks at the target's gradient alone, torchattacks' cw-l2 has one constant and stops
 when the batch's loss rises, and of ZOO only ART has a version. Rows come from several runs: a library that a row does not
-name lacks the attack, or was left out of that run by `--libraries`. Ours:
+name lacks the attack, or was left out of that run by `--libraries`. Busy: cores that other processes kept busy meanwhile. Ours:
 
 {settings}
 """
@@ -357,7 +395,7 @@ def versions():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
-    parser.add_argument("--binary", default=str(ROOT / "build" / "hashgrad"))
+    parser.add_argument("--build", default=str(ROOT / "build"), help="folder that holds hashgrad and bench_attacks")
     parser.add_argument("--data-dir", default=os.environ.get("HASHGRAD_DATA", os.path.expanduser("~/.cache/hashgrad/data")))
     parser.add_argument("--models", default="compare_attacks_models")
     parser.add_argument("--rows", default=",".join(ROWS))
@@ -373,20 +411,19 @@ def main():
     unknown = [row for row in args.rows.split(",") if row not in ROWS]
     if unknown:
         parser.error(f"--rows: {', '.join(unknown)}: none of {', '.join(ROWS)}")
-    folder = pathlib.Path(args.models)
+    folder, build = pathlib.Path(args.models), pathlib.Path(args.build)
     folder.mkdir(parents=True, exist_ok=True)
     here = {"machine": machine(), "threads": args.threads, "versions": versions()}
     results = {**here, "rows": earlier(pathlib.Path(args.output + ".json"), here)}
     peers = [Peer(library, args.threads) for library in args.libraries.split(",")]
     for row in args.rows.split(","):
         attack, net = row.split("/")
-        model = trained(args.binary, folder, net, args.data_dir)
+        model = trained(str(build / "hashgrad"), folder, net, args.data_dir)
         images = str(folder / f"{net}-{ATTACKS[attack]['images']}-images.safetensors")
         write_images(images, model, args.data_dir, ATTACKS[attack]["images"])
         task = {"attack": attack, "model": model, "images": images}
-        load = os.getloadavg()[0]
-        results["rows"][row] = {"sides": compare(row, peers, args.binary, task, args.rounds, args.threads),
-                                "rounds": args.rounds, "load": load}
+        sides, busy = compare(row, peers, build, task, args.rounds, args.threads)
+        results["rows"][row] = {"sides": sides, "rounds": args.rounds, "busy_cores": busy}
         results["rows"] = {r: results["rows"][r] for r in ROWS if r in results["rows"]}
         pathlib.Path(args.output + ".json").write_text(json.dumps(results, indent=1) + "\n")
         pathlib.Path(args.output + ".md").write_text(page(results))

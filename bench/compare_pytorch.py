@@ -45,6 +45,8 @@ import sys
 import tempfile
 import time
 
+from busy import Busy
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NETS = {
     "a2": "A2 net (conv64 5x5, conv128 5x5, fc512, fc10)",
@@ -345,11 +347,6 @@ class Side:
         self.repeat(2)
         self.calls = max(1, round(REPETITION / self.repeat(1)))
 
-    def seconds(self):
-        """Of processor time, of all threads so far."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def close(self):
         self.process.stdin.close()
         self.process.wait()
@@ -359,24 +356,15 @@ class Side:
         return statistics.median(self.times)
 
 
-def foreign_seconds(sides):
-    """Processor seconds that the machine has spent on anything but the sides and this process."""
-    fields = [int(f) for f in open("/proc/stat").readline().split()[1:9]]
-    user, nice, system, _, _, interrupts, soft_interrupts, stolen = fields
-    busy = (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
-    own = os.times()
-    return busy - own.user - own.system - sum(side.seconds() for side in sides)
-
-
 def take_turns(sides, rounds):
     """Fills the sides' times. Returns how many cores other processes kept busy meanwhile."""
     for side in sides:
         side.warm_up()
-    foreign, start = foreign_seconds(sides), time.perf_counter()
+    busy = Busy([side.process.pid for side in sides])
     for _ in range(rounds):
         for side in sides:
             side.times.append(side.repeat(side.calls))
-    return max(0.0, (foreign_seconds(sides) - foreign) / (time.perf_counter() - start))
+    return busy.cores()
 
 
 def ways_of(net, task, device, math):

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "cpu/attack_kernels.h"
 #include "cpu/attack_step_functions.h"
 #include "cpu/scratch.h"
 
@@ -122,8 +123,11 @@ void project_l2(int64_t rows, int64_t columns, double eps, const T* x, const T* 
 
 template <class T>
 void ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out) {
-  for_each(n, [=](int64_t i) {
-    out[i] = nearest_linf(stepped(x[i], scale, direction_of(gradient[i])), centre[i], eps);
+  parallel_ranges(n, grain, [=](int64_t begin, int64_t end) {
+    if (attack_kernels().of<T>().ascend_linf(end - begin, scale, eps, x + begin, gradient + begin,
+                                             centre + begin, out + begin))
+      return;
+    for (int64_t i = begin; i < end; ++i) out[i] = back_in_linf(out[i], centre[i], eps);
   });
 }
 

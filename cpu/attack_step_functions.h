@@ -36,13 +36,17 @@ constexpr T in_box(T x) {
   return clamped(x, T{0}, T{1});
 }
 
+/// For an x that rounding to T has moved out of the ball, by half a unit in the last place.
+template <class T>
+constexpr T back_in_linf(T x, T centre, double eps) {
+  while (std::abs(static_cast<double>(x) - static_cast<double>(centre)) > eps) x = std::nextafter(x, centre);
+  return x;
+}
+
 template <class T>
 constexpr T nearest_linf(T x, T centre, double eps) {
   const double c = static_cast<double>(centre);
-  T v = in_box(static_cast<T>(clamped(static_cast<double>(x), c - eps, c + eps)));
-  // Rounding to T may have left the ball by half a unit in the last place.
-  while (std::abs(static_cast<double>(v) - c) > eps) v = std::nextafter(v, centre);
-  return v;
+  return back_in_linf(in_box(static_cast<T>(clamped(static_cast<double>(x), c - eps, c + eps))), centre, eps);
 }
 
 template <class T>

@@ -1,7 +1,9 @@
 #include "cpu/reduce.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -35,7 +37,29 @@ void for_rows(int64_t rows, int64_t columns, const Body& body) {
                   });
 }
 
+/// Whether good(x[i]) for every i < n. A piece is looked at to its end, without branches.
+template <class T, class Good>
+bool all(int64_t n, const T* x, const Good& good) {
+  std::atomic<bool> found{false};
+  parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
+    int bad = 0;
+    for (int64_t i = begin; i < end; ++i) bad |= !good(x[i]);
+    if (bad) found = true;
+  });
+  return !found;
+}
+
 }  // namespace
+
+template <class T>
+bool all_finite(int64_t n, const T* x) {
+  return all(n, x, [](T v) { return std::abs(v) <= std::numeric_limits<T>::max(); });
+}
+
+template <class T>
+bool all_in_box(int64_t n, const T* x) {
+  return all(n, x, [](T v) { return v >= 0 && v <= 1; });
+}
 
 template <class T>
 void sum(int64_t n, const T* x, T* y) {
@@ -158,6 +182,8 @@ void place_in_rows(int64_t rows, int64_t columns, const int64_t* column, const T
 }
 
 #define INSTANTIATE(T)                                                         \
+  template bool all_finite(int64_t, const T*);                                 \
+  template bool all_in_box(int64_t, const T*);                                 \
   template void sum(int64_t, const T*, T*);                                    \
   template void sum_groups(const Groups&, int64_t, const T*, T*);              \
   template void place_in_rows(int64_t, int64_t, const int64_t*, const T*, T*); \

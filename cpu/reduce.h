@@ -32,6 +32,13 @@ struct Groups {
 template <class T>
 void sum_groups(const Groups& groups, int64_t copies, const T* x, T* y);
 
+/// Whether every element of x [n] is a number, and not an infinite one.
+template <class T>
+bool all_finite(int64_t n, const T* x);
+/// Whether every element of x [n] is in [0, 1].
+template <class T>
+bool all_in_box(int64_t n, const T* x);
+
 /// y [rows] = sum over the row of a * b, both [rows, columns]. With a = b: squared L2 norms.
 template <class T>
 void dot_rows(int64_t rows, int64_t columns, const T* a, const T* b, T* y);

@@ -1,6 +1,7 @@
 #include "core/normal.h"
 #include "core/random.h"
 #include "cpu/attack_step.h"
+#include "cpu/attack_step_functions.h"
 #include "tests/cpu_testing.h"
 
 using namespace hashgrad;
@@ -17,6 +18,30 @@ TEST_CASE("sign steps stay in the ball and in the box, and stand still where the
   CHECK(x[3] == 1);
   CHECK(x[4] == 0.5);
   CHECK(x[5] == 0.5);
+}
+
+TEST_CASE_TEMPLATE("a sign step has the bits of its definition on every instruction set", T, float, double) {
+  using namespace cpu::functions;
+  const double eps = 0.1;
+  for (const int64_t n : {0, 1, 3, 17, 33, 129, 20000}) {
+    auto centre = random_values<T>(n, 1), x = random_values<T>(n, 2), gradient = random_values<T>(n, 3);
+    for (int64_t i = 0; i < n; ++i) {
+      T &c = centre[static_cast<size_t>(i)], &v = x[static_cast<size_t>(i)];
+      c = i % 5 == 0 ? T{0} : i % 7 == 0 ? T{1} : std::abs(c);
+      v = nearest_linf(static_cast<T>(c + static_cast<T>(0.2) * v), c, eps);
+      if (i % 11 == 0) gradient[static_cast<size_t>(i)] = i % 2 ? T{0} : static_cast<T>(NAN);
+      if (i % 13 == 12) v = static_cast<T>(NAN);
+    }
+    std::vector<T> expected(x.size());
+    for (size_t i = 0; i < x.size(); ++i)
+      expected[i] =
+          nearest_linf(stepped(x[i], static_cast<T>(0.03), direction_of(gradient[i])), centre[i], eps);
+    for_each_isa([&] {
+      auto y = poisoned<T>(n);
+      cpu::ascend_linf<T>(n, static_cast<T>(0.03), eps, x.data(), gradient.data(), centre.data(), y.data());
+      CHECK(same_bits(y, expected));
+    });
+  }
 }
 
 TEST_CASE("the projection onto an L2 ball keeps rows inside and shortens rows outside") {

@@ -1,0 +1,20 @@
+// The inside of an attack's step over pixels (cpu/kernels.h).
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+namespace hashgrad::cpu {
+
+template <class T>
+struct AttackKernels {
+  /// nearest_linf(stepped(x, scale, direction_of(gradient)), centre, eps) of cpu/attack_step_functions.h, for
+  /// n elements, but for its loop: at most one step towards centre is made. Whether every element is in the
+  /// ball.
+  bool (*ascend_linf)(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out);
+};
+
+HASHGRAD_KERNEL_TABLE(PerType<AttackKernels>, attack_kernels)
+
+}  // namespace hashgrad::cpu

@@ -1,0 +1,71 @@
+// Steps of attacks (cpu/attack_kernels.h). Distances are in double, so a vector here has as many elements as
+// one of doubles.
+#include "cpu/attack_kernels.h"
+#include "cpu/kernels/simd.h"
+
+namespace hashgrad::cpu::HASHGRAD_ISA {
+namespace {
+
+using Wide = Vector<double>;
+constexpr int lanes = Simd<double>::lanes;
+template <class T>
+using Some = typename Simd<T, lanes* static_cast<int>(sizeof(T))>::Vector;
+
+/// min(max(x, low), high); NaN stays NaN.
+template <class V>
+[[gnu::always_inline]] inline V clamp(V x, V low, V high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
+/// Writes `lanes` elements; all ones where one is still outside the ball.
+template <class T>
+[[gnu::always_inline]] inline auto ascend(T scale, double eps, const T* x, const T* gradient, const T* centre,
+                                          T* out) {
+  using V = Some<T>;
+  using Bits = decltype(V{} < V{});
+  const V g = load<V>(gradient), zero{};
+  const V moved = load<V>(x) + scale * __builtin_convertvector((g < zero) - (g > zero), V);
+  const Wide c = __builtin_convertvector(load<V>(centre), Wide);
+  const V nearest =
+      clamp(__builtin_convertvector(clamp(__builtin_convertvector(moved, Wide), c - eps, c + eps), V), zero,
+            zero + 1);
+  // Rounding to T may have left the ball by half a unit in the last place; of numbers from 0 on, the next
+  // larger one has the next larger bits.
+  const Wide off = __builtin_convertvector(nearest, Wide) - c;
+  const auto back = (off > eps) - (off < -eps);  // -1: towards 0
+  const V stepped =
+      reinterpret_cast<V>(reinterpret_cast<Bits>(nearest) + __builtin_convertvector(back, Bits));
+  store(out, stepped);
+  const Wide rest = __builtin_convertvector(stepped, Wide) - c;
+  return (rest > eps) | (rest < -eps);
+}
+
+template <class T>
+bool ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out) {
+  decltype(Wide{} < Wide{}) outside{};
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) outside |= ascend(scale, eps, x + i, gradient + i, centre + i, out + i);
+  if (i < n) {
+    T rest[4][lanes] = {};
+    for (int64_t k = i; k < n; ++k) {
+      rest[0][k - i] = x[k];
+      rest[1][k - i] = gradient[k];
+      rest[2][k - i] = centre[k];
+    }
+    outside |= ascend(scale, eps, rest[0], rest[1], rest[2], rest[3]);
+    for (int64_t k = i; k < n; ++k) out[k] = rest[3][k - i];
+  }
+  bool inside = true;
+  for (int lane = 0; lane < lanes; ++lane) inside &= outside[lane] == 0;
+  return inside;
+}
+
+template <class T>
+constexpr AttackKernels<T> table{ascend_linf<T>};
+
+}  // namespace
+
+extern const PerType<AttackKernels> attack_kernels_table{table<float>, table<double>};
+
+}  // namespace hashgrad::cpu::HASHGRAD_ISA
