@@ -4,31 +4,32 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
-#include <omp.h>
+
+#ifdef __linux__
+#include <sched.h>
+#else
 #include <thread>
-#include <vector>
+#endif
 
 #include "core/error.h"
+#include "core/thread_team.h"
 
 namespace hashgrad {
 namespace {
 
-int thread_count = std::max(1, omp_get_num_procs());
-thread_local bool inside_loop = false;
-
-/// Runs `worker()` on n threads. ThreadSanitizer cannot see the barriers of GCC's OpenMP run time and would
-/// report races that are none, so that build uses plain threads; the loop bodies under test are the same.
-template <class F>
-void on_threads(int n, const F& worker) {
-#ifdef __SANITIZE_THREAD__
-  std::vector<std::jthread> pool;
-  for (int t = 1; t < n; ++t) pool.emplace_back(worker);
-  worker();
+/// Cores that this process may use.
+int cores() {
+#ifdef __linux__
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::max(1, CPU_COUNT(&allowed));
+  return 1;
 #else
-#pragma omp parallel num_threads(n)
-  worker();
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 #endif
 }
+
+int thread_count = cores();
+thread_local bool inside_loop = false;
 
 }  // namespace
 
@@ -48,7 +49,7 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
-  on_threads(n, [&] {
+  Team::instance().run(n - 1, [&] {
     inside_loop = true;
     try {
       for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);

@@ -1,10 +1,12 @@
 // Shapes, tensors and their views, random numbers, parallel loops, the account of memory.
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <doctest/doctest.h>
 #include <numeric>
 #include <set>
 #include <sys/resource.h>
+#include <thread>
 
 #include "core/device.h"
 #include "core/parallel.h"
@@ -170,6 +172,42 @@ TEST_CASE("parallel loops visit every index once, whatever the number of threads
   }
   set_threads(before);
   CHECK_ERROR(set_threads(0), "accepted: 1 to 4096");
+}
+
+TEST_CASE("threads do run loops side by side") {
+  const int before = threads();
+  set_threads(3);
+  for (int loop = 0; loop < 3; ++loop) {  // each index waits for the two others
+    std::atomic<int> there{0};
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    parallel_for(3, [&](int64_t) {
+      ++there;
+      while (there < 3 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      CHECK(there == 3);
+    });
+  }
+  set_threads(before);
+}
+
+TEST_CASE("many short loops of several threads at once, with waits between them, lose nothing") {
+  const int before = threads();
+  set_threads(4);
+  std::atomic<int64_t> sum{0};
+  const auto caller = [&] {
+    for (int loop = 0; loop < 400; ++loop) {
+      std::vector<int64_t> squares(7);  // gone when the loop is over: nobody may come late
+      parallel_for(7, [&](int64_t i) { squares[static_cast<size_t>(i)] = i * i; });
+      sum += std::accumulate(squares.begin(), squares.end(), int64_t{0});
+      if (loop % 50 == 0)
+        std::this_thread::sleep_for(std::chrono::microseconds(200));  // the others fall asleep
+    }
+  };
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 3; ++i) callers.emplace_back(caller);
+  }
+  CHECK(sum == 3 * 400 * 91);
+  set_threads(before);
 }
 
 TEST_CASE("an exception in a loop body reaches the caller, and the next loop works") {
