@@ -30,4 +30,8 @@ inline int64_t panel_block(int64_t extent, int64_t width, int64_t depth, int64_t
   return width * divide_up(panels, blocks);
 }
 
+/// Whether work is too small to wake other threads for: so many products, so many numbers to read. A number
+/// read once, from a cache or from memory, takes about as long as sixteen products.
+inline bool is_small(int64_t products, int64_t read) { return products + 16 * read < int64_t{1} << 20; }
+
 }  // namespace hashgrad::cpu

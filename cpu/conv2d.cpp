@@ -8,6 +8,7 @@
 #include "cpu/blocking.h"
 #include "cpu/conv2d_pairs.h"
 #include "cpu/conv2d_plan.h"
+#include "cpu/gemm.h"
 #include "cpu/kernels.h"
 #include "cpu/scratch.h"
 
@@ -39,12 +40,12 @@ int64_t images_per_task(const Conv2dShape& s) {
   return best;
 }
 
-/// y [channels from i0, pixels] = weight * unfolded images. Panels of pixels are unfolded one at a time, into
+/// y [out_channels, pixels] = weight * unfolded images. Panels of pixels are unfolded one at a time, into
 /// L1, and used up at once; a block of them passes before the next block of depth, so that the weights stay
 /// in L2.
 template <class T>
 void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* images, int64_t pixels,
-                    const T* packed, const T* bias, bool relu, int64_t i0, int64_t channels, T* y) {
+                    const T* packed, const T* bias, bool relu, T* y) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t k = s.depth(), kc = block_depth(k), padded = round_up(s.out_channels, kernel.mr);
   const int64_t step = panel_block(pixels, kernel.nr, kc);
@@ -56,10 +57,47 @@ void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* im
       for (int64_t p = p0; p < std::min(p0 + step, pixels); p += kernel.nr) {
         const int64_t count = std::min(kernel.nr, pixels - p);
         conv2d_kernels().of<T>().unfold_pixels(plan.unfold(images, p, count, k0, depth, panel.data()));
-        kernel.block({channels, count, depth, packed + padded * k0 + i0 * depth, panel.data(), y + p, pixels,
-                      last && bias ? bias + i0 : nullptr, nullptr, k0 > 0, last && relu});
+        kernel.block({s.out_channels, count, depth, packed + padded * k0, panel.data(), y + p, pixels,
+                      last ? bias : nullptr, nullptr, k0 > 0, last && relu});
       }
     }
+  }
+}
+
+/// Up to so many outputs of a channel, all images of a batch are taken side by side by all threads.
+constexpr int64_t few_outputs = 1024;
+
+/// Few images: all threads share each piece of work. Every step is a loop of its own, because what one thread
+/// would prepare for itself all of them would prepare.
+template <class T>
+void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
+                  bool relu, const Conv2dDestination<T>& to) {
+  if (s.batch == 0) return;
+  const int64_t group = s.batch * s.out_pixels() <= few_outputs ? s.batch : 1, k = s.depth();
+  const Conv2dPlan<T> plan(s, group);
+  const bool direct = to.y && group == 1;
+  const Scratch<T> padded(plan.buffer_size()), buffer(direct ? 0 : s.out_channels * group * s.out_pixels());
+  const int64_t outputs = s.out_channels * group * s.out_pixels();
+  const bool serial = is_small(outputs * k, outputs + s.out_channels * k);
+  const Packer<T> unfold = [&](const PackBlock& b, T* panels) {
+    conv2d_kernels().of<T>().unfold_pixels(
+        plan.unfold(plan.origin(padded.data()), b.first, b.count, b.k0, b.depth, panels));
+  };
+  for (int64_t n = 0; n < s.batch; n += group) {
+    parallel_for_unless(serial, 8, [&](int64_t i) {
+      const int64_t planes = group * s.in_channels, first = planes * i / 8;
+      plan.pad_planes(source, n, first, planes * (i + 1) / 8 - first, padded.data());
+    });
+    T* y = direct ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
+    const int64_t pixels = group * s.out_pixels();
+    gemm_packed<T>(s.out_channels, pixels, k, pack_dense(weight, k, int64_t{1}), unfold, y, pixels,
+                   {.row_bias = bias, .relu = relu}, {weight, k});
+    if (direct) continue;
+    parallel_for_unless(serial, 8, [&](int64_t i) {
+      for (int64_t c = s.out_channels * i / 8; c < s.out_channels * (i + 1) / 8; ++c)
+        for (int64_t image = 0; image < group; ++image)
+          deliver(s, y + c * pixels + image * s.out_pixels(), (n + image) * s.out_channels + c, to);
+    });
   }
 }
 
@@ -82,26 +120,22 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
   if constexpr (std::is_same_v<T, float>) {
     if (const int parts = parts_wanted<T>()) return convolve_pairs(parts, s, source, weight, bias, relu, to);
   }
+  if (s.batch < 8 || s.batch * s.out_pixels() <= few_outputs)
+    return convolve_few(s, source, weight, bias, relu, to);
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t group = images_per_task<T>(s);
   const Conv2dPlan<T> plan(s, group);
   const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
   pack_weight(s.out_channels, s.depth(), weight, packed.data());
 
-  // A large batch is split by images; a small one by blocks of output channels too.
-  const int64_t block = s.batch >= 8 ? s.out_channels : round_up(divide_up(s.out_channels, 4), kernel.mr);
-  const int64_t blocks = divide_up(s.out_channels, block);
-  parallel_for(divide_up(s.batch, group) * blocks, [&](int64_t task) {
-    const int64_t n = task / blocks * group, images = std::min(group, s.batch - n),
-                  pixels = images * s.out_pixels();
-    const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
-    const Scratch<T> padded(plan.buffer_size()), y(channels * pixels);
+  parallel_for(divide_up(s.batch, group), [&](int64_t task) {
+    const int64_t n = task * group, images = std::min(group, s.batch - n), pixels = images * s.out_pixels();
+    const Scratch<T> padded(plan.buffer_size()), y(s.out_channels * pixels);
     plan.pad(source, n, images, padded.data());
-    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, i0, channels,
-                   y.data());
-    for (int64_t c = 0; c < channels; ++c)
+    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, y.data());
+    for (int64_t c = 0; c < s.out_channels; ++c)
       for (int64_t i = 0; i < images; ++i)
-        deliver(s, y.data() + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + i0 + c, to);
+        deliver(s, y.data() + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
   });
 }
 

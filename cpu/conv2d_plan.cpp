@@ -118,6 +118,18 @@ void Conv2dPlan<T>::pad(const Conv2dGradient<T>& source, int64_t n, int64_t imag
 }
 
 template <class T>
+void Conv2dPlan<T>::pad_planes(const Conv2dGradient<T>& source, int64_t n, int64_t first, int64_t count,
+                               T* buffer) const {
+  const int64_t p = shape_.padding, plane = padded_height_ * padded_width_;
+  for (int64_t i = first; i < first + count; ++i) {
+    T* to = origin(buffer) + i * plane;
+    if (p > 0) std::fill_n(to, plane, T{0});
+    write_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width,
+                to + p * padded_width_ + p, padded_width_, plane);
+  }
+}
+
+template <class T>
 Unfold<T> Conv2dPlan<T>::unfold(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps,
                                 T* panels) const {
   return {.image = image,

@@ -36,6 +36,8 @@ class Conv2dPlan {
   /// Copies images n, n + 1, ... of `source` (at most as many as the plan has) between zero borders into
   /// `buffer`.
   void pad(const Conv2dGradient<T>& source, int64_t n, int64_t images, T* buffer) const;
+  /// The same for some of their planes alone, numbered through the images.
+  void pad_planes(const Conv2dGradient<T>& source, int64_t n, int64_t first, int64_t count, T* buffer) const;
 
   /// The unfolding of `pixels` pixels from p0 (a multiple of 8) on by `taps` taps from k0 on, into `panels`.
   Unfold<T> unfold(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps, T* panels) const;

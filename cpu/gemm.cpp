@@ -12,8 +12,8 @@
 namespace hashgrad::cpu {
 namespace {
 
-constexpr int64_t serial_products = int64_t{1}
-                                    << 20;  // below, waking the other threads costs more than they save
+/// Columns of C, in panels, up to which A is not worth packing: each of its panels is read so often.
+constexpr int64_t few_panels = 4;
 
 /// One side of the product: an operand, its extent (rows of A or columns of B) and its panel width.
 template <class T>
@@ -54,21 +54,22 @@ void empty_product(int64_t m, int64_t n, T* c, int64_t ldc, const Epilogue<T>& e
 
 template <class T>
 void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
-                 const Epilogue<T>& epilogue) {
+                 const Epilogue<T>& epilogue, const RowsOfA<T>& rows) {
   check(m >= 0 && n >= 0 && k >= 0 && ldc >= n, "gemm: [{}, {}] x [{}, {}] into rows of {}", m, k, k, n, ldc);
   if (m == 0 || n == 0) return;
   if (k == 0) return empty_product(m, n, c, ldc, epilogue);
 
   // The smaller operand is packed once and shared; tasks stream blocks of the larger one past it.
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const bool share_a = m <= n, serial = m * n * k < serial_products;
+  const bool in_place = rows.data && n <= few_panels * kernel.nr;
+  const bool share_a = !in_place && m <= n, serial = is_small(m * n * k, m * k + k * n);
   const Side<T> side_a{a, m, kernel.mr}, side_b{b, n, kernel.nr};
   const Side<T>&shared = share_a ? side_a : side_b, &streamed = share_a ? side_b : side_a;
   const int64_t kc = block_depth(k);
   const int64_t stripe_panels = stripe_bytes / static_cast<int64_t>(sizeof(T)) / (k * shared.width);
   const int64_t stripe =
       std::min(round_up(shared.extent, shared.width), shared.width * std::max<int64_t>(16, stripe_panels));
-  const int64_t step = panel_block(streamed.extent, streamed.width, kc, 8);
+  const int64_t step = panel_block(streamed.extent, streamed.width, kc, in_place ? 32 : 8);
   const Scratch<T> shared_panels(stripe * k);
 
   for (int64_t s0 = 0; s0 < shared.extent; s0 += stripe) {
@@ -78,20 +79,21 @@ void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Pack
         panel_block(s_count, shared.width, kc);  // meets a streamed block while both are in L2
     parallel_for_unless(serial, divide_up(streamed.extent, step), [&](int64_t task) {
       const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
-      const Scratch<T> panels(round_up(t_count, streamed.width) * kc);
+      const Scratch<T> panels(in_place ? 0 : round_up(t_count, streamed.width) * kc);
       for (int64_t k0 = 0; k0 < k; k0 += kc) {
         const int64_t depth = std::min(kc, k - k0);
         const bool last = k0 + depth == k;
-        streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
+        if (!in_place) streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
+        const T* block = in_place ? rows.data + t0 * rows.stride + k0 : panels.data();
         for (int64_t c0 = 0; c0 < s_count; c0 += chunk) {
           const int64_t c_count = std::min(chunk, s_count - c0);
           const T* packed = shared_panels.data() + s_padded * k0 + c0 * depth;
           const int64_t i = share_a ? s0 + c0 : t0, j = share_a ? t0 : s0 + c0;
           kernel.block({share_a ? c_count : t_count, share_a ? t_count : c_count, depth,
-                        share_a ? packed : panels.data(), share_a ? panels.data() : packed, c + i * ldc + j,
-                        ldc, last && epilogue.row_bias ? epilogue.row_bias + i : nullptr,
+                        share_a ? packed : block, share_a ? block : packed, c + i * ldc + j, ldc,
+                        last && epilogue.row_bias ? epilogue.row_bias + i : nullptr,
                         last && epilogue.column_bias ? epilogue.column_bias + j : nullptr,
-                        k0 > 0 || epilogue.accumulate, last && epilogue.relu});
+                        k0 > 0 || epilogue.accumulate, last && epilogue.relu, in_place ? rows.stride : 0});
         }
       }
     });
@@ -111,6 +113,30 @@ Packer<T> pack_dense(const T* data, int64_t index_stride, int64_t depth_stride) 
   };
 }
 
+namespace {
+
+/// A product of at most mr rows: a number of B is used so few times that packing it would be most of the
+/// work.
+template <class T>
+void gemm_few_rows(bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
+                   int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& e) {
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t kc = block_depth(k), step = trans_b ? kernel.nr : 4 * kernel.nr;
+  parallel_for_unless(is_small(m * n * k, n * k), divide_up(n, step), [&](int64_t task) {
+    const int64_t j = task * step;
+    for (int64_t k0 = 0; k0 < k; k0 += kc) {
+      const bool last = k0 + kc >= k;
+      (trans_b ? kernel.few_rows_depth : kernel.few_rows_lanes)(
+          {m, std::min(step, n - j), std::min(kc, k - k0), a + k0,
+           trans_b ? b + j * ldb + k0 : b + k0 * ldb + j, c + j, ldc, last ? e.row_bias : nullptr,
+           last && e.column_bias ? e.column_bias + j : nullptr, k0 > 0 || e.accumulate, last && e.relu, lda,
+           ldb});
+    }
+  });
+}
+
+}  // namespace
+
 template <class T>
 void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
           int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& epilogue) {
@@ -122,6 +148,8 @@ void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* 
       return gemm_pairs(parts, m, n, k, trans_a ? pair_dense(a, 1, lda) : pair_dense(a, lda, 1),
                         trans_b ? pair_dense(b, ldb, 1) : pair_dense(b, 1, ldb), c, ldc, epilogue);
   }
+  if (!trans_a && m > 0 && m <= gemm_kernels().of<T>().mr && k > 0)
+    return gemm_few_rows(trans_b, m, n, k, a, lda, b, ldb, c, ldc, epilogue);
   const Packer<T> pack_a = trans_a ? pack_dense(a, int64_t{1}, lda) : pack_dense(a, lda, int64_t{1});
   const Packer<T> pack_b = trans_b ? pack_dense(b, ldb, int64_t{1}) : pack_dense(b, int64_t{1}, ldb);
   gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue);
@@ -129,7 +157,7 @@ void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* 
 
 #define INSTANTIATE(T)                                                                                  \
   template void gemm_packed(int64_t, int64_t, int64_t, const Packer<T>&, const Packer<T>&, T*, int64_t, \
-                            const Epilogue<T>&);                                                        \
+                            const Epilogue<T>&, const RowsOfA<T>&);                                     \
   template Packer<T> pack_dense(const T*, int64_t, int64_t);                                            \
   template void gemm(bool, bool, int64_t, int64_t, int64_t, const T*, int64_t, const T*, int64_t, T*,   \
                      int64_t, const Epilogue<T>&);

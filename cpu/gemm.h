@@ -44,10 +44,18 @@ template <class T>
 void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
           int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& epilogue = {});
 
-/// The same product with operands that exist only as packers (a hashed matrix, an unfolded image).
+/// An operand A that lies in memory as [M, stride].
+template <class T>
+struct RowsOfA {
+  const T* data = nullptr;  // null: it does not
+  int64_t stride = 0;
+};
+
+/// The same product with operands that exist only as packers (a hashed matrix, an unfolded image). Where
+/// `rows` says that A is in memory, a product with few columns reads it there instead of packing it.
 template <class T>
 void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
-                 const Epilogue<T>& epilogue = {});
+                 const Epilogue<T>& epilogue = {}, const RowsOfA<T>& rows = {});
 
 /// Packer of a matrix in memory: P[index, k] = data[index * index_stride + k * depth_stride]; one stride
 /// is 1.

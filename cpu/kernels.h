@@ -52,7 +52,7 @@ void set_isa(Isa isa);
   inline const Type& name() { return plain::name##_table; }
 #endif
 
-/// Packed panels times packed panels: the inside of every matrix product.
+/// A block of C = A B: the inside of every matrix product.
 template <class T>
 struct GemmBlock {
   int64_t rows, columns, depth;  // of this block of C; any size >= 1
@@ -63,12 +63,19 @@ struct GemmBlock {
   const T* row_bias;     // [rows] or null
   const T* column_bias;  // [columns] or null
   bool accumulate, relu;
+  int64_t lda = 0;  // not 0: a is not packed but [rows, lda]
+  int64_t ldb = 0;  // of the kernels that read b where it lies
 };
 
 template <class T>
 struct GemmKernels {
   int64_t mr, nr;
+  /// b packed; a packed, or not.
   void (*block)(const GemmBlock<T>&);
+  /// At most mr rows, neither operand packed: a [rows, lda]; b [columns, ldb] (_depth) or [depth, ldb]
+  /// (_lanes).
+  void (*few_rows_depth)(const GemmBlock<T>&);
+  void (*few_rows_lanes)(const GemmBlock<T>&);
   /// pack_*: panels[(p * depth + k) * width + lane] = P[first + p*width + lane, k0 + k], width mr (a) or nr
   /// (b). _lanes: P[i, k] = src[i + k * stride]; _depth: P[i, k] = src[i * stride + k]; src points at the
   /// block's origin.

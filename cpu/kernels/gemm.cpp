@@ -50,8 +50,8 @@ template <class T, int rows, int vectors, class Body>
 [[gnu::always_inline]] inline void for_each_vector(Vector<T> (&sums)[rows][vectors], const Body& body) {
 #pragma GCC unroll 12
   for (int r = 0; r < rows; ++r) {
-    body(sums[r][0], r, 0);
-    if constexpr (vectors == 2) body(sums[r][1], r, 1);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) body(sums[r][v], r, v);
   }
 }
 
@@ -78,17 +78,34 @@ template <class T, int rows, int vectors, class Held>
   });
 }
 
-/// sums = the first `rows` rows and `vectors` vectors of a [depth, mr] times b [depth, nr], k ascending.
-template <class T, int rows, int vectors>
-[[gnu::always_inline]] inline void multiply(int64_t depth, const T* a, const T* b,
+/// A packed panel of A.
+template <class T>
+struct Panel {
+  const T* at;
+  [[gnu::always_inline]] T operator()(int r, int64_t k) const { return at[k * mr + r]; }
+};
+
+/// Rows of A where they lie, of which it has `valid`; the first one stands in for the others.
+template <class T, int rows>
+struct Rows {
+  const T* at[rows];
+  [[gnu::always_inline]] Rows(const T* a, int64_t lda, int64_t valid) {
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) at[r] = a + (r < valid ? r * lda : 0);
+  }
+  [[gnu::always_inline]] T operator()(int r, int64_t k) const { return at[r][k]; }
+};
+
+/// sums = a times the first `vectors` vectors of the rows b [depth, stride], k ascending.
+template <class T, int rows, int vectors, class A>
+[[gnu::always_inline]] inline void multiply(int64_t depth, const A& a, const T* b, int64_t stride,
                                             Vector<T> (&sums)[rows][vectors]) {
   using V = Vector<T>;
-  for (int64_t k = 0; k < depth; ++k) {
+  for (int64_t k = 0; k < depth; ++k, b += stride) {
     V row[vectors];
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) row[v] = load<V>(b + v * lanes<T>);
-    for_each_vector<T>(sums, [&](V& x, int r, int v) { x += a[r] * row[v]; });
-    a += mr;
-    b += nr<T>;
+    for_each_vector<T>(sums, [&](V& x, int r, int v) { x += a(r, k) * row[v]; });
   }
 }
 
@@ -96,16 +113,25 @@ template <class T, int rows, int vectors>
 /// vectors, than C has.
 constexpr int row_step = mr % 3 ? mr / 2 : mr / 3;
 template <class T, int rows, int vectors>
-[[gnu::noinline]] void edge_tile(int64_t depth, const T* a, const T* b, T* c, int64_t ldc, TileEnd<T> end,
-                                 Part<T> part) {
+[[gnu::noinline]] void edge_tile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc,
+                                 TileEnd<T> end, Part<T> part) {
   if constexpr (rows > row_step)
     if (part.rows <= rows - row_step)
-      return edge_tile<T, rows - row_step, vectors>(depth, a, b, c, ldc, end, part);
+      return edge_tile<T, rows - row_step, vectors>(depth, a, lda, b, c, ldc, end, part);
   if constexpr (vectors == 2)
-    if (part.columns <= lanes<T>) return edge_tile<T, rows, 1>(depth, a, b, c, ldc, end, part);
+    if (part.columns <= lanes<T>) return edge_tile<T, rows, 1>(depth, a, lda, b, c, ldc, end, part);
   Vector<T> sums[rows][vectors] = {};
-  multiply<T>(depth, a, b, sums);
+  if (lda == 0)
+    multiply<T>(depth, Panel<T>{a}, b, nr<T>, sums);
+  else
+    multiply<T>(depth, Rows<T, rows>(a, lda, part.rows), b, nr<T>, sums);
   finish<T>(sums, c, ldc, end, part);
+}
+
+template <class T>
+TileEnd<T> tile_end(const GemmBlock<T>& g, int64_t i, int64_t j) {
+  return {g.row_bias ? g.row_bias + i : nullptr, g.column_bias ? g.column_bias + j : nullptr, g.accumulate,
+          g.relu};
 }
 
 template <class T>
@@ -113,21 +139,98 @@ void block(const GemmBlock<T>& g) {
   for (int64_t j = 0; j < g.columns; j += nr<T>) {
     const T* b = g.b + j * g.depth;
     for (int64_t i = 0; i < g.rows; i += mr) {
-      const T* a = g.a + i * g.depth;
+      const T* a = g.a + i * (g.lda ? g.lda : g.depth);
       T* c = g.c + i * g.ldc + j;
-      const TileEnd<T> end{g.row_bias ? g.row_bias + i : nullptr, g.column_bias ? g.column_bias + j : nullptr,
-                           g.accumulate, g.relu};
+      const TileEnd<T> end = tile_end(g, i, j);
       if (g.rows - i < mr || g.columns - j < nr<T>) {
-        edge_tile<T, mr, 2>(g.depth, a, b, c, g.ldc, end, {g.rows - i, g.columns - j});
+        edge_tile<T, mr, 2>(g.depth, a, g.lda, b, c, g.ldc, end, {g.rows - i, g.columns - j});
         continue;
       }
       for (int r = 0; r < mr; ++r)
         __builtin_prefetch(c + r * g.ldc + nr<T> - 1, 1);  // needed when the sums are done
       Vector<T> sums[mr][2] = {};
-      multiply<T>(g.depth, a, b, sums);
+      if (g.lda == 0)
+        multiply<T>(g.depth, Panel<T>{a}, b, nr<T>, sums);
+      else
+        multiply<T>(g.depth, Rows<T, mr>(a, g.lda, mr), b, nr<T>, sums);
       finish<T>(sums, c, g.ldc, end, Whole<T>{});
     }
   }
+}
+
+/// sums = a times `lanes` rows of B: squares of B are transposed in registers and used up at once.
+template <class T, int rows>
+[[gnu::always_inline]] inline void multiply_squares(int64_t depth, const Rows<T, rows>& a,
+                                                    const T* const (&b)[lanes<T>],
+                                                    Vector<T> (&sums)[rows][1]) {
+  for (int64_t k = 0; k < depth; k += lanes<T>) {
+    Vector<T> square[lanes<T>];
+    const int64_t left = depth - k;
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i)
+      square[i] = left < lanes<T> ? load_first<Vector<T>>(b[i] + k, left) : load<Vector<T>>(b[i] + k);
+    transpose(square);
+#pragma GCC unroll 16
+    for (int j = 0; j < lanes<T>; ++j)
+      if (j < left) for_each_vector<T>(sums, [&](Vector<T>& x, int r, int) { x += a(r, k + j) * square[j]; });
+  }
+}
+
+/// Calls body.operator()<rows>() with no more rows than needed: 1, or some thirds of a tile.
+template <int most = mr, class Body>
+[[gnu::always_inline]] inline void for_rows(int64_t rows, const Body& body) {
+  if constexpr (most > row_step) {
+    if (rows <= most - row_step) return for_rows<most - row_step>(rows, body);
+  } else {
+    if (rows == 1) return body.template operator()<1>();
+  }
+  body.template operator()<most>();
+}
+
+template <class T, int rows>
+[[gnu::noinline]] void few_rows_depth_tiles(const GemmBlock<T>& g) {
+  const Rows<T, rows> a(g.a, g.lda, g.rows);
+  for (int64_t j = 0; j < g.columns; j += lanes<T>) {
+    const T* b[lanes<T>];
+    for (int i = 0; i < lanes<T>; ++i) b[i] = g.b + (j + i < g.columns ? j + i : j) * g.ldb;
+    Vector<T> sums[rows][1] = {};
+    multiply_squares<T>(g.depth, a, b, sums);
+    finish<T>(sums, g.c + j, g.ldc, tile_end(g, 0, j), Part<T>{g.rows, g.columns - j});
+  }
+}
+
+template <class T>
+void few_rows_depth(const GemmBlock<T>& g) {
+  for_rows(g.rows, [&]<int rows>() { few_rows_depth_tiles<T, rows>(g); });
+}
+
+/// Vectors of C that so many rows sum side by side: enough chains of additions, and long reads of each row of
+/// B.
+constexpr int wide(int rows) { return rows == 1 ? 8 : rows <= row_step ? 4 : 2; }
+
+template <class T, int rows>
+[[gnu::noinline]] void few_rows_lanes_tiles(const GemmBlock<T>& g) {
+  constexpr int vectors = wide(rows);
+  const Rows<T, rows> a(g.a, g.lda, g.rows);
+  int64_t j = 0;
+  for (; j + vectors * lanes<T> <= g.columns; j += vectors * lanes<T>) {
+    Vector<T> sums[rows][vectors] = {};
+    multiply<T>(g.depth, a, g.b + j, g.ldb, sums);
+    finish<T>(sums, g.c + j, g.ldc, tile_end(g, 0, j), Part<T>{g.rows, g.columns - j});
+  }
+  for (; j < g.columns; j += lanes<T>) {
+    Vector<T> sums[rows][1] = {};
+    for (int64_t k = 0; k < g.depth; ++k) {
+      const Vector<T> row = load_first<Vector<T>>(g.b + k * g.ldb + j, g.columns - j);
+      for_each_vector<T>(sums, [&](Vector<T>& x, int r, int) { x += a(r, k) * row; });
+    }
+    finish<T>(sums, g.c + j, g.ldc, tile_end(g, 0, j), Part<T>{g.rows, g.columns - j});
+  }
+}
+
+template <class T>
+void few_rows_lanes(const GemmBlock<T>& g) {
+  for_rows(g.rows, [&]<int rows>() { few_rows_lanes_tiles<T, rows>(g); });
 }
 
 /// Panels whose lanes lie side by side in memory: copies.
@@ -179,8 +282,15 @@ void pack_depth(const T* src, int64_t stride, int64_t count, int64_t depth, T* p
 }
 
 template <class T>
-constexpr GemmKernels<T> table{
-    mr, nr<T>, block<T>, pack_lanes<T, mr>, pack_depth<T, mr>, pack_lanes<T, nr<T>>, pack_depth<T, nr<T>>};
+constexpr GemmKernels<T> table{mr,
+                               nr<T>,
+                               block<T>,
+                               few_rows_depth<T>,
+                               few_rows_lanes<T>,
+                               pack_lanes<T, mr>,
+                               pack_depth<T, mr>,
+                               pack_lanes<T, nr<T>>,
+                               pack_depth<T, nr<T>>};
 
 }  // namespace
 
