@@ -64,41 +64,52 @@ void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* im
   }
 }
 
-/// Up to so many outputs of a channel, all images of a batch are taken side by side by all threads.
+/// Up to so many outputs of a channel, the images of a batch are taken side by side.
 constexpr int64_t few_outputs = 1024;
 
-/// Few images: all threads share each piece of work. Every step is a loop of its own, because what one thread
-/// would prepare for itself all of them would prepare.
+/// body(begin, end) for eight nearly equal pieces of n planes of so many elements, which are moved only.
+template <class Body>
+void for_pieces(int64_t n, int64_t elements, const Body& body) {
+  constexpr int64_t pieces = 8;
+  parallel_for_unless(is_small(0, n * elements), pieces,
+                      [&](int64_t i) { body(n * i / pieces, n * (i + 1) / pieces); });
+}
+
+/// `images` images from n on, with all threads at work on each step: what a thread would prepare for its own
+/// outputs alone, every other would have to prepare again.
 template <class T>
-void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
-                  bool relu, const Conv2dDestination<T>& to) {
-  if (s.batch == 0) return;
-  const int64_t group = s.batch * s.out_pixels() <= few_outputs ? s.batch : 1, k = s.depth();
-  const Conv2dPlan<T> plan(s, group);
-  const bool direct = to.y && group == 1;
-  const Scratch<T> padded(plan.buffer_size()), buffer(direct ? 0 : s.out_channels * group * s.out_pixels());
-  const int64_t outputs = s.out_channels * group * s.out_pixels();
-  const bool serial = is_small(outputs * k, outputs + s.out_channels * k);
+void convolve_together(const Conv2dShape& s, const Conv2dPlan<T>& plan, const Conv2dGradient<T>& source,
+                       int64_t n, int64_t images, const T* weight, const T* bias, bool relu,
+                       const Conv2dDestination<T>& to) {
+  const int64_t pixels = images * s.out_pixels(), k = s.depth();
+  const bool in_place = to.y && images == 1;
+  const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
+  T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
+  for_pieces(images * s.in_channels, s.in_pixels(), [&](int64_t begin, int64_t end) {
+    plan.pad_planes(source, n, begin, end - begin, padded.data());
+  });
   const Packer<T> unfold = [&](const PackBlock& b, T* panels) {
     conv2d_kernels().of<T>().unfold_pixels(
         plan.unfold(plan.origin(padded.data()), b.first, b.count, b.k0, b.depth, panels));
   };
-  for (int64_t n = 0; n < s.batch; n += group) {
-    parallel_for_unless(serial, 8, [&](int64_t i) {
-      const int64_t planes = group * s.in_channels, first = planes * i / 8;
-      plan.pad_planes(source, n, first, planes * (i + 1) / 8 - first, padded.data());
-    });
-    T* y = direct ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
-    const int64_t pixels = group * s.out_pixels();
-    gemm_packed<T>(s.out_channels, pixels, k, pack_dense(weight, k, int64_t{1}), unfold, y, pixels,
-                   {.row_bias = bias, .relu = relu}, {weight, k});
-    if (direct) continue;
-    parallel_for_unless(serial, 8, [&](int64_t i) {
-      for (int64_t c = s.out_channels * i / 8; c < s.out_channels * (i + 1) / 8; ++c)
-        for (int64_t image = 0; image < group; ++image)
-          deliver(s, y + c * pixels + image * s.out_pixels(), (n + image) * s.out_channels + c, to);
-    });
-  }
+  gemm_packed<T>(s.out_channels, pixels, k, {}, unfold, y, pixels, {.row_bias = bias, .relu = relu},
+                 {weight, k});
+  if (in_place) return;
+  for_pieces(s.out_channels, pixels, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c)
+      for (int64_t i = 0; i < images; ++i)
+        deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
+  });
+}
+
+template <class T>
+void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
+                  bool relu, const Conv2dDestination<T>& to) {
+  if (s.batch == 0) return;
+  const int64_t images = s.batch * s.out_pixels() <= few_outputs ? s.batch : 1;
+  const Conv2dPlan<T> plan(s, images);
+  for (int64_t n = 0; n < s.batch; n += images)
+    convolve_together(s, plan, source, n, images, weight, bias, relu, to);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace hashgrad::cpu {
 namespace {
 
-/// Columns of C, in panels, up to which A is not worth packing: each of its panels is read so often.
+/// Columns of C, in panels, up to which a product shares B and streams A where that lies in memory.
 constexpr int64_t few_panels = 4;
 
 /// One side of the product: an operand, its extent (rows of A or columns of B) and its panel width.
@@ -20,17 +20,17 @@ template <class T>
 struct Side {
   const Packer<T>& pack;
   int64_t extent, width;
+  RowsOfA<T> rows;  // read in place of panels, if there are any
 };
 
 /// Packs indices [first, first + count) of the shared operand, all depths: block of depth after block of
 /// depth.
 template <class T>
-void pack_stripe(bool serial, const Side<T>& side, int64_t first, int64_t count, int64_t k, int64_t kc,
-                 T* stripe) {
+void pack_stripe(const Side<T>& side, int64_t first, int64_t count, int64_t k, int64_t kc, T* stripe) {
   const int64_t padded = round_up(count, side.width);
   const int64_t piece = panel_block(count, side.width, kc);
   const int64_t pieces = divide_up(count, piece);
-  parallel_for_unless(serial, pieces * divide_up(k, kc), [&](int64_t task) {
+  parallel_for_unless(is_small(0, count * k), pieces * divide_up(k, kc), [&](int64_t task) {
     const int64_t k0 = task / pieces * kc, depth = std::min(kc, k - k0), at = task % pieces * piece;
     side.pack({first + at, std::min(piece, count - at), k0, depth, side.width},
               stripe + padded * k0 + at * depth);
@@ -50,50 +50,56 @@ void empty_product(int64_t m, int64_t n, T* c, int64_t ldc, const Epilogue<T>& e
   }
 }
 
+void check_extents(int64_t m, int64_t n, int64_t k, int64_t ldc) {
+  check(m >= 0 && n >= 0 && k >= 0 && ldc >= n, "gemm: [{}, {}] x [{}, {}] into rows of {}", m, k, k, n, ldc);
+}
+
 }  // namespace
 
 template <class T>
 void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
                  const Epilogue<T>& epilogue, const RowsOfA<T>& rows) {
-  check(m >= 0 && n >= 0 && k >= 0 && ldc >= n, "gemm: [{}, {}] x [{}, {}] into rows of {}", m, k, k, n, ldc);
+  check_extents(m, n, k, ldc);
   if (m == 0 || n == 0) return;
   if (k == 0) return empty_product(m, n, c, ldc, epilogue);
 
-  // The smaller operand is packed once and shared; tasks stream blocks of the larger one past it.
+  // The smaller operand is packed once and shared; tasks stream blocks of the larger one past it. Rows of A
+  // are not packed at all, and streamed where each would meet few panels of B.
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const bool in_place = rows.data && n <= few_panels * kernel.nr;
-  const bool share_a = !in_place && m <= n, serial = is_small(m * n * k, m * k + k * n);
-  const Side<T> side_a{a, m, kernel.mr}, side_b{b, n, kernel.nr};
+  const bool share_a = m <= n && !(rows.data && n <= few_panels * kernel.nr);
+  const bool serial = is_small(m * n * k, m * k + k * n);
+  const Side<T> side_a{a, m, kernel.mr, rows}, side_b{b, n, kernel.nr, {}};
   const Side<T>&shared = share_a ? side_a : side_b, &streamed = share_a ? side_b : side_a;
   const int64_t kc = block_depth(k);
   const int64_t stripe_panels = stripe_bytes / static_cast<int64_t>(sizeof(T)) / (k * shared.width);
   const int64_t stripe =
       std::min(round_up(shared.extent, shared.width), shared.width * std::max<int64_t>(16, stripe_panels));
-  const int64_t step = panel_block(streamed.extent, streamed.width, kc, in_place ? 32 : 8);
-  const Scratch<T> shared_panels(stripe * k);
+  const int64_t step = panel_block(streamed.extent, streamed.width, kc, streamed.rows.data ? 32 : 8);
+  const Scratch<T> shared_panels(shared.rows.data ? 0 : stripe * k);
 
   for (int64_t s0 = 0; s0 < shared.extent; s0 += stripe) {
     const int64_t s_count = std::min(stripe, shared.extent - s0), s_padded = round_up(s_count, shared.width);
-    pack_stripe(serial, shared, s0, s_count, k, kc, shared_panels.data());
+    if (!shared.rows.data) pack_stripe(shared, s0, s_count, k, kc, shared_panels.data());
     const int64_t chunk =
         panel_block(s_count, shared.width, kc);  // meets a streamed block while both are in L2
     parallel_for_unless(serial, divide_up(streamed.extent, step), [&](int64_t task) {
       const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
-      const Scratch<T> panels(in_place ? 0 : round_up(t_count, streamed.width) * kc);
+      const Scratch<T> panels(streamed.rows.data ? 0 : round_up(t_count, streamed.width) * kc);
       for (int64_t k0 = 0; k0 < k; k0 += kc) {
         const int64_t depth = std::min(kc, k - k0);
         const bool last = k0 + depth == k;
-        if (!in_place) streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
-        const T* block = in_place ? rows.data + t0 * rows.stride + k0 : panels.data();
+        if (!streamed.rows.data) streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
         for (int64_t c0 = 0; c0 < s_count; c0 += chunk) {
           const int64_t c_count = std::min(chunk, s_count - c0);
           const T* packed = shared_panels.data() + s_padded * k0 + c0 * depth;
           const int64_t i = share_a ? s0 + c0 : t0, j = share_a ? t0 : s0 + c0;
+          const T *packed_a = share_a ? packed : panels.data(),
+                  *rows_a = rows.data ? rows.data + i * rows.stride + k0 : nullptr;
           kernel.block({share_a ? c_count : t_count, share_a ? t_count : c_count, depth,
-                        share_a ? packed : block, share_a ? block : packed, c + i * ldc + j, ldc,
+                        rows_a ? rows_a : packed_a, share_a ? panels.data() : packed, c + i * ldc + j, ldc,
                         last && epilogue.row_bias ? epilogue.row_bias + i : nullptr,
                         last && epilogue.column_bias ? epilogue.column_bias + j : nullptr,
-                        k0 > 0 || epilogue.accumulate, last && epilogue.relu, in_place ? rows.stride : 0});
+                        k0 > 0 || epilogue.accumulate, last && epilogue.relu, rows.data ? rows.stride : 0});
         }
       }
     });
@@ -142,6 +148,7 @@ void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* 
           int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& epilogue) {
   check(lda >= (trans_a ? m : k) && ldb >= (trans_b ? k : n),
         "gemm: rows of {} and {} elements are too short for [{}, {}] x [{}, {}]", lda, ldb, m, k, k, n);
+  check_extents(m, n, k, ldc);
   if constexpr (std::is_same_v<T, float>) {
     const int parts = parts_wanted<T>();
     if (parts > 0 && m > 0 && n > 0 && k > 0)

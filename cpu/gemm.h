@@ -52,7 +52,7 @@ struct RowsOfA {
 };
 
 /// The same product with operands that exist only as packers (a hashed matrix, an unfolded image). Where
-/// `rows` says that A is in memory, a product with few columns reads it there instead of packing it.
+/// `rows` says that A lies in memory it is read there, and `a` may be empty.
 template <class T>
 void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
                  const Epilogue<T>& epilogue = {}, const RowsOfA<T>& rows = {});

@@ -64,7 +64,7 @@ struct GemmBlock {
   const T* column_bias;  // [columns] or null
   bool accumulate, relu;
   int64_t lda = 0;  // not 0: a is not packed but [rows, lda]
-  int64_t ldb = 0;  // of the kernels that read b where it lies
+  int64_t ldb = 0;  // of b, in the kernels that read it where it lies
 };
 
 template <class T>
@@ -110,7 +110,8 @@ struct Unfold {
 template <class T>
 struct Conv2dKernels {
   int64_t lanes, spacing;  // of the PixelVectors
-  /// Panels of nr pixels by taps (operand B of the forward product).
+  /// Panels of nr pixels by taps (operand B of the forward product). A lone panel of at most `lanes` pixels
+  /// has its second vectors left as they are: no product reads them.
   void (*unfold_pixels)(const Unfold<T>&);
   /// Panels of nr taps by pixels (operand B of the weight gradient). A last vector that is past all taps is
   /// left as it is: no product reads it.

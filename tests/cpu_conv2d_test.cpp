@@ -104,7 +104,7 @@ template <class T>
 void compare_fused_with_its_parts() {
   for (const Conv2dShape& s :
        {Conv2dShape{3, 3, 9, 11, 7, 3, 3, 1, 1}, Conv2dShape{9, 5, 28, 28, 6, 5, 5, 1, 2},
-        Conv2dShape{2, 4, 33, 18, 3, 3, 3, 2, 1}}) {
+        Conv2dShape{2, 4, 33, 18, 3, 3, 3, 2, 1}, Conv2dShape{3, 2, 28, 30, 13, 3, 3, 1, 1}}) {
     const Data<T> d(s);
     auto y = poisoned<T>(s.batch * output_size(s)), pooled = poisoned<T>(s.batch * pooled_size(s));
     std::vector<uint8_t> argmax(pooled.size(), 99);
@@ -175,6 +175,36 @@ TEST_CASE("convolution gives the same bits for any number of threads") {
                                 dw.data() + s.out_channels * s.depth());
     return dw;
   });
+}
+
+TEST_CASE_TEMPLATE("a convolution has the same bits however its batch is cut", T, float, double) {
+  // Planes of 1024 outputs and more, of a few panels, of less than one; channels at the edges of a tile.
+  for (const Conv2dShape& shape :
+       {Conv2dShape{33, 1, 32, 32, 3, 3, 3, 1, 1}, Conv2dShape{33, 3, 12, 11, 17, 3, 3, 1, 1},
+        Conv2dShape{33, 40, 4, 4, 25, 3, 3, 1, 1}, Conv2dShape{33, 5, 9, 9, 13, 3, 3, 2, 1},
+        Conv2dShape{33, 33, 3, 2, 12, 1, 1, 1, 0}})
+    for_each_isa([&] {
+      CAPTURE(shape.out_channels);
+      const Data<T> d(shape);
+      const auto run = [&](int64_t first, int64_t count) {
+        Conv2dShape s = shape;
+        s.batch = count;
+        auto y = poisoned<T>(count * output_size(s)), dx = poisoned<T>(count * image_size(s));
+        cpu::conv2d_forward(s, d.x.data() + first * image_size(s), d.weight.data(), d.bias.data(), false,
+                            y.data());
+        cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data() + first * output_size(s)}, dx.data());
+        y.insert(y.end(), dx.begin(), dx.end());
+        return y;
+      };
+      const std::vector<T> all = run(0, shape.batch);
+      const int64_t outputs = output_size(shape), inputs = image_size(shape), first = 5;
+      const auto dx_of_all = all.begin() + shape.batch * outputs;
+      for (const int64_t count : {1, 2, 7, 8, 17}) {
+        std::vector<T> want(all.begin() + first * outputs, all.begin() + (first + count) * outputs);
+        want.insert(want.end(), dx_of_all + first * inputs, dx_of_all + (first + count) * inputs);
+        CHECK(same_bits(run(first, count), want));
+      }
+    });
 }
 
 TEST_CASE("an image's convolution does not depend on its batch mates") {

@@ -96,6 +96,41 @@ TEST_CASE("a row of a matrix product does not depend on the other rows") {
   });
 }
 
+/// Few rows of A go past B as it lies in memory, many meet it packed: sizes at every edge of a vector, a tile
+/// and a block of depth.
+template <class T>
+void compare_few_rows_with_many(bool trans_b, int64_t n, int64_t k) {
+  const int64_t many = 70, lda = k + 3, ldb = (trans_b ? k : n) + 1;
+  const auto a = random_values<T>(many * lda, 1), b = random_values<T>(ldb * (trans_b ? n : k), 2);
+  const auto column_bias = random_values<T>(n, 3), before = random_values<T>(many * n, 4);
+  for (const bool accumulate : {false, true}) {
+    const cpu::Epilogue<T> epilogue{nullptr, column_bias.data(), accumulate, !accumulate};
+    auto all = before;
+    cpu::gemm(false, trans_b, many, n, k, a.data(), lda, b.data(), ldb, all.data(), n, epilogue);
+    for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13}) {
+      CAPTURE(rows);
+      const int64_t first = 20;
+      std::vector<T> some(before.begin() + first * n, before.begin() + (first + rows) * n);
+      cpu::gemm(false, trans_b, rows, n, k, a.data() + first * lda, lda, b.data(), ldb, some.data(), n,
+                epilogue);
+      CHECK(same_bits(some, std::vector<T>(all.begin() + first * n, all.begin() + (first + rows) * n)));
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("few rows of a matrix product have the bits that they have among many", T, float, double) {
+  for_each_isa([] {
+    for (const bool trans_b : {false, true})
+      for (const int64_t n : {0, 1, 3, 17, 33, 129, 300})
+        for (const int64_t k : {0, 1, 3, 17, 33, 129, 650}) {
+          CAPTURE(trans_b);
+          CAPTURE(n);
+          CAPTURE(k);
+          compare_few_rows_with_many<T>(trans_b, n, k);
+        }
+  });
+}
+
 TEST_CASE("an operand larger than the shared stripe is packed in parts") {
   const int64_t m = 120, n = 130, k = 25000;  // the smaller operand takes 12 MB
   const auto a = random_values<float>(m, 1), b = random_values<float>(n, 2);

@@ -51,6 +51,10 @@ template <class T, int runs>
 void unfold_panel(const Unfold<T>& u, const PixelVector* pixels, T* out) {
   Reader<T, runs> left, right;
   left.aim(u.image, pixels[0]);
+  if (u.pixel_count <= lanes<T>) {  // no product reads the second vector
+    for (int64_t k = 0; k < u.tap_count; ++k) store(out + k * nr<T>, left(u.tap_offsets[k]));
+    return;
+  }
   right.aim(u.image, pixels[lanes<T> / spacing<T>]);
   for (int64_t k = 0; k < u.tap_count; ++k, out += nr<T>) {
     store(out, left(u.tap_offsets[k]));

@@ -123,8 +123,10 @@ template <class T, int rows, int vectors>
   Vector<T> sums[rows][vectors] = {};
   if (lda == 0)
     multiply<T>(depth, Panel<T>{a}, b, nr<T>, sums);
-  else
+  else if (part.rows < rows)
     multiply<T>(depth, Rows<T, rows>(a, lda, part.rows), b, nr<T>, sums);
+  else
+    multiply<T>(depth, Rows<T, rows>(a, lda, rows), b, nr<T>, sums);
   finish<T>(sums, c, ldc, end, part);
 }
 
