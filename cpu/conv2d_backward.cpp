@@ -14,19 +14,29 @@
 namespace hashgrad::cpu {
 namespace {
 
+/// turned [in_channels, out_channels, kh, kw] = the weights with both axes of the kernel reversed and those
+/// of the channels exchanged. Sixteen input channels at a time: they lie side by side in memory.
+template <class T>
+void turn_kernels(const Conv2dShape& s, const T* weight, T* turned) {
+  constexpr int64_t side = 16;
+  const int64_t window = s.kernel_h * s.kernel_w;
+  const bool serial = is_small(0, s.out_channels * s.depth());
+  parallel_for_unless(serial, divide_up(s.in_channels, side), [&](int64_t task) {
+    for (int64_t o = 0; o < s.out_channels; ++o)
+      for (int64_t c = task * side; c < std::min((task + 1) * side, s.in_channels); ++c) {
+        const T* from = weight + (o * s.in_channels + c) * window;
+        std::reverse_copy(from, from + window, turned + (c * s.out_channels + o) * window);
+      }
+  });
+}
+
 /// dx of a convolution of stride 1 is a convolution of dy with the kernels turned by 180 degrees and the two
 /// channel axes exchanged, padded so that every input pixel sees every output it took part in.
 template <class T>
 void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient,
                              T* dx) {
-  const int64_t window = s.kernel_h * s.kernel_w;
-  const Scratch<T> turned(s.in_channels * s.out_channels * window);  // [in_channels, out_channels, kh, kw]
-  parallel_for(s.in_channels, [&](int64_t c) {
-    for (int64_t o = 0; o < s.out_channels; ++o) {
-      const T* from = weight + (o * s.in_channels + c) * window;
-      std::reverse_copy(from, from + window, turned.data() + (c * s.out_channels + o) * window);
-    }
-  });
+  const Scratch<T> turned(s.out_channels * s.depth());
+  turn_kernels(s, weight, turned.data());
   const Conv2dShape transposed{s.batch,
                                s.out_channels,
                                s.out_height(),
