@@ -375,10 +375,10 @@ void add_batch_norm(Kernels& kernels, int64_t batch, int64_t channels, int64_t s
   });
   add_pass(kernels, layer, "forward", n, 2, [=](float* x, float* y, float*) {
     cpu::batch_norm_forward<float>(shape, x, c->mean.data<float>(), c->variance.data<float>(), 1e-5f,
-                                   c->gamma.data<float>(), c->beta.data<float>(), y);
+                                   c->gamma.data<float>(), c->beta.data<float>(), nullptr, false, y);
   });
   add_pass(kernels, layer, "backward", n, 3, [=](float* x, float* dy, float* dx) {
-    cpu::batch_norm_backward<float>(shape, x, dy, c->mean.data<float>(), c->variance.data<float>(), 1e-5f,
+    cpu::batch_norm_backward<float>(shape, x, {dy}, c->mean.data<float>(), c->variance.data<float>(), 1e-5f,
                                     c->gamma.data<float>(), dx, c->dgamma.data<float>(),
                                     c->dbeta.data<float>());
   });

@@ -26,23 +26,56 @@ T inverse_deviation(T variance, T eps) {
   return 1 / std::sqrt(variance + eps);
 }
 
-/// dbeta = sum of dy; dgamma = sum of dy * (x - mean) / deviation.
+/// What a backward pass is given.
 template <class T>
-void parameter_gradients(const BatchNormShape& s, const T* x, const T* dy, const T* mean, const T* variance,
-                         T eps, T* dgamma, T* dbeta) {
+struct Given {
+  BatchNormShape shape;
+  const T* x;
+  BatchNormGradient<T> gradient;
+  const T *mean, *variance, *gamma;
+  T eps;
+
+  T inverse(int64_t c) const { return inverse_deviation(variance[c], eps); }
+  T slope(int64_t c) const { return (gamma ? gamma[c] : T{1}) * inverse(c); }
+
+  /// The gradient in front of the ReLU, of one plane of dy: dy itself, or what passes of it, put at `to`
+  /// [pixels]. All copies of dy share x and the output.
+  const T* in_front_of_relu(int64_t plane, T* to) const {
+    const BatchNormGradient<T>& g = gradient;
+    const T* dy = g.dy + plane * shape.pixels;
+    if (!g.relu) return dy;
+    const int64_t c = plane % shape.channels, at = plane % (shape.batch * shape.channels) * shape.pixels;
+    const auto& gate = channel_kernels().of<T>().gate;
+    if (g.output)
+      gate(shape.pixels, g.output + at, dy, T{0}, T{1}, T{0}, to);
+    else
+      gate(shape.pixels, x + at, dy, mean[c], slope(c), g.beta ? g.beta[c] : T{0}, to);
+    return to;
+  }
+};
+
+/// dbeta = sum of g; dgamma = sum of g * (x - mean) / deviation, with g the gradient in front of the ReLU,
+/// which is also left where it is wanted: what comes next finds it there.
+template <class T>
+void parameter_gradients(Given<T>& given, T* dgamma, T* dbeta) {
+  const BatchNormShape& s = given.shape;
+  T* passed = given.gradient.passed;
+  const int64_t room = given.gradient.relu && !passed ? s.pixels : 0;
   const ChannelKernels<T>& kernel = channel_kernels().of<T>();
   const Scratch<double> sums(s.batch * s.channels), products(s.batch * s.channels), totals(2 * s.channels);
   for_planes(s, [&](int64_t plane, int64_t c) {
-    kernel.products(s.pixels, x + plane * s.pixels, dy + plane * s.pixels, mean[c], sums.data() + plane,
+    const Scratch<T> scratch(room);
+    const T* g = given.in_front_of_relu(plane, passed ? passed + plane * s.pixels : scratch.data());
+    kernel.products(s.pixels, given.x + plane * s.pixels, g, given.mean[c], sums.data() + plane,
                     products.data() + plane);
   });
   sum_columns(s.batch, s.channels, sums.data(), totals.data());
   sum_columns(s.batch, s.channels, products.data(), totals.data() + s.channels);
   for (int64_t c = 0; c < s.channels; ++c) {
     dbeta[c] = static_cast<T>(totals.data()[c]);
-    dgamma[c] = static_cast<T>(totals.data()[s.channels + c] *
-                               static_cast<double>(inverse_deviation(variance[c], eps)));
+    dgamma[c] = static_cast<T>(totals.data()[s.channels + c] * static_cast<double>(given.inverse(c)));
   }
+  if (passed) given.gradient = {.dy = passed};
 }
 
 /// The moments of channels from those of their planes [batch, channels], all of as many pixels: the squared
@@ -109,56 +142,63 @@ void batch_norm_move_running(const BatchNormShape& s, double momentum, const T* 
 
 template <class T>
 void batch_norm_forward(const BatchNormShape& s, const T* x, const T* mean, const T* variance, T eps,
-                        const T* gamma, const T* beta, T* y) {
+                        const T* gamma, const T* beta, const T* added, bool relu, T* y) {
   const ChannelKernels<T>& kernel = channel_kernels().of<T>();
   for_planes(s, [&](int64_t plane, int64_t c) {
+    const int64_t at = plane * s.pixels;
     const T slope = (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps);
-    kernel.normalise(s.pixels, x + plane * s.pixels, mean[c], slope, beta ? beta[c] : T{0},
-                     y + plane * s.pixels);
+    kernel.normalise(s.pixels, x + at, mean[c], slope, beta ? beta[c] : T{0}, added ? added + at : nullptr,
+                     relu, y + at);
   });
 }
 
 template <class T>
-void batch_norm_backward(const BatchNormShape& s, const T* x, const T* dy, const T* mean, const T* variance,
-                         T eps, const T* gamma, T* dx, T* dgamma, T* dbeta) {
+void batch_norm_backward(const BatchNormShape& s, const T* x, const BatchNormGradient<T>& gradient,
+                         const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma,
+                         T* dbeta) {
+  Given<T> given{s, x, gradient, mean, variance, gamma, eps};
   const OrScratch<T> gamma_sums(dgamma, s.channels), beta_sums(dbeta, s.channels);
-  parameter_gradients(s, x, dy, mean, variance, eps, gamma_sums.data(), beta_sums.data());
+  parameter_gradients(given, gamma_sums.data(), beta_sums.data());
   if (!dx) return;
   const T share = 1 / static_cast<T>(s.batch * s.pixels);
   const ChannelKernels<T>& kernel = channel_kernels().of<T>();
   for_planes(s, [&](int64_t plane, int64_t c) {
     const int64_t at = plane * s.pixels;
-    const T inverse = inverse_deviation(variance[c], eps), slope = (gamma ? gamma[c] : T{1}) * inverse;
-    kernel.gradient(s.pixels, x + at, dy + at, mean[c], slope, beta_sums.data()[c] * share,
-                    gamma_sums.data()[c] * share * inverse, dx + at);
+    const T* g = given.in_front_of_relu(plane, dx + at);
+    kernel.gradient(s.pixels, x + at, g, mean[c], given.slope(c), beta_sums.data()[c] * share,
+                    gamma_sums.data()[c] * share * given.inverse(c), dx + at);
   });
 }
 
 template <class T>
-void batch_norm_inference_backward(const BatchNormShape& s, const T* x, const T* dy, const T* mean,
-                                   const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta) {
+void batch_norm_inference_backward(const BatchNormShape& s, const T* x, const BatchNormGradient<T>& gradient,
+                                   const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma,
+                                   T* dbeta, int64_t copies) {
+  Given<T> given{s, x, gradient, mean, variance, gamma, eps};
   if (dgamma || dbeta) {
     const OrScratch<T> gamma_sums(dgamma, s.channels), beta_sums(dbeta, s.channels);
-    parameter_gradients(s, x, dy, mean, variance, eps, gamma_sums.data(), beta_sums.data());
+    parameter_gradients(given, gamma_sums.data(), beta_sums.data());
   }
-  if (!dx) return;
+  T* passed = given.gradient.passed;
+  if (!dx && !passed) return;
   const ChannelKernels<T>& kernel = channel_kernels().of<T>();
-  for_planes(s, [&](int64_t plane, int64_t c) {
-    const T slope = (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps);
-    kernel.scale(s.pixels, dy + plane * s.pixels, slope, dx + plane * s.pixels);
+  for_planes({copies * s.batch, s.channels, s.pixels}, [&](int64_t plane, int64_t c) {
+    const int64_t at = plane * s.pixels;
+    const T* g = given.in_front_of_relu(plane, (passed ? passed : dx) + at);
+    if (dx) kernel.scale(s.pixels, g, given.slope(c), dx + at);
   });
 }
 
-#define INSTANTIATE(T)                                                                                       \
-  template void batch_norm_statistics(const BatchNormShape&, const T*, T*, T*);                              \
-  template void batch_norm_move_running(const BatchNormShape&, double, const T*, const T*, T*, T*,           \
-                                        int64_t*);                                                           \
-  template void batch_norm_forward(const BatchNormShape&, const T*, const T*, const T*, T, const T*,         \
-                                   const T*, T*);                                                            \
-  template void batch_norm_backward(const BatchNormShape&, const T*, const T*, const T*, const T*, T,        \
-                                    const T*, T*, T*, T*);                                                   \
-  template void batch_norm_inference_backward(const BatchNormShape&, const T*, const T*, const T*, const T*, \
-                                              T, const T*, T*, T*, T*);
+#define INSTANTIATE(T)                                                                                      \
+  template void batch_norm_statistics(const BatchNormShape&, const T*, T*, T*);                             \
+  template void batch_norm_move_running(const BatchNormShape&, double, const T*, const T*, T*, T*,          \
+                                        int64_t*);                                                          \
+  template void batch_norm_forward(const BatchNormShape&, const T*, const T*, const T*, T, const T*,        \
+                                   const T*, const T*, bool, T*);                                           \
+  template void batch_norm_backward(const BatchNormShape&, const T*, const BatchNormGradient<T>&, const T*, \
+                                    const T*, T, const T*, T*, T*, T*);                                     \
+  template void batch_norm_inference_backward(const BatchNormShape&, const T*, const BatchNormGradient<T>&, \
+                                              const T*, const T*, T, const T*, T*, T*, T*, int64_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

@@ -27,21 +27,37 @@ template <class T>
 void batch_norm_move_running(const BatchNormShape& shape, double momentum, const T* mean, const T* variance,
                              T* running_mean, T* running_variance, int64_t* batches);
 
-/// y = gamma * (x - mean) / sqrt(variance + eps) + beta: training with the batch's statistics, inference with
-/// the running ones. gamma and beta [channels], either may be null (1 and 0). y may be x.
+/// y = gamma * (x - mean) / sqrt(variance + eps) + beta + added, and with `relu` the maximum of that and 0,
+/// the same bits as one step after the other: training with the batch's statistics, inference with the
+/// running ones. gamma and beta [channels], `added` like x; each may be null (1, 0 and 0). y may be x or
+/// `added`.
 template <class T>
 void batch_norm_forward(const BatchNormShape& shape, const T* x, const T* mean, const T* variance, T eps,
-                        const T* gamma, const T* beta, T* y);
+                        const T* gamma, const T* beta, const T* added, bool relu, T* y);
+
+/// The gradient of a result y, and what the backward pass needs to know of the ReLU that made it.
+template <class T>
+struct BatchNormGradient {
+  const T* dy;  // [batch, channels, pixels]
+  bool relu = false;
+  const T* output = nullptr;  // y; null if nothing was added in front of the ReLU: x then tells as much
+  const T* beta = nullptr;    // [channels], null for 0; with relu, and without output
+  T* passed = nullptr;        // if not null, dy where the ReLU lets it through, else 0, is written here:
+                              // the gradient of what was added. With relu only
+};
 
 /// Backward of training: mean and variance are those of x itself. dx [batch, channels, pixels], dgamma and
 /// dbeta [channels]; each may be null.
 template <class T>
-void batch_norm_backward(const BatchNormShape& shape, const T* x, const T* dy, const T* mean,
-                         const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
+void batch_norm_backward(const BatchNormShape& shape, const T* x, const BatchNormGradient<T>& gradient,
+                         const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
 
-/// Backward of inference: mean and variance are constants. Same outputs.
+/// Backward of inference: mean and variance are constants. Same outputs. x may be null where neither dgamma
+/// nor dbeta is wanted and gradient.output tells of the ReLU. Only there `copies` may be more than one: of
+/// dy, dx and gradient.passed, one behind the other.
 template <class T>
-void batch_norm_inference_backward(const BatchNormShape& shape, const T* x, const T* dy, const T* mean,
-                                   const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
+void batch_norm_inference_backward(const BatchNormShape& shape, const T* x,
+                                   const BatchNormGradient<T>& gradient, const T* mean, const T* variance,
+                                   T eps, const T* gamma, T* dx, T* dgamma, T* dbeta, int64_t copies = 1);
 
 }  // namespace hashgrad::cpu

@@ -16,8 +16,12 @@ struct ChannelKernels {
   void (*moments)(int64_t n, const T* x, double* mean, double* spread);
   /// The sum of dy [n], and that of dy * (x - center).
   void (*products)(int64_t n, const T* x, const T* dy, T center, double* sum, double* product);
-  /// y = (x - center) * slope + shift; y may be x.
-  void (*normalise)(int64_t n, const T* x, T center, T slope, T shift, T* y);
+  /// y = (x - center) * slope + shift, to which `added` [n] is added unless null, then the maximum with 0 is
+  /// taken where `relu` says so. y may be x or `added`.
+  void (*normalise)(int64_t n, const T* x, T center, T slope, T shift, const T* added, bool relu, T* y);
+  /// g = dy where the ReLU of normalise() lets it through, else 0: 0 where (x - center) * slope + shift <= 0.
+  /// g may be dy. Of y itself, which is behind the ReLU: center 0, slope 1, shift 0.
+  void (*gate)(int64_t n, const T* x, const T* dy, T center, T slope, T shift, T* g);
   /// dx = slope * (dy - mean_dy - (x - center) * along); dx may be x or dy.
   void (*gradient)(int64_t n, const T* x, const T* dy, T center, T slope, T mean_dy, T along, T* dx);
   /// y = slope * x; y may be x.

@@ -1,6 +1,9 @@
 // Two kinds of kernels: sums over a channel (cuda/channel_sums.h: a read of x, and of dy, each), and passes
 // over all elements, which take four neighbours per thread where planes allow it. Both are bound by device
 // memory: training reads x three times and writes y once, its backward reads x and dy twice and writes dx.
+// What is added and the ReLU behind it are part of the forward pass. Backward, a gate takes the gradient
+// through the ReLU where it is read; with the output as its witness, the first pass also writes what passed,
+// which is all that later passes read.
 #include "cuda/batch_norm.h"
 #include "cuda/channel_sums.h"
 #include "cuda/divisor.h"
@@ -41,16 +44,93 @@ struct StoreMean {
   }
 };
 
-/// dbeta = sum of dy; dgamma = sum of dy * (x - mean), which is divided by the deviation at the end.
+/// The normalisation of an element.
 template <class T>
+struct Affine {
+  const T *mean, *variance, *gamma, *beta;
+  T eps;
+  struct Channel {
+    T center, slope, shift;
+    __device__ T operator()(T x) const { return (x - center) * slope + shift; }
+  };
+  __device__ Channel channel(int64_t c) const {
+    return {mean[c], (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps), beta ? beta[c] : T{0}};
+  }
+};
+
+// Gates: the gradient dy of the pack number `to` of all copies, in front of the ReLU; x and the output, at
+// `from`, are shared by the copies.
+
+/// There is no ReLU.
+template <class T>
+struct Open {
+  struct Channel {};
+  __device__ Channel channel(int64_t) const { return {}; }
+  template <int count>
+  __device__ Pack<T, count> operator()(Channel, int64_t, int64_t, const Pack<T, count>&,
+                                       const Pack<T, count>& dy) const {
+    return dy;
+  }
+};
+/// The output tells what the ReLU lets through, which is written to `passed` unless that is null.
+template <class T>
+struct OfOutput {
+  const T* output;
+  T* passed;
+  struct Channel {};
+  __device__ Channel channel(int64_t) const { return {}; }
+  template <int count>
+  __device__ Pack<T, count> operator()(Channel, int64_t from, int64_t to, const Pack<T, count>&,
+                                       const Pack<T, count>& dy) const {
+    using Elements = Pack<T, count>;
+    const Elements y = reinterpret_cast<const Elements*>(output)[from];
+    Elements g;
+    GPU_UNROLL
+    for (int v = 0; v < count; ++v) g.at[v] = y.at[v] <= 0 ? T{0} : dy.at[v];
+    if (passed) reinterpret_cast<Elements*>(passed)[to] = g;
+    return g;
+  }
+};
+/// x tells: what came out of the normalisation is computed again.
+template <class T>
+struct OfInput {
+  Affine<T> affine;
+  using Channel = typename Affine<T>::Channel;
+  __device__ Channel channel(int64_t c) const { return affine.channel(c); }
+  template <int count>
+  __device__ Pack<T, count> operator()(const Channel& y, int64_t, int64_t, const Pack<T, count>& x,
+                                       const Pack<T, count>& dy) const {
+    Pack<T, count> g;
+    GPU_UNROLL
+    for (int v = 0; v < count; ++v) g.at[v] = y(x.at[v]) <= 0 ? T{0} : dy.at[v];
+    return g;
+  }
+};
+
+/// body(the gate that `gradient` asks for); `affine` made what the ReLU took.
+template <class T, class Body>
+void with_gate(const cpu::BatchNormGradient<T>& gradient, const Affine<T>& affine, const Body& body) {
+  if (!gradient.relu)
+    body(Open<T>{});
+  else if (gradient.output)
+    body(OfOutput<T>{gradient.output, gradient.passed});
+  else
+    body(OfInput<T>{affine});
+}
+
+/// dbeta = sum of g; dgamma = sum of g * (x - mean), which is divided by the deviation at the end.
+template <class T, class Gate>
 struct GradientTerm {
   const T *x, *dy, *mean;
+  Gate gate;
   int64_t channels, pixels;
   __device__ void operator()(int64_t image, int64_t channel, int64_t pixel, double (&sums)[2]) const {
     const int64_t at = (image * channels + channel) * pixels + pixel;
-    const double g = static_cast<double>(dy[at]);
+    const Pack<T, 1> value{{x[at]}},
+        passed = gate(gate.channel(channel), at, at, value, Pack<T, 1>{{dy[at]}});
+    const double g = static_cast<double>(passed.at[0]);
     sums[0] += g;
-    sums[1] += g * (static_cast<double>(x[at]) - static_cast<double>(mean[channel]));
+    sums[1] += g * (static_cast<double>(value.at[0]) - static_cast<double>(mean[channel]));
   }
 };
 template <class T>
@@ -65,20 +145,19 @@ struct StoreGradients {
   }
 };
 
-/// What a pass makes of one element: y = (x - center) * slope + shift.
+/// What a pass makes of one element: y = (x - center) * slope + shift, + added, the maximum with 0.
 template <class T>
 struct Normalise {
-  const T *mean, *variance, *gamma, *beta;
-  T eps;
-  struct Channel {
-    T center, slope, shift;
-  };
-  __device__ Channel channel(int64_t c) const {
-    return {mean[c], (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps), beta ? beta[c] : T{0}};
+  Affine<T> affine;
+  bool add, relu;
+  using Channel = typename Affine<T>::Channel;
+  __device__ Channel channel(int64_t c) const { return affine.channel(c); }
+  __device__ T operator()(const Channel& c, T x, T added) const {
+    const T y = add ? c(x) + added : c(x);
+    return relu && y < 0 ? T{0} : y;
   }
-  __device__ T operator()(const Channel& c, T x, T) const { return (x - c.center) * c.slope + c.shift; }
 };
-/// dx in training: slope * (dy - mean_dy - (x - center) * along).
+/// dx in training: slope * (g - mean_dy - (x - center) * along).
 template <class T>
 struct TrainingGradient {
   const T *mean, *variance, *gamma, *gamma_sums, *beta_sums;
@@ -91,11 +170,11 @@ struct TrainingGradient {
     return {mean[c], (gamma ? gamma[c] : T{1}) * inverse, beta_sums[c] * share,
             gamma_sums[c] * share * inverse};
   }
-  __device__ T operator()(const Channel& c, T x, T dy) const {
-    return c.slope * (dy - c.mean_dy - (x - c.center) * c.along);
+  __device__ T operator()(const Channel& c, T x, T g) const {
+    return c.slope * (g - c.mean_dy - (x - c.center) * c.along);
   }
 };
-/// dx in inference: slope * dy.
+/// dx in inference: slope * g.
 template <class T>
 struct InferenceGradient {
   const T *variance, *gamma;
@@ -106,46 +185,60 @@ struct InferenceGradient {
   __device__ Channel channel(int64_t c) const {
     return {(gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps)};
   }
-  __device__ T operator()(const Channel& c, T, T dy) const { return c.slope * dy; }
+  __device__ T operator()(const Channel& c, T, T g) const { return c.slope * g; }
 };
 
-/// A thread per pack of `count` neighbours in a plane of [batch, channels, pixels]: to = pass(x, dy), either
-/// of which may be null.
-template <int count, class T, class Pass>
-__global__ void pass_kernel(int64_t packs, LongDivisor packs_in_plane, LongDivisor channels, Pass pass,
-                            const T* x, const T* dy, T* to) {
+/// A thread per pack of `count` neighbours in a plane of [batch, channels, pixels]: to = pass(x, g), with g
+/// what the gate makes of dy. x, dy and `to` may be null. dy and `to` hold `copies`, one behind the other:
+/// the y axis of the grid runs over them.
+template <int count, class T, class Gate, class Pass>
+__global__ void pass_kernel(int64_t packs, int64_t copies, LongDivisor packs_in_plane, LongDivisor channels,
+                            Gate gate, Pass pass, const T* x, const T* dy, T* to) {
   using Elements = Pack<T, count>;
-  for (int64_t i = grid_rank(); i < packs; i += grid_threads()) {
-    const int64_t plane = packs_in_plane.quotient(i), c = channels.remainder(plane, channels.quotient(plane));
-    const auto channel = pass.channel(c);
-    const Elements in = x ? reinterpret_cast<const Elements*>(x)[i] : Elements{};
-    const Elements gradient = dy ? reinterpret_cast<const Elements*>(dy)[i] : Elements{};
-    Elements out;
-    GPU_UNROLL
-    for (int v = 0; v < count; ++v) out.at[v] = pass(channel, in.at[v], gradient.at[v]);
-    reinterpret_cast<Elements*>(to)[i] = out;
-  }
+  for (int64_t k = blockIdx.y; k < copies; k += gridDim.y)
+    for (int64_t i = grid_rank(); i < packs; i += grid_threads()) {
+      const int64_t plane = packs_in_plane.quotient(i), at = k * packs + i,
+                    c = channels.remainder(plane, channels.quotient(plane));
+      const Elements in = x ? reinterpret_cast<const Elements*>(x)[i] : Elements{};
+      const Elements gradient = dy ? reinterpret_cast<const Elements*>(dy)[at] : Elements{};
+      const Elements g = gate(gate.channel(c), i, at, in, gradient);
+      if (!to) continue;
+      const auto channel = pass.channel(c);
+      Elements out;
+      GPU_UNROLL
+      for (int v = 0; v < count; ++v) out.at[v] = pass(channel, in.at[v], g.at[v]);
+      reinterpret_cast<Elements*>(to)[at] = out;
+    }
 }
 
-template <class T, class Pass>
-void run_pass(const cpu::BatchNormShape& s, const Pass& pass, const T* x, const T* dy, T* to) {
+template <class T, class Gate, class Pass>
+void run_pass(const cpu::BatchNormShape& s, const Gate& gate, const Pass& pass, const T* x, const T* dy,
+              T* to, int64_t copies = 1) {
   const int64_t elements = s.batch * s.channels * s.pixels;
   if (elements == 0) return;
   const auto aligned = [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const bool by_four = s.pixels % 4 == 0 && aligned(x) && aligned(dy) && aligned(to);
+  bool by_four = s.pixels % 4 == 0 && aligned(x) && aligned(dy) && aligned(to);
+  if constexpr (std::is_same_v<Gate, OfOutput<T>>)
+    by_four = by_four && aligned(gate.output) && aligned(gate.passed);
   const int64_t packs = by_four ? elements / 4 : elements;
-  const int64_t blocks = std::min<int64_t>(blocks_for(packs, 256), 1 << 16);
-  launch(by_four ? pass_kernel<4, T, Pass> : pass_kernel<1, T, Pass>, blocks, 256, 0, packs,
-         LongDivisor(by_four ? s.pixels / 4 : s.pixels), LongDivisor(s.channels), pass, x, dy, to);
+  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(blocks_for(packs, 256), 1 << 16)),
+                  static_cast<unsigned>(std::min<int64_t>(copies, 1024)));
+  launch(by_four ? pass_kernel<4, T, Gate, Pass> : pass_kernel<1, T, Gate, Pass>, grid, 256, 0, packs, copies,
+         LongDivisor(by_four ? s.pixels / 4 : s.pixels), LongDivisor(s.channels), gate, pass, x, dy, to);
 }
 
+/// Leaves the gradient in front of the ReLU where it is wanted, too: what comes next finds it there.
 template <class T>
-void parameter_gradients(const cpu::BatchNormShape& s, const T* x, const T* dy, const T* mean,
-                         const T* variance, T eps, T* dgamma, T* dbeta) {
+void parameter_gradients(const cpu::BatchNormShape& s, const T* x, cpu::BatchNormGradient<T>& gradient,
+                         const Affine<T>& affine, T* dgamma, T* dbeta) {
   if (s.channels == 0) return;
-  channel_sums<2>(ChannelSums(s.batch, s.channels, s.pixels),
-                  GradientTerm<T>{x, dy, mean, s.channels, s.pixels},
-                  StoreGradients<T>{variance, eps, dgamma, dbeta});
+  with_gate(gradient, affine, [&](const auto& gate) {
+    channel_sums<2>(ChannelSums(s.batch, s.channels, s.pixels),
+                    GradientTerm<T, std::decay_t<decltype(gate)>>{x, gradient.dy, affine.mean, gate,
+                                                                  s.channels, s.pixels},
+                    StoreGradients<T>{affine.variance, affine.eps, dgamma, dbeta});
+  });
+  if (gradient.passed) gradient = {gradient.passed};
 }
 
 /// A thread per channel.
@@ -199,41 +292,54 @@ void batch_norm_move_running(const cpu::BatchNormShape& s, double momentum, cons
 
 template <class T>
 void batch_norm_forward(const cpu::BatchNormShape& s, const T* x, const T* mean, const T* variance, T eps,
-                        const T* gamma, const T* beta, T* y) {
-  run_pass<T>(s, Normalise<T>{mean, variance, gamma, beta, eps}, x, nullptr, y);
+                        const T* gamma, const T* beta, const T* added, bool relu, T* y) {
+  const Affine<T> affine{mean, variance, gamma, beta, eps};
+  run_pass<T>(s, Open<T>{}, Normalise<T>{affine, added != nullptr, relu}, x, added, y);
 }
 
 template <class T>
-void batch_norm_backward(const cpu::BatchNormShape& s, const T* x, const T* dy, const T* mean,
-                         const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta) {
+void batch_norm_backward(const cpu::BatchNormShape& s, const T* x, const cpu::BatchNormGradient<T>& given,
+                         const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma,
+                         T* dbeta) {
+  cpu::BatchNormGradient<T> gradient = given;
+  const Affine<T> affine{mean, variance, gamma, gradient.beta, eps};
   const OrScratch<T> gamma_sums(dgamma, s.channels), beta_sums(dbeta, s.channels);
-  parameter_gradients(s, x, dy, mean, variance, eps, gamma_sums.data(), beta_sums.data());
+  parameter_gradients(s, x, gradient, affine, gamma_sums.data(), beta_sums.data());
   if (!dx) return;
   const T share = 1 / static_cast<T>(s.batch * s.pixels);
-  run_pass(s, TrainingGradient<T>{mean, variance, gamma, gamma_sums.data(), beta_sums.data(), eps, share}, x,
-           dy, dx);
+  const TrainingGradient<T> pass{mean, variance, gamma, gamma_sums.data(), beta_sums.data(), eps, share};
+  with_gate(gradient, affine, [&](const auto& gate) { run_pass<T>(s, gate, pass, x, gradient.dy, dx); });
 }
 
 template <class T>
-void batch_norm_inference_backward(const cpu::BatchNormShape& s, const T* x, const T* dy, const T* mean,
-                                   const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta) {
+void batch_norm_inference_backward(const cpu::BatchNormShape& s, const T* x,
+                                   const cpu::BatchNormGradient<T>& given, const T* mean, const T* variance,
+                                   T eps, const T* gamma, T* dx, T* dgamma, T* dbeta, int64_t copies) {
+  cpu::BatchNormGradient<T> gradient = given;
+  const Affine<T> affine{mean, variance, gamma, gradient.beta, eps};
   if (dgamma || dbeta) {
     const OrScratch<T> gamma_sums(dgamma, s.channels), beta_sums(dbeta, s.channels);
-    parameter_gradients(s, x, dy, mean, variance, eps, gamma_sums.data(), beta_sums.data());
+    parameter_gradients(s, x, gradient, affine, gamma_sums.data(), beta_sums.data());
   }
-  if (dx) run_pass<T>(s, InferenceGradient<T>{variance, gamma, eps}, nullptr, dy, dx);
+  if (!dx && !gradient.passed) return;
+  const InferenceGradient<T> pass{variance, gamma, eps};
+  with_gate(gradient, affine, [&](const auto& gate) {
+    constexpr bool of_input = std::is_same_v<std::decay_t<decltype(gate)>, OfInput<T>>;
+    run_pass<T>(s, gate, pass, of_input ? x : nullptr, gradient.dy, dx, copies);
+  });
 }
 
-#define INSTANTIATE(T)                                                                                     \
-  template void batch_norm_statistics(const cpu::BatchNormShape&, const T*, T*, T*);                       \
-  template void batch_norm_move_running(const cpu::BatchNormShape&, double, const T*, const T*, T*, T*,    \
-                                        int64_t*);                                                         \
-  template void batch_norm_forward(const cpu::BatchNormShape&, const T*, const T*, const T*, T, const T*,  \
-                                   const T*, T*);                                                          \
-  template void batch_norm_backward(const cpu::BatchNormShape&, const T*, const T*, const T*, const T*, T, \
-                                    const T*, T*, T*, T*);                                                 \
-  template void batch_norm_inference_backward(const cpu::BatchNormShape&, const T*, const T*, const T*,    \
-                                              const T*, T, const T*, T*, T*, T*);
+#define INSTANTIATE(T)                                                                                      \
+  template void batch_norm_statistics(const cpu::BatchNormShape&, const T*, T*, T*);                        \
+  template void batch_norm_move_running(const cpu::BatchNormShape&, double, const T*, const T*, T*, T*,     \
+                                        int64_t*);                                                          \
+  template void batch_norm_forward(const cpu::BatchNormShape&, const T*, const T*, const T*, T, const T*,   \
+                                   const T*, const T*, bool, T*);                                           \
+  template void batch_norm_backward(const cpu::BatchNormShape&, const T*, const cpu::BatchNormGradient<T>&, \
+                                    const T*, const T*, T, const T*, T*, T*, T*);                           \
+  template void batch_norm_inference_backward(const cpu::BatchNormShape&, const T*,                         \
+                                              const cpu::BatchNormGradient<T>&, const T*, const T*, T,      \
+                                              const T*, T*, T*, T*, int64_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

@@ -17,15 +17,16 @@ void batch_norm_move_running(const cpu::BatchNormShape& shape, double momentum, 
 
 template <class T>
 void batch_norm_forward(const cpu::BatchNormShape& shape, const T* x, const T* mean, const T* variance, T eps,
-                        const T* gamma, const T* beta, T* y);
+                        const T* gamma, const T* beta, const T* added, bool relu, T* y);
 
 template <class T>
-void batch_norm_backward(const cpu::BatchNormShape& shape, const T* x, const T* dy, const T* mean, const T* variance,
-                         T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
+void batch_norm_backward(const cpu::BatchNormShape& shape, const T* x, const cpu::BatchNormGradient<T>& gradient,
+                         const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
 
 template <class T>
-void batch_norm_inference_backward(const cpu::BatchNormShape& shape, const T* x, const T* dy, const T* mean,
-                                   const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
+void batch_norm_inference_backward(const cpu::BatchNormShape& shape, const T* x,
+                                   const cpu::BatchNormGradient<T>& gradient, const T* mean, const T* variance, T eps,
+                                   const T* gamma, T* dx, T* dgamma, T* dbeta, int64_t copies = 1);
 
 )  // HASHGRAD_ENGINES
 }  // namespace hashgrad

@@ -18,9 +18,11 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
         num_batches_tracked_(Tensor::zeros({}, DType::int64)) {}
 
   template <TensorLike X>
-  X run(const X& x, const Pass& pass, Fused) const {  // [N, C, ...]
+  X run(const X& x, const Pass& pass, Fused fused) const {  // [N, C, ...]
+    const Activation activation = fused.relu ? Activation::relu : Activation::none;
     return batch_norm(x, as<X>(weight_, pass), as<X>(bias_, pass), running_mean_, running_var_,
-                      {pass.training, momentum_, eps_}, num_batches_tracked_);  // [N, C, ...]
+                      {pass.training, momentum_, eps_, activation}, num_batches_tracked_,
+                      added<X>(fused));  // [N, C, ...]
   }
 
   std::vector<Parameter> parameters() override { return {{"weight", &weight_}, {"bias", &bias_}}; }
@@ -31,6 +33,14 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
   }
 
  private:
+  template <TensorLike X>
+  static X added(const Fused& fused) {
+    if constexpr (std::is_same_v<X, Tensor>)
+      return fused.added.value();
+    else
+      return fused.added;
+  }
+
   double eps_, momentum_;
   Variable weight_, bias_;  // [C]
   // Training moves these: the one thing that a forward pass changes.

@@ -23,20 +23,22 @@ class NamedValues {
   X follow(const LayerSpec& layer, size_t i, const X& current) {
     const std::string& first = layer.labels[0];
     if (layer.kind == LayerSpec::Kind::label) return values_[first] = current;
-    if (layer.kind == LayerSpec::Kind::add) return current + take(first, i);
-    if (layer.kind == LayerSpec::Kind::go_back) return take(first, i);
+    if (layer.kind == LayerSpec::Kind::add) return current + take(layer, i);
+    if (layer.kind == LayerSpec::Kind::go_back) return take(layer, i);
     std::vector<X> parts;
     for (const std::string& label : layer.labels) parts.push_back(values_.at(label));
     for (const std::string& label : layer.labels) forget_after(label, i);
     return concat(parts, 1);
   }
 
- private:
-  X take(const std::string& label, size_t i) {
-    X value = values_.at(label);
-    forget_after(label, i);
+  /// The value that token `layer`, number i, adds or goes back to.
+  X take(const LayerSpec& layer, size_t i) {
+    X value = values_.at(layer.labels[0]);
+    forget_after(layer.labels[0], i);
     return value;
   }
+
+ private:
   void forget_after(const std::string& label, size_t i) {
     if (spans_.at(label).last_use == i) values_.erase(label);
   }

@@ -99,12 +99,16 @@ std::unique_ptr<Module> make_layer(const LayerSpec& layer, const Shape& input, u
   return nullptr;
 }
 
-/// What the kernel of layer i also computes of the layers behind it, up to layer `end`.
+/// What the kernel of layer i also computes of the layers behind it, up to layer `end`. Behind a branch token
+/// the value that batch norm takes may be the one that is added, and its gradients would be added up in
+/// another order.
 Fused fused_behind(const std::vector<LayerSpec>& layers, size_t i, size_t end) {
   const LayerSpec pool2{.kind = Kind::max_pool, .kernel = 2, .stride = 2};
+  const auto is = [&](size_t at, Kind kind) { return at < end && layers[at].kind == kind; };
   Fused fused;
-  fused.relu = layers[i].has_weight() && i + 1 < end && layers[i + 1].kind == Kind::relu;
-  fused.max_pool2 = fused.relu && layers[i].kind == Kind::conv && i + 2 < end && layers[i + 2] == pool2;
+  fused.add = is(i, Kind::bn) && i > 0 && !layers[i - 1].branches() && is(i + 1, Kind::add);
+  fused.relu = layers[i].has_parameters() && is(i + 1 + size_t{fused.add}, Kind::relu);
+  fused.max_pool2 = fused.relu && is(i, Kind::conv) && i + 2 < end && layers[i + 2] == pool2;
   return fused;
 }
 
@@ -157,9 +161,10 @@ X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
     const auto rounding = coding.activations.lower_bound(i);
     const bool any = rounding != coding.activations.end();
     const size_t stop = any ? std::min(end, rounding->first + 1) : end;
-    const Fused fused = fuse ? fused_behind(spec_.layers, i, stop) : Fused{};
+    Fused fused = fuse ? fused_behind(spec_.layers, i, stop) : Fused{};
+    if (fused.add) fused.added = named.take(spec_.layers[i + 1], i + 1);
     x = layers_[i] ? layers_[i]->forward(x, pass, fused) : named.follow(spec_.layers[i], i, x);
-    i += 1 + size_t{fused.relu} + size_t{fused.max_pool2};
+    i += 1 + fused.layers();
     if (any && i == rounding->first + 1) x = fixed_point(x, rounding->second);
   }
   return x;

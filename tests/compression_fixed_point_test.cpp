@@ -105,6 +105,18 @@ TEST_CASE("a rounding anywhere keeps what would be fused apart") {
   }
 }
 
+TEST_CASE("a rounding anywhere keeps batch norm, what is added and ReLU apart") {
+  const FixedPointFormat format{5, 1};
+  const Model plain("1x4x4 conv2k3p1 =a conv2k3p1 bn +a relu flatten fc3", {.seed = 2});
+  const Tensor x = images(3, plain.input_shape());
+  for (size_t layer = 3; layer < 6; ++layer) {
+    Model model = plain.clone();
+    model.coding.activations[layer] = format;
+    CHECK(identical(model.forward(x, {}, 0, 8, false), model.logits(x)));
+    CHECK_FALSE(identical(model.logits(x), plain.logits(x)));
+  }
+}
+
 TEST_CASE("rounding stays with clones, other devices and precisions, dense twins and files") {
   const Model model = compress_fixed_point(compress_prune(small_net(), {.value = 0.5}), {.format = {6, 3}});
   const Tensor x = images(3, model.input_shape());

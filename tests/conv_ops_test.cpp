@@ -1,3 +1,4 @@
+#include "autograd/ops/arithmetic.h"
 #include "autograd/ops/batch_norm.h"
 #include "autograd/ops/conv2d.h"
 #include "autograd/ops/pointwise.h"
@@ -184,6 +185,97 @@ TEST_CASE("batch_norm in inference treats each row alone and leaves the running 
   CHECK(identical(var, before_var));
 }
 
+namespace {
+
+/// Value, all gradients for three cotangents at once, and running statistics of batch norm with what may
+/// follow it, as one op or as several. Inputs: x, gamma, beta, added.
+std::vector<Tensor> normalised(const std::vector<Variable>& in, bool training, bool add, bool with_relu,
+                               bool fuse) {
+  const DType dtype = in[0].dtype();
+  Tensor mean = random_tensor({in[0].size(1)}, 5, dtype), var = Tensor::full({in[0].size(1)}, 0.5, dtype);
+  const Activation activation = fuse && with_relu ? Activation::relu : Activation::none;
+  Variable y = batch_norm(in[0], in[1], in[2], mean, var, {.training = training, .activation = activation},
+                          {}, fuse && add ? in[3] : Variable());
+  if (!fuse && add) y = y + in[3];
+  if (!fuse && with_relu) y = relu(y);
+  std::vector<Variable> wanted;
+  for (const Variable& v : in)
+    if (v.requires_grad()) wanted.push_back(v);
+  std::vector<Tensor> results = vjp(y, wanted, random_tensor(y.shape().with(0, 3), 6, dtype));
+  results.insert(results.end(), {y.value(), mean, var});
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("batch_norm fused with an addition and ReLU is the ops one by one, bit for bit, backward too") {
+  for (const Shape& shape : {Shape{5, 3, 4, 7}, {17, 5}, {2, 2, 1, 2}})
+    for (const DType dtype : {DType::float32, DType::float64})
+      for (int wanted = 1; wanted < 16; ++wanted)  // which inputs have gradients, a bit each
+        for (const bool training : {false, true})
+          for (const auto& [add, with_relu] : {std::pair{false, true}, {true, false}, {true, true}}) {
+            if (!add && wanted >= 8) continue;
+            CAPTURE(wanted);
+            CAPTURE(training);
+            CAPTURE(add);
+            std::vector<Variable> in;
+            for (const Shape& s : {shape, Shape{shape[1]}, Shape{shape[1]}, shape}) {
+              const Tensor value = random_tensor(s, in.size() + 1, dtype);
+              in.push_back(wanted >> in.size() & 1 ? Variable::leaf(value) : Variable(value));
+            }
+            const auto fused = normalised(in, training, add, with_relu, true),
+                       parts = normalised(in, training, add, with_relu, false);
+            for (size_t i = 0; i < fused.size(); ++i) CHECK(identical(fused[i], parts[i]));
+          }
+}
+
+TEST_CASE("batch_norm fused with ReLU treats zeros and NaN as ReLU does") {
+  // With mean 0, variance 1 - eps and these x, y is 0, -0, NaN, -1, 1 in front of the ReLU.
+  Tensor mean = Tensor::zeros({1}, DType::float64), var = Tensor::full({1}, 1 - 1e-5, DType::float64);
+  const Tensor x = Tensor::of<double>({0, -0.0, NAN, -1, 1}, {5, 1}), none,
+               negative_zero = Tensor::full({5, 1}, -0.0, DType::float64),
+               dy = Tensor::of<double>({3, 4, 5, 6, 7}, {1, 5, 1});
+  for (const Tensor& added : {none, negative_zero}) {
+    const BatchNormOptions options{.training = false, .eps = 1e-5, .activation = Activation::relu};
+    const Variable leaf = Variable::leaf(x), beta = Variable::leaf(Tensor::full({1}, -0.0, DType::float64));
+    for (const bool parameters : {false, true}) {  // the ReLU's gradient by its output, and by x
+      const Variable y = batch_norm(leaf, Variable(none), parameters ? beta : Variable(beta.value()), mean,
+                                    var, options, {}, Variable(added));
+      const std::vector<double> value = y.value().to_vector<double>(),
+                                dx = vjp(y, {leaf}, dy)[0].to_vector<double>();
+      CHECK(value[0] == 0);
+      CHECK(std::signbit(value[1]));
+      CHECK(std::isnan(value[2]));
+      CHECK(value[3] == 0);
+      CHECK(value[4] == 1);
+      CHECK(dx == std::vector<double>{0, 0, 5, 0, 7});
+    }
+  }
+}
+
+TEST_CASE("batch_norm saves what its gradients need, nothing else") {
+  const Tensor x = random_tensor({4, 3, 5, 5}, 1), gamma = random_tensor({3}, 2),
+               beta = random_tensor({3}, 3), added = random_tensor({4, 3, 5, 5}, 4);
+  const auto after_forward = [&](Needs needs, bool training, const Tensor& what_is_added) {
+    BatchNorm op{Tensor::zeros({3}), Tensor::full({3}, 1), {}, {training}};
+    op.options.activation = Activation::relu;
+    op.forward(needs, x, gamma, beta, what_is_added);
+    return op;
+  };
+  for (const bool training : {false, true}) {
+    const BatchNorm nothing = after_forward(0b0000, training, {}), all = after_forward(0b0111, training, {}),
+                    added_too = after_forward(0b1111, training, added),
+                    only_added = after_forward(0b1000, training, added),
+                    attack = after_forward(0b0001, training, {});
+    CHECK((!nothing.x.defined() && !nothing.output.defined() && !nothing.beta.defined()));
+    CHECK((all.x.defined() && !all.output.defined()));
+    CHECK((added_too.x.defined() && added_too.output.defined()));
+    CHECK((!only_added.x.defined() && only_added.output.defined()));
+    CHECK(attack.x.defined() == training);
+    CHECK(attack.output.defined() == !training);
+  }
+}
+
 TEST_CASE("batch_norm refuses one value per channel in training and statistics of the wrong shape") {
   Tensor mean = Tensor::zeros({3}), var = Tensor::full({3}, 1), undefined;
   const Tensor one_row = Tensor::zeros({1, 3}), none;
@@ -192,4 +284,5 @@ TEST_CASE("batch_norm refuses one value per channel in training and statistics o
   CHECK_THROWS_AS(batch_norm(Tensor::zeros({2, 4}), none, none, mean, var, {false}), Error);
   CHECK_THROWS_AS(batch_norm(one_row, Tensor::zeros({2}), none, mean, var, {false}), Error);
   CHECK_THROWS_AS(batch_norm(one_row, none, none, undefined, undefined, {false}), Error);
+  CHECK_THROWS_AS(batch_norm(one_row, none, none, mean, var, {false}, {}, Tensor::zeros({3})), Error);
 }

@@ -87,7 +87,7 @@ TEST_CASE_TEMPLATE("passes over a plane write that plane alone, in place too", T
       auto y = poisoned<T>(n + 1), dx = y, scaled = y;
       std::copy(x.begin(), x.end(), y.begin());
       std::copy(dy.begin(), dy.end(), dx.begin());
-      kernel.normalise(n, y.data(), center, slope, shift, y.data());
+      kernel.normalise(n, y.data(), center, slope, shift, nullptr, false, y.data());
       kernel.gradient(n, x.data(), dx.data(), center, slope, shift, along, dx.data());
       kernel.scale(n, x.data(), slope, scaled.data());
       for (size_t i = 0; i < x.size(); ++i) {
@@ -100,6 +100,53 @@ TEST_CASE_TEMPLATE("passes over a plane write that plane alone, in place too", T
       CHECK(std::isnan(scaled.back()));
     });
   }
+}
+
+TEST_CASE_TEMPLATE("normalising with addition and ReLU has the bits of one step after the other", T, float,
+                   double) {
+  for (const int64_t n : sizes) {
+    CAPTURE(n);
+    const auto x = random_values<T>(n, 1), added = random_values<T>(n, 2), dy = random_values<T>(n, 3);
+    const T center = static_cast<T>(0.25), slope = 3, shift = static_cast<T>(-0.3);
+    for_each_isa([&] {
+      const auto& kernel = cpu::channel_kernels().of<T>();
+      auto y = poisoned<T>(n + 1), of_x = y, both = y, g = y, again = y;
+      kernel.normalise(n, x.data(), center, slope, shift, nullptr, false, y.data());
+      kernel.normalise(n, x.data(), center, slope, shift, nullptr, true, of_x.data());
+      std::copy(added.begin(), added.end(), both.begin());
+      kernel.normalise(n, x.data(), center, slope, shift, both.data(), true, both.data());
+      kernel.gate(n, x.data(), dy.data(), center, slope, shift, g.data());
+      kernel.gate(n, of_x.data(), dy.data(), 0, 1, 0, again.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        CHECK(of_x[i] == std::max(y[i], T{0}));
+        CHECK(both[i] == std::max(y[i] + added[i], T{0}));
+        CHECK(g[i] == (y[i] <= 0 ? 0 : dy[i]));
+        CHECK(again[i] == g[i]);
+      }
+      for (const auto& result : {of_x, both, g, again}) CHECK(std::isnan(result.back()));
+    });
+  }
+}
+
+TEST_CASE_TEMPLATE("a NaN passes the ReLU of a plane both ways, a zero of either sign only forward", T, float,
+                   double) {
+  const T nan = std::numeric_limits<T>::quiet_NaN();
+  for (const int64_t n : sizes)
+    for_each_isa([&] {
+      const auto& kernel = cpu::channel_kernels().of<T>();
+      const auto dy = random_values<T>(n, 1);
+      auto y = poisoned<T>(n), g = y;
+      for (const T value : {nan, T{0}, -T{0}}) {
+        const std::vector<T> x(static_cast<size_t>(n), value);
+        kernel.normalise(n, x.data(), 0, 1, -T{0}, nullptr, true, y.data());
+        kernel.gate(n, x.data(), dy.data(), 0, 1, 0, g.data());
+        for (size_t i = 0; i < x.size(); ++i) {
+          CHECK(std::isnan(y[i]) == std::isnan(value));
+          CHECK(std::signbit(y[i]) == std::signbit(value));
+          CHECK(g[i] == (std::isnan(value) ? dy[i] : 0));
+        }
+      }
+    });
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ double loss(const std::vector<double>& x, const std::vector<double>& gamma, cons
             const std::vector<double>& dy) {
   auto mean = poisoned<double>(3), variance = mean, y = poisoned<double>(count);
   cpu::batch_norm_statistics(shape, x.data(), mean.data(), variance.data());
-  cpu::batch_norm_forward(shape, x.data(), mean.data(), variance.data(), 1e-5, gamma.data(), beta.data(),
-                          y.data());
+  cpu::batch_norm_forward<double>(shape, x.data(), mean.data(), variance.data(), 1e-5, gamma.data(),
+                                  beta.data(), nullptr, false, y.data());
   double total = 0;
   for (size_t i = 0; i < y.size(); ++i) total += dy[i] * y[i];
   return total;
@@ -28,8 +28,8 @@ TEST_CASE("batch normalisation gives channels of mean 0 and variance 1") {
   for (float& value : x) value = 1000 + 3 * value;
   auto mean = poisoned<float>(3), variance = mean, y = poisoned<float>(count);
   cpu::batch_norm_statistics(shape, x.data(), mean.data(), variance.data());
-  cpu::batch_norm_forward<float>(shape, x.data(), mean.data(), variance.data(), 0, nullptr, nullptr,
-                                 y.data());
+  cpu::batch_norm_forward<float>(shape, x.data(), mean.data(), variance.data(), 0, nullptr, nullptr, nullptr,
+                                 false, y.data());
   cpu::batch_norm_statistics(shape, y.data(), mean.data(), variance.data());
   for (size_t c = 0; c < 3; ++c) {
     CHECK(std::abs(mean[c]) < 1e-4);
@@ -45,8 +45,8 @@ TEST_CASE("batch normalisation gradients agree with central differences") {
   const auto dy = random_values<double>(count, 4);
   auto mean = poisoned<double>(3), variance = mean, dgamma = mean, dbeta = mean, dx = poisoned<double>(count);
   cpu::batch_norm_statistics(shape, x.data(), mean.data(), variance.data());
-  cpu::batch_norm_backward(shape, x.data(), dy.data(), mean.data(), variance.data(), 1e-5, gamma.data(),
-                           dx.data(), dgamma.data(), dbeta.data());
+  cpu::batch_norm_backward<double>(shape, x.data(), {dy.data()}, mean.data(), variance.data(), 1e-5,
+                                   gamma.data(), dx.data(), dgamma.data(), dbeta.data());
   const auto slope = [&](double& parameter) {
     const double h = 1e-5, before = parameter;
     parameter = before + h;
@@ -62,7 +62,7 @@ TEST_CASE("batch normalisation gradients agree with central differences") {
     CHECK(dbeta[c] == doctest::Approx(slope(beta[c])).epsilon(1e-6));
   }
   auto inference_dx = poisoned<double>(count);
-  cpu::batch_norm_inference_backward<double>(shape, x.data(), dy.data(), mean.data(), variance.data(), 1e-5,
+  cpu::batch_norm_inference_backward<double>(shape, x.data(), {dy.data()}, mean.data(), variance.data(), 1e-5,
                                              gamma.data(), inference_dx.data(), nullptr, nullptr);
   CHECK(inference_dx[0] == doctest::Approx(dy[0] * gamma[0] / std::sqrt(variance[0] + 1e-5)));
 }

@@ -19,21 +19,23 @@ constexpr double tolerance = 32 * epsilon<T>;
 
 template <class T>
 struct Data {
-  Tensor x, dy, mean, variance, gamma, beta;
+  Tensor x, dy, mean, variance, gamma, beta, added;
   explicit Data(const BatchNormShape& s)
       : x(values<T>({s.batch, s.channels * s.pixels}, 1)),
         dy(values<T>({s.batch, s.channels * s.pixels}, 2)),
         mean(values<T>({s.channels}, 3)),
         variance(values<T>({s.channels}, 4, 0.1, 2)),
         gamma(values<T>({s.channels}, 5)),
-        beta(values<T>({s.channels}, 6)) {}
+        beta(values<T>({s.channels}, 6)),
+        added(values<T>({s.batch, s.channels * s.pixels}, 7)) {}
   Data(const Data& d, Device to)
       : x(d.x.to(to)),
         dy(d.dy.to(to)),
         mean(d.mean.to(to)),
         variance(d.variance.to(to)),
         gamma(d.gamma.to(to)),
-        beta(d.beta.to(to)) {}
+        beta(d.beta.to(to)),
+        added(d.added.to(to)) {}
 };
 
 template <class T>
@@ -41,19 +43,29 @@ const T* optional(const Tensor& t, bool wanted) {
   return wanted ? t.data<T>() : nullptr;
 }
 
-/// dx, dgamma and dbeta next to each other.
+/// What follows the normalisation.
+enum class Behind { nothing, relu, addition_and_relu };
+
+/// dx, dgamma, dbeta and, of what was added, the gradient next to each other. `added` stands for the output.
 template <class T>
-void backward(Device d, const BatchNormShape& s, const Data<T>& on, bool training, bool affine, T* to) {
+void backward(Device d, const BatchNormShape& s, const Data<T>& on, bool training, bool affine, Behind behind,
+              T* to) {
   const int64_t elements = s.batch * s.channels * s.pixels;
   const T *x = on.x.template data<T>(), *dy = on.dy.template data<T>(), *mean = on.mean.template data<T>(),
           *variance = on.variance.template data<T>(), *gamma = optional<T>(on.gamma, affine);
   const T eps = static_cast<T>(1e-5);
+  cpu::BatchNormGradient<T> gradient{dy, behind != Behind::nothing};
+  gradient.beta = optional<T>(on.beta, affine);
+  if (behind == Behind::addition_and_relu) {
+    gradient.output = on.added.template data<T>();
+    gradient.passed = to + elements + 2 * s.channels;
+  }
   if (training)
-    HASHGRAD_ON(d, batch_norm_backward(s, x, dy, mean, variance, eps, gamma, to, to + elements,
+    HASHGRAD_ON(d, batch_norm_backward(s, x, gradient, mean, variance, eps, gamma, to, to + elements,
                                        to + elements + s.channels));
   else
-    HASHGRAD_ON(d, batch_norm_inference_backward(s, x, dy, mean, variance, eps, gamma, to, to + elements,
-                                                 to + elements + s.channels));
+    HASHGRAD_ON(d, batch_norm_inference_backward(s, x, gradient, mean, variance, eps, gamma, to,
+                                                 to + elements, to + elements + s.channels));
 }
 
 }  // namespace
@@ -93,21 +105,25 @@ TEST_CASE_TEMPLATE("cuda: batch normalisation and its gradients agree with the C
         CAPTURE(s.pixels);
         const Data<T> here(s), there(here, device);
         const int64_t elements = s.batch * s.channels * s.pixels, sums = 2 * s.channels;
-        CHECK(error_of<T>(device, elements, [&](Device d, T* y) {
-                const Data<T>& on = d == device ? there : here;
-                HASHGRAD_ON(
-                    d, batch_norm_forward(s, on.x.template data<T>(), on.mean.template data<T>(),
-                                          on.variance.template data<T>(), static_cast<T>(1e-5),
-                                          optional<T>(on.gamma, affine), optional<T>(on.beta, affine), y));
-              }) <= tolerance<T>);
-        for (const bool training : {false, true}) {
-          const auto call = [&](Device d, T* to) {
-            backward(d, s, d == device ? there : here, training, affine, to);
-          };
-          // Sums of up to 9000 terms of both signs are as small as one term: the error counts against
-          // sqrt(9000).
-          CHECK(error_of<T>(device, elements + sums, call, 10) <= tolerance<T>);
-        }
+        for (const bool fused : {false, true})
+          CHECK(error_of<T>(device, elements, [&](Device d, T* y) {
+                  const Data<T>& on = d == device ? there : here;
+                  HASHGRAD_ON(d,
+                              batch_norm_forward(s, on.x.template data<T>(), on.mean.template data<T>(),
+                                                 on.variance.template data<T>(), static_cast<T>(1e-5),
+                                                 optional<T>(on.gamma, affine), optional<T>(on.beta, affine),
+                                                 optional<T>(on.added, fused), fused, y));
+                }) <= tolerance<T>);
+        for (const bool training : {false, true})
+          for (const Behind behind : {Behind::nothing, Behind::relu, Behind::addition_and_relu}) {
+            const auto call = [&](Device d, T* to) {
+              backward(d, s, d == device ? there : here, training, affine, behind, to);
+            };
+            const int64_t passed = behind == Behind::addition_and_relu ? elements : 0;
+            // Sums of up to 9000 terms of both signs are as small as one term: the error counts against
+            // sqrt(9000).
+            CHECK(error_of<T>(device, elements + sums + passed, call, 10) <= tolerance<T>);
+          }
       }
 }
 
@@ -117,13 +133,14 @@ TEST_CASE("cuda: gradients of batch normalisation that nobody wants are not writ
     const Data<float> on(Data<float>(s), device);
     const float *x = on.x.data<float>(), *dy = on.dy.data<float>(), *mean = on.mean.data<float>(),
                 *variance = on.variance.data<float>(), *none = nullptr;
-    const auto all =
-        output_of<float>(device, 34, [&](Device d, float* to) { backward(d, s, on, true, false, to); });
+    const auto all = output_of<float>(
+        device, 34, [&](Device d, float* to) { backward(d, s, on, true, false, Behind::nothing, to); });
     const auto dx = output_of<float>(device, 30, [&](Device d, float* to) {
-      HASHGRAD_ON(d, batch_norm_backward<float>(s, x, dy, mean, variance, 1e-5f, none, to, nullptr, nullptr));
+      HASHGRAD_ON(d,
+                  batch_norm_backward<float>(s, x, {dy}, mean, variance, 1e-5f, none, to, nullptr, nullptr));
     });
     const auto dbeta = output_of<float>(device, 2, [&](Device d, float* to) {
-      HASHGRAD_ON(d, batch_norm_inference_backward<float>(s, x, dy, mean, variance, 1e-5f, none, nullptr,
+      HASHGRAD_ON(d, batch_norm_inference_backward<float>(s, x, {dy}, mean, variance, 1e-5f, none, nullptr,
                                                           nullptr, to));
     });
     CHECK(same_bits(dx, {all.begin(), all.begin() + 30}));
@@ -140,8 +157,9 @@ TEST_CASE("cuda: with constant statistics an image is normalised alone; a NaN st
     const Data<float> on(here, device);
     const auto normalise = [&](Device d, int64_t batch, const float* x, float* y) {
       const BatchNormShape some{batch, channels, pixels};
-      HASHGRAD_ON(d, batch_norm_forward<float>(some, x, on.mean.data<float>(), on.variance.data<float>(),
-                                               1e-5f, on.gamma.data<float>(), on.beta.data<float>(), y));
+      HASHGRAD_ON(
+          d, batch_norm_forward<float>(some, x, on.mean.data<float>(), on.variance.data<float>(), 1e-5f,
+                                       on.gamma.data<float>(), on.beta.data<float>(), nullptr, false, y));
     };
     CHECK(rows_stand_alone<float>(device, on.x, channels * pixels, normalise));
     const auto y = output_of<float>(device, 9 * channels * pixels,

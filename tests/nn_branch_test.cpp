@@ -117,14 +117,16 @@ TEST_CASE("branches: a pass over a part of the layers stops at a value that both
 
 TEST_CASE("branches: a named value is let go after its last use") {
   // Without the labels every value would be one of 1 MiB; a chain of such sums holds three at a time.
-  std::string spec = "4x256x256";
-  for (int i = 0; i < 8; ++i) spec += fmt::format(" =v{0} relu relu +v{0}", i);
-  const Model model(spec + " gap flatten");
-  const Tensor x = testing::images(1, model.input_shape());
-  const int64_t before = memory_count().live, one = x.numel() * 4;
-  reset_peak_memory();
-  static_cast<void>(model.logits(x));
-  CHECK(memory_count().peak - before < 5 * one);
+  for (const char* sum : {" =v{0} relu relu +v{0}", " =v{0} relu bn +v{0} relu"}) {
+    std::string spec = "4x256x256";
+    for (int i = 0; i < 8; ++i) spec += fmt::format(fmt::runtime(sum), i);
+    const Model model(spec + " gap flatten");
+    const Tensor x = testing::images(1, model.input_shape());
+    const int64_t before = memory_count().live, one = x.numel() * 4;
+    reset_peak_memory();
+    static_cast<void>(model.logits(x));
+    CHECK(memory_count().peak - before < 5 * one);
+  }
 }
 
 TEST_CASE("standardise: each image has mean 0 and deviation 1, one of a single colour becomes 0") {

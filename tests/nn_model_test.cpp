@@ -93,8 +93,12 @@ TEST_CASE("parameters carry the names and shapes that PyTorch gives the same Seq
 }
 
 TEST_CASE("layers that are fused give the bits of the layers one by one") {
-  for (const char* spec : {"1x7x9 conv3k3p1 relu maxpool2 conv17k3 relu flatten fc33 relu fc3",
-                           "2x9x9 conv5k2s2@1/4 relu maxpool2 flatten fc9@1/3 relu fc3nb relu"}) {
+  for (const char* spec :
+       {"1x7x9 conv3k3p1 relu maxpool2 conv17k3 relu flatten fc33 relu fc3",
+        "2x9x9 conv5k2s2@1/4 relu maxpool2 flatten fc9@1/3 relu fc3nb relu",
+        "3x8x8 conv4k3p1nb bn relu =a conv4k3p1nb bn relu conv4k3p1nb bn +a relu =b "
+        "conv6k3p1s2nb bn relu conv6k3p1nb bn =c <b conv6k1s2nb bn +c relu =d bn +d relu =e "
+        "conv6k3p1 bn +d =f conv6k1 bn +e +f relu flatten fc7 bn relu fc3"}) {
     CAPTURE(spec);
     const Model model(spec);
     const size_t n = model.spec().layers.size();
@@ -108,6 +112,7 @@ TEST_CASE("layers that are fused give the bits of the layers one by one") {
         results[fuse] = {one.forward(x, {}, 0, n, fuse), y.value(), input.grad()};
         for (const Parameter& p : one.parameters())
           if (training) results[fuse].push_back(p.variable->grad());
+        for (const Buffer& b : one.buffers()) results[fuse].push_back(*b.tensor);
       }
       for (size_t i = 0; i < results[0].size(); ++i) CHECK(identical(results[0][i], results[1][i]));
     }

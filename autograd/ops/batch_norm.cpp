@@ -23,11 +23,22 @@ void check_batch_norm(const Tensor& x, std::initializer_list<const Tensor*> per_
         options.momentum);
 }
 
+void check_added(const Tensor& x, const Tensor& added) {
+  if (!added.defined()) return;
+  check(added.shape() == x.shape() && added.dtype() == x.dtype(),
+        "batch_norm: {} of shape {} is to be added to {} of shape {}, the same expected",
+        name_of(added.dtype()), added.shape(), name_of(x.dtype()), x.shape());
+  check(added.device() == x.device(), "batch_norm: x is on {}, what is added on {}: one device expected",
+        to_string(x.device()), to_string(added.device()));
+}
+
 }  // namespace
 
-Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta) {
+Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta_in,
+                          const Tensor& added) {
   check(running_mean.defined() && running_var.defined(), "batch_norm: running mean and variance expected");
-  check_batch_norm(in, {&gamma_in, &beta, &running_mean, &running_var}, options);
+  check_batch_norm(in, {&gamma_in, &beta_in, &running_mean, &running_var}, options);
+  check_added(in, added);
   shape = {in.size(0), in.size(1), in.rank() == 4 ? in.size(2) * in.size(3) : 1};
   const int64_t count = shape.batch * shape.pixels;
   check(!options.training || count >= 2, "batch_norm: training needs two values per channel, x is {}",
@@ -36,7 +47,8 @@ Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in,
   const Device device = in.device();
   check(!batches.defined() || batches.device() == device,
         "batch_norm: x is on {}, the count of batches on {}", to_string(device), to_string(batches.device()));
-  const Tensor cx = in.contiguous();
+  const Tensor cx = in.contiguous(), ca = added.defined() ? added.contiguous() : added;
+  const bool relu = options.activation == Activation::relu;
   Tensor y = Tensor::empty(in.shape(), in.dtype(), device);
   for_float_type(in.dtype(), name, [&]<class T>() {
     if (options.training) {
@@ -51,68 +63,93 @@ Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in,
       variance = running_var.clone();
     }
     HASHGRAD_ON(device, batch_norm_forward(shape, cx.data<T>(), mean.data<T>(), variance.data<T>(),
-                                           static_cast<T>(options.eps), piece<T>(gamma_in), piece<T>(beta),
-                                           y.data<T>()));
+                                           static_cast<T>(options.eps), piece<T>(gamma_in), piece<T>(beta_in),
+                                           piece<T>(ca), relu, y.data<T>()));
   });
-  if (needs[0]) gamma = gamma_in;
-  if (needs.any() && (options.training || needs[1] || needs[2])) x = cx;
+  if (needs.none()) return y;
+  if (needs[1] || needs[2] || (needs[0] && options.training)) x = cx;
+  const bool from_x = relu && x.defined() && !added.defined();
+  if (needs[0] || from_x) gamma = gamma_in;
+  if (from_x) beta = beta_in;
+  if (relu && !from_x) output = y;
   return y;
 }
 
-// With h = (x - mean) / sqrt(variance + eps), and sums and means over batch and pixels, for each channel:
-//   dbeta = sum dy,   dgamma = sum dy * h,
-//   dx = gamma / sqrt(variance + eps) * (dy - mean(dy) - h * mean(dy * h))  in training, where the statistics
+// With h = (x - mean) / sqrt(variance + eps), g = dy where a fused ReLU lets it through and 0 elsewhere, and
+// sums and means over batch and pixels, for each channel:
+//   dbeta = sum g,   dgamma = sum g * h,   dadded = g,
+//   dx = gamma / sqrt(variance + eps) * (g - mean(g) - h * mean(g * h))  in training, where the statistics
 //   depend on x, and only the first of the three terms in inference.
-Gradients<3> BatchNorm::backward(Needs needs, const Tensor& dy, int64_t copies) const {
-  const Tensor g = dy.contiguous();
-  const Device device = g.device();
-  Tensor dx, dgamma, dbeta;
-  if (needs[0]) dx = Tensor::empty(g.shape(), g.dtype(), device);
-  if (needs[1]) dgamma = Tensor::empty({copies * shape.channels}, g.dtype(), device);
-  if (needs[2]) dbeta = Tensor::empty({copies * shape.channels}, g.dtype(), device);
-  for_float_type(g.dtype(), name, [&]<class T>() {
+Gradients<4> BatchNorm::backward(Needs needs, const Tensor& dy_in, int64_t copies) const {
+  const Tensor dy = dy_in.contiguous();
+  const Device device = dy.device();
+  const bool relu = options.activation == Activation::relu, sums = needs[1] || needs[2];
+  Tensor dx, dgamma, dbeta, dadded;
+  if (needs[0]) dx = Tensor::empty(dy.shape(), dy.dtype(), device);
+  if (needs[1]) dgamma = Tensor::empty({copies * shape.channels}, dy.dtype(), device);
+  if (needs[2]) dbeta = Tensor::empty({copies * shape.channels}, dy.dtype(), device);
+  if (needs[3]) dadded = relu ? Tensor::empty(dy.shape(), dy.dtype(), device) : dy;
+  for_float_type(dy.dtype(), name, [&]<class T>() {
     const T eps = static_cast<T>(options.eps), *m = mean.data<T>(), *v = variance.data<T>();
-    if (!options.training && !needs[1] && !needs[2]) {  // no sums over the batch: all copies are one batch
-      const cpu::BatchNormShape all{copies * shape.batch, shape.channels, shape.pixels};
-      HASHGRAD_ON(device, batch_norm_inference_backward<T>(all, nullptr, g.data<T>(), m, v, eps,
-                                                           piece<T>(gamma), piece<T>(dx), nullptr, nullptr));
-      return;
-    }
-    for (int64_t k = 0; k < copies; ++k) {
-      const T* dy_k = piece<T>(g, k, copies);
-      T *dx_k = piece<T>(dx, k, copies), *dgamma_k = piece<T>(dgamma, k, copies),
-        *dbeta_k = piece<T>(dbeta, k, copies);
-      if (options.training)
-        HASHGRAD_ON(device, batch_norm_backward(shape, piece<T>(x), dy_k, m, v, eps, piece<T>(gamma), dx_k,
+    const bool training = options.training && (needs[0] || sums), at_once = !training && !sums;
+    const int64_t pieces = at_once ? 1 : copies;  // sums are those of one copy
+    for (int64_t k = 0; k < pieces; ++k) {
+      cpu::BatchNormGradient<T> g{piece<T>(dy, k, pieces), relu, piece<T>(output), piece<T>(beta)};
+      if (relu) g.passed = piece<T>(dadded, k, pieces);
+      T *dx_k = piece<T>(dx, k, pieces), *dgamma_k = piece<T>(dgamma, k, pieces),
+        *dbeta_k = piece<T>(dbeta, k, pieces);
+      if (training)
+        HASHGRAD_ON(device, batch_norm_backward(shape, piece<T>(x), g, m, v, eps, piece<T>(gamma), dx_k,
                                                 dgamma_k, dbeta_k));
       else
-        HASHGRAD_ON(device, batch_norm_inference_backward(shape, piece<T>(x), dy_k, m, v, eps,
-                                                          piece<T>(gamma), dx_k, dgamma_k, dbeta_k));
+        HASHGRAD_ON(device, batch_norm_inference_backward(shape, piece<T>(x), g, m, v, eps, piece<T>(gamma),
+                                                          dx_k, dgamma_k, dbeta_k, copies / pieces));
     }
   });
-  return {dx, dgamma, dbeta};
+  return {dx, dgamma, dbeta, dadded};
 }
 
 namespace {
 
-std::function<Variable(const std::vector<Variable>&)> call(bool training) {
-  return [training](const std::vector<Variable>& in) {
+/// Inputs: x, gamma, beta, added; those missing are undefined.
+OpInfo row(const char* row_name, const char* formula, bool training, Activation activation,
+           std::vector<std::vector<Shape>> samples) {
+  OpInfo info{row_name, formula, {}, std::move(samples)};
+  info.call = [=](const std::vector<Variable>& in) {
     Tensor running_mean = Tensor::full({in[0].size(1)}, 0.25, in[0].dtype(), in[0].device());
     Tensor running_var = Tensor::full({in[0].size(1)}, 0.75, in[0].dtype(), in[0].device());
     const auto optional = [&](size_t i) { return in.size() > i ? in[i] : Variable(); };
-    return batch_norm(in[0], optional(1), optional(2), running_mean, running_var, {training});
+    return batch_norm(in[0], optional(1), optional(2), running_mean, running_var,
+                      {.training = training, .activation = activation}, {}, optional(3));
   };
+  return info;
 }
 
+constexpr Activation no_activation = Activation::none, relu_activation = Activation::relu;
+const std::vector<std::vector<Shape>> alone = {{{3, 2, 2, 3}, {2}, {2}}, {{17, 3}, {3}, {3}}, {{2, 1, 3, 3}}},
+                                      beside = {{{3, 2, 2, 3}, {2}, {2}, {3, 2, 2, 3}},
+                                                {{17, 3}, {3}, {3}, {17, 3}},
+                                                {{2, 1, 5, 7}, {1}, {1}, {2, 1, 5, 7}}},
+                                      of_one = {{{3, 2, 2, 3}, {2}, {2}},
+                                                {{1, 3}, {3}, {3}},
+                                                {{2, 1, 3, 3}},
+                                                {{0, 3}, {3}, {3}}};
+
 const RegisterOp rows[] = {
-    RegisterOp({"batch_norm",
-                "gamma * (x - mean) / sqrt(var + eps) + beta, this batch's mean and var",
-                call(true),
-                {{{3, 2, 2, 3}, {2}, {2}}, {{17, 3}, {3}, {3}}, {{2, 1, 3, 3}}}}),
-    RegisterOp({"batch_norm_inference",
-                "gamma * (x - mean) / sqrt(var + eps) + beta, running mean and var",
-                call(false),
-                {{{3, 2, 2, 3}, {2}, {2}}, {{1, 3}, {3}, {3}}, {{2, 1, 3, 3}}, {{0, 3}, {3}, {3}}}})};
+    RegisterOp(row("batch_norm", "gamma * (x - mean) / sqrt(var + eps) + beta, this batch's mean and var",
+                   true, no_activation, alone)),
+    RegisterOp(row("batch_norm_relu", "relu(batch_norm), fused", true, relu_activation, alone)),
+    RegisterOp(row("batch_norm_add", "batch_norm + added, fused", true, no_activation, beside)),
+    RegisterOp(row("batch_norm_add_relu", "relu(batch_norm + added), fused", true, relu_activation, beside)),
+    RegisterOp(row("batch_norm_inference",
+                   "gamma * (x - mean) / sqrt(var + eps) + beta, running mean and var", false, no_activation,
+                   of_one)),
+    RegisterOp(row("batch_norm_inference_relu", "relu(batch_norm_inference), fused", false, relu_activation,
+                   of_one)),
+    RegisterOp(
+        row("batch_norm_inference_add", "batch_norm_inference + added, fused", false, no_activation, beside)),
+    RegisterOp(row("batch_norm_inference_add_relu", "relu(batch_norm_inference + added), fused", false,
+                   relu_activation, beside))};
 
 }  // namespace
 }  // namespace hashgrad

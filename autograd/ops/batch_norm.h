@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/node.h"
+#include "autograd/ops/linear.h"
 #include "cpu/batch_norm.h"
 
 namespace hashgrad {
@@ -10,6 +11,7 @@ struct BatchNormOptions {
   bool training;
   double momentum = 0.1;  // weight of the new batch in the running statistics
   double eps = 1e-5;
+  Activation activation = Activation::none;
 };
 
 struct BatchNorm {
@@ -19,8 +21,10 @@ struct BatchNorm {
   BatchNormOptions options;
   cpu::BatchNormShape shape = {};
   Tensor x = {}, gamma = {}, mean = {}, variance = {};  // saved
-  Tensor forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta);
-  Gradients<3> backward(Needs needs, const Tensor& dy, int64_t copies) const;
+  Tensor beta = {}, output = {};  // saved with ReLU: what it lets through is known from x, or from its output
+  Tensor forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta_in,
+                 const Tensor& added);
+  Gradients<4> backward(Needs needs, const Tensor& dy, int64_t copies) const;
 };
 
 /// y = gamma * (x - mean) / sqrt(var + eps) + beta for each channel of x, [N,C,H,W] or [N,C]; gamma and beta
@@ -29,10 +33,12 @@ struct BatchNorm {
 ///   running = (1 - momentum) * running + momentum * batch, the batch's variance unbiased, as in PyTorch;
 ///   `batches` (int64 [], on x's device, or undefined) counts them.
 /// Inference: the running ones, as constants, so that a row does not depend on its batch.
+/// `added`, of x's shape or undefined, is added to y, and the activation follows: fused into the passes of
+/// batch norm, with the same bits as one op after the other, forward and backward.
 template <TensorLike X>
 X batch_norm(const X& x, const X& gamma, const X& beta, Tensor& running_mean, Tensor& running_var,
-             const BatchNormOptions& options, const Tensor& batches = {}) {
-  return apply(BatchNorm{running_mean, running_var, batches, options}, x, gamma, beta);
+             const BatchNormOptions& options, const Tensor& batches = {}, const X& added = {}) {
+  return apply(BatchNorm{running_mean, running_var, batches, options}, x, gamma, beta, added);
 }
 
 }  // namespace hashgrad

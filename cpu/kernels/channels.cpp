@@ -147,9 +147,33 @@ template <class T, class F>
   if (i < n) store_first(y + i, f(load_first<V>(a + i, n - i), load_first<V>(b + i, n - i)), n - i);
 }
 
+/// (x - center) * slope + shift: written once, so that forward and backward round alike.
 template <class T>
-void normalise(int64_t n, const T* x, T center, T slope, T shift, T* y) {
-  map(n, x, x, y, [=](Vector<T> v, Vector<T>) { return (v - center) * slope + shift; });
+struct Affine {
+  T center, slope, shift;
+  [[gnu::always_inline]] Vector<T> operator()(Vector<T> x) const { return (x - center) * slope + shift; }
+};
+
+template <bool relu, class T>
+void normalise_to(int64_t n, const T* x, const Affine<T>& affine, const T* added, T* y) {
+  using V = Vector<T>;
+  const auto result = [](V v) { return relu ? (v < V{} ? V{} : v) : v; };
+  if (added)
+    map(n, x, added, y, [=](V v, V a) { return result(affine(v) + a); });
+  else
+    map(n, x, x, y, [=](V v, V) { return result(affine(v)); });
+}
+
+template <class T>
+void normalise(int64_t n, const T* x, T center, T slope, T shift, const T* added, bool relu, T* y) {
+  (relu ? normalise_to<true, T> : normalise_to<false, T>)(n, x, {center, slope, shift}, added, y);
+}
+
+template <class T>
+void gate(int64_t n, const T* x, const T* dy, T center, T slope, T shift, T* g) {
+  using V = Vector<T>;
+  const Affine<T> affine{center, slope, shift};
+  map(n, x, dy, g, [=](V v, V d) { return affine(v) <= V{} ? V{} : d; });
 }
 
 template <class T>
@@ -163,7 +187,8 @@ void scale(int64_t n, const T* x, T slope, T* y) {
 }
 
 template <class T>
-constexpr ChannelKernels<T> table{sum<T>, moments<T>, products<T>, normalise<T>, gradient<T>, scale<T>};
+constexpr ChannelKernels<T> table{sum<T>,  moments<T>,  products<T>, normalise<T>,
+                                  gate<T>, gradient<T>, scale<T>};
 
 }  // namespace
 
