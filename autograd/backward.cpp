@@ -48,13 +48,13 @@ void walk(const Variable& y, const Tensor& dy, int64_t copies, bool retain, cons
   while (!queue.empty()) {
     Node* node = queue.top();
     queue.pop();
-    const Tensor gradient = std::move(pending.extract(node).mapped());
+    Tensor gradient = std::move(pending.extract(node).mapped());
     arrived(node, gradient);
     Needs needs;
     for (size_t i = 0; i < node->inputs.size(); ++i)
       needs[i] = node->inputs[i] && wanted(node->inputs[i].get());
     if (needs.none()) continue;
-    std::vector<Tensor> gradients = node->backward(needs, gradient, copies);
+    std::vector<Tensor> gradients = node->backward(needs, std::move(gradient), copies);
     if (!retain) node->release();
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       if (!needs[i]) continue;

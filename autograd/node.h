@@ -29,7 +29,7 @@ class Node {
   Node& operator=(const Node&) = delete;
 
   /// Gradients of the inputs, given dy of `copies` cotangents stacked along axis 0.
-  virtual std::vector<Tensor> backward(Needs needs, const Tensor& dy, int64_t copies) = 0;
+  virtual std::vector<Tensor> backward(Needs needs, Tensor dy, int64_t copies) = 0;
   /// Frees what was saved; backward() after that is an Error.
   virtual void release() {}
   virtual bool is_leaf() const { return false; }
@@ -43,7 +43,7 @@ class Node {
 class Leaf final : public Node {
  public:
   Leaf() : Node("leaf", {}) {}
-  std::vector<Tensor> backward(Needs, const Tensor&, int64_t) override { return {}; }
+  std::vector<Tensor> backward(Needs, Tensor, int64_t) override { return {}; }
   bool is_leaf() const override { return true; }
   Tensor grad;
 };
@@ -69,19 +69,20 @@ std::vector<Tensor> backward_each(const Tensor& dy, int64_t copies, const Shape&
 ///
 /// An op on rows (axis 0 is the batch) may instead take `backward(Needs, const Tensor& dy, int64_t copies)`:
 /// dy then has `copies` times as many rows as the result, cotangent by cotangent, and so must the gradients.
-/// The whole Jacobian of a network then runs as one backward pass of large kernels.
+/// The whole Jacobian of a network then runs as one backward pass of large kernels. It may also take dy by
+/// value, and leave a gradient where dy was unless dy.is_shared().
 template <class Op>
 class OpNode final : public Node {
  public:
   OpNode(Op&& op, const Shape& shape, std::vector<std::shared_ptr<Node>> inputs_)
       : Node(Op::name, std::move(inputs_)), op_(std::move(op)), shape_(shape) {}
 
-  std::vector<Tensor> backward(Needs needs, const Tensor& dy, int64_t copies) override {
+  std::vector<Tensor> backward(Needs needs, Tensor dy, int64_t copies) override {
     check(op_.has_value(), "{}: its graph was already used by a backward pass (retain it to use it twice)",
           name);
     const auto as_vector = [](auto&& g) { return std::vector<Tensor>(g.begin(), g.end()); };
     if constexpr (requires { op_->backward(needs, dy, copies); }) {
-      return as_vector(op_->backward(needs, dy, copies));
+      return as_vector(op_->backward(needs, std::move(dy), copies));
     } else {
       return backward_each(dy, copies, shape_,
                            [&](const Tensor& one) { return as_vector(op_->backward(needs, one)); });

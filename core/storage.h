@@ -32,6 +32,8 @@ class Storage {
   Storage() = default;
   explicit Storage(size_t bytes, Device device = {});
   std::byte* data() const { return block_.get(); }
+  /// Whether the block has another owner.
+  bool shared() const { return block_.use_count() > 1; }
 
  private:
   std::shared_ptr<std::byte> block_;

@@ -39,6 +39,8 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
   bool is_contiguous() const { return contiguous_; }
+  /// Whether another tensor holds the same memory, a view or a copy of this one.
+  bool is_shared() const { return storage_.shared(); }
 
   /// Address of the first element, in the memory of device(): only kernels of that device may follow it. An
   /// Error if T is not the element type.

@@ -43,11 +43,11 @@ struct BatchNormGradient {
   const T* output = nullptr;  // y; null if nothing was added in front of the ReLU: x then tells as much
   const T* beta = nullptr;    // [channels], null for 0; with relu, and without output
   T* passed = nullptr;        // if not null, dy where the ReLU lets it through, else 0, is written here:
-                              // the gradient of what was added. With relu only
+                              // the gradient of what was added. With relu only. May be dy
 };
 
 /// Backward of training: mean and variance are those of x itself. dx [batch, channels, pixels], dgamma and
-/// dbeta [channels]; each may be null.
+/// dbeta [channels]; each may be null. dx may be dy unless that is where gradient.passed is.
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const T* x, const BatchNormGradient<T>& gradient,
                          const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);

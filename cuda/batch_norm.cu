@@ -227,6 +227,14 @@ void run_pass(const cpu::BatchNormShape& s, const Gate& gate, const Pass& pass, 
          LongDivisor(by_four ? s.pixels / 4 : s.pixels), LongDivisor(s.channels), gate, pass, x, dy, to);
 }
 
+/// dx = pass(x, g), with g what passes of gradient.dy.
+template <class T, class Pass>
+void run_gated(const cpu::BatchNormShape& s, const cpu::BatchNormGradient<T>& gradient,
+               const Affine<T>& affine, const Pass& pass, const T* x, T* dx, int64_t copies = 1) {
+  with_gate(gradient, affine,
+            [&](const auto& gate) { run_pass<T>(s, gate, pass, x, gradient.dy, dx, copies); });
+}
+
 /// Leaves the gradient in front of the ReLU where it is wanted, too: what comes next finds it there.
 template <class T>
 void parameter_gradients(const cpu::BatchNormShape& s, const T* x, cpu::BatchNormGradient<T>& gradient,
@@ -308,7 +316,7 @@ void batch_norm_backward(const cpu::BatchNormShape& s, const T* x, const cpu::Ba
   if (!dx) return;
   const T share = 1 / static_cast<T>(s.batch * s.pixels);
   const TrainingGradient<T> pass{mean, variance, gamma, gamma_sums.data(), beta_sums.data(), eps, share};
-  with_gate(gradient, affine, [&](const auto& gate) { run_pass<T>(s, gate, pass, x, gradient.dy, dx); });
+  run_gated(s, gradient, affine, pass, x, dx);
 }
 
 template <class T>
@@ -322,11 +330,9 @@ void batch_norm_inference_backward(const cpu::BatchNormShape& s, const T* x,
     parameter_gradients(s, x, gradient, affine, gamma_sums.data(), beta_sums.data());
   }
   if (!dx && !gradient.passed) return;
-  const InferenceGradient<T> pass{variance, gamma, eps};
-  with_gate(gradient, affine, [&](const auto& gate) {
-    constexpr bool of_input = std::is_same_v<std::decay_t<decltype(gate)>, OfInput<T>>;
-    run_pass<T>(s, gate, pass, of_input ? x : nullptr, gradient.dy, dx, copies);
-  });
+  const bool of_input = gradient.relu && !gradient.output;
+  run_gated(s, gradient, affine, InferenceGradient<T>{variance, gamma, eps}, of_input ? x : nullptr, dx,
+            copies);
 }
 
 #define INSTANTIATE(T)                                                                                      \

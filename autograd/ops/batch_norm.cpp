@@ -80,15 +80,17 @@ Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in,
 //   dbeta = sum g,   dgamma = sum g * h,   dadded = g,
 //   dx = gamma / sqrt(variance + eps) * (g - mean(g) - h * mean(g * h))  in training, where the statistics
 //   depend on x, and only the first of the three terms in inference.
-Gradients<4> BatchNorm::backward(Needs needs, const Tensor& dy_in, int64_t copies) const {
-  const Tensor dy = dy_in.contiguous();
+// One of g and dx takes the place of dy where nobody else holds it.
+Gradients<4> BatchNorm::backward(Needs needs, Tensor dy, int64_t copies) const {
+  dy = dy.contiguous();
+  const bool mine = !dy.is_shared();
   const Device device = dy.device();
   const bool relu = options.activation == Activation::relu, sums = needs[1] || needs[2];
   Tensor dx, dgamma, dbeta, dadded;
-  if (needs[0]) dx = Tensor::empty(dy.shape(), dy.dtype(), device);
+  if (needs[0]) dx = mine && !needs[3] ? dy : Tensor::empty(dy.shape(), dy.dtype(), device);
   if (needs[1]) dgamma = Tensor::empty({copies * shape.channels}, dy.dtype(), device);
   if (needs[2]) dbeta = Tensor::empty({copies * shape.channels}, dy.dtype(), device);
-  if (needs[3]) dadded = relu ? Tensor::empty(dy.shape(), dy.dtype(), device) : dy;
+  if (needs[3]) dadded = mine || !relu ? dy : Tensor::empty(dy.shape(), dy.dtype(), device);
   for_float_type(dy.dtype(), name, [&]<class T>() {
     const T eps = static_cast<T>(options.eps), *m = mean.data<T>(), *v = variance.data<T>();
     const bool training = options.training && (needs[0] || sums), at_once = !training && !sums;

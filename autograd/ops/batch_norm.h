@@ -24,7 +24,7 @@ struct BatchNorm {
   Tensor beta = {}, output = {};  // saved with ReLU: what it lets through is known from x, or from its output
   Tensor forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta_in,
                  const Tensor& added);
-  Gradients<4> backward(Needs needs, const Tensor& dy, int64_t copies) const;
+  Gradients<4> backward(Needs needs, Tensor dy, int64_t copies) const;
 };
 
 /// y = gamma * (x - mean) / sqrt(var + eps) + beta for each channel of x, [N,C,H,W] or [N,C]; gamma and beta
