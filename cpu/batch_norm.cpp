@@ -12,13 +12,21 @@
 namespace hashgrad::cpu {
 namespace {
 
-/// body(plane, channel) for the plane of pixels of each image's channel, in parallel.
-template <class Body>
-void for_planes(const BatchNormShape& s, const Body& body) {
+/// body(plane, channel, room) for the plane of pixels of each image's channel, in parallel; `room` is for as
+/// many elements as asked for.
+template <class T, class Body>
+void for_planes_with_room(const BatchNormShape& s, int64_t elements, const Body& body) {
   const int64_t grain = std::max<int64_t>(1, 64 * 1024 / std::max<int64_t>(1, s.pixels));
   parallel_ranges(s.batch * s.channels, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t plane = begin; plane < end; ++plane) body(plane, plane % s.channels);
+    const Scratch<T> room(elements);
+    for (int64_t plane = begin; plane < end; ++plane) body(plane, plane % s.channels, room.data());
   });
+}
+
+/// The same without room.
+template <class Body>
+void for_planes(const BatchNormShape& s, const Body& body) {
+  for_planes_with_room<float>(s, 0, [&](int64_t plane, int64_t channel, float*) { body(plane, channel); });
 }
 
 template <class T>
@@ -60,12 +68,11 @@ template <class T>
 void parameter_gradients(Given<T>& given, T* dgamma, T* dbeta) {
   const BatchNormShape& s = given.shape;
   T* passed = given.gradient.passed;
-  const int64_t room = given.gradient.relu && !passed ? s.pixels : 0;
+  const int64_t elements = given.gradient.relu && !passed ? s.pixels : 0;
   const ChannelKernels<T>& kernel = channel_kernels().of<T>();
   const Scratch<double> sums(s.batch * s.channels), products(s.batch * s.channels), totals(2 * s.channels);
-  for_planes(s, [&](int64_t plane, int64_t c) {
-    const Scratch<T> scratch(room);
-    const T* g = given.in_front_of_relu(plane, passed ? passed + plane * s.pixels : scratch.data());
+  for_planes_with_room<T>(s, elements, [&](int64_t plane, int64_t c, T* room) {
+    const T* g = given.in_front_of_relu(plane, passed ? passed + plane * s.pixels : room);
     kernel.products(s.pixels, given.x + plane * s.pixels, g, given.mean[c], sums.data() + plane,
                     products.data() + plane);
   });

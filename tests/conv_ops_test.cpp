@@ -253,6 +253,22 @@ TEST_CASE("batch_norm fused with ReLU treats zeros and NaN as ReLU does") {
   }
 }
 
+TEST_CASE("batch_norm leaves no gradient where another one, or the caller, holds the cotangent") {
+  const Tensor at = random_tensor({3, 2, 2, 3}, 1), none, dy = random_tensor({1, 3, 2, 2, 3}, 2),
+               before = dy.clone();
+  for (const bool training : {false, true}) {
+    Tensor mean = Tensor::zeros({2}), var = Tensor::full({2}, 1);
+    const BatchNormOptions options{.training = training, .activation = Activation::relu};
+    const Variable x = Variable::leaf(at), beside = Variable::leaf(at);
+    const Variable y = batch_norm(x, Variable(none), Variable(none), mean, var, options), z = y + beside;
+    CHECK(identical(vjp(z, {x, beside}, dy, true)[1], dy));  // the sum hands its cotangent to both sides
+    CHECK(identical(dy, before));
+    const Tensor alone = vjp(y, {x}, dy, true)[0];
+    CHECK(identical(dy, before));
+    CHECK(identical(alone, vjp(z * 1.0, {x}, dy)[0]));
+  }
+}
+
 TEST_CASE("batch_norm saves what its gradients need, nothing else") {
   const Tensor x = random_tensor({4, 3, 5, 5}, 1), gamma = random_tensor({3}, 2),
                beta = random_tensor({3}, 3), added = random_tensor({4, 3, 5, 5}, 4);
