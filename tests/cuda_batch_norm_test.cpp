@@ -148,6 +148,38 @@ TEST_CASE("cuda: gradients of batch normalisation that nobody wants are not writ
   }
 }
 
+TEST_CASE(
+    "cuda: stacked cotangents share the output of batch normalisation and the gradient may take their "
+    "place") {
+  for (const BatchNormShape& s : {BatchNormShape{3, 2, 5}, {2, 3, 64}})
+    for (const Device device : all_devices()) {
+      const int64_t elements = s.batch * s.channels * s.pixels;
+      const Data<float> on(Data<float>(s), device);
+      const Tensor dy = values<float>({2 * elements}, 9).to(device);
+      const float *mean = on.mean.data<float>(), *variance = on.variance.data<float>(),
+                  *output = on.added.data<float>(), *none = nullptr;
+      const auto gradients = [&](const float* from, float* dx, float* passed, int64_t copies) {
+        const cpu::BatchNormGradient<float> g{from, true, output, nullptr, passed};
+        HASHGRAD_ON(device, batch_norm_inference_backward<float>(s, nullptr, g, mean, variance, 1e-5f, none,
+                                                                 dx, nullptr, nullptr, copies));
+      };
+      const auto one_by_one = output_of<float>(device, 4 * elements, [&](Device, float* to) {
+        for (const int64_t k : {0, 1})
+          gradients(dy.data<float>() + k * elements, to + k * elements, to + (2 + k) * elements, 1);
+      });
+      const auto at_once = output_of<float>(device, 4 * elements, [&](Device, float* to) {
+        gradients(dy.data<float>(), to, to + 2 * elements, 2);
+      });
+      CHECK(same_bits(at_once, one_by_one));
+      Tensor in_place = dy.clone(), dx = dy.clone();
+      gradients(in_place.data<float>(), dx.data<float>(), in_place.data<float>(), 2);
+      const auto passed = in_place.to_vector<float>();
+      CHECK(same_bits(passed, {at_once.begin() + 2 * elements, at_once.end()}));
+      gradients(dy.data<float>(), in_place.data<float>(), nullptr, 2);
+      CHECK(same_bits(in_place.to_vector<float>(), {at_once.begin(), at_once.begin() + 2 * elements}));
+    }
+}
+
 TEST_CASE("cuda: with constant statistics an image is normalised alone; a NaN stays in its place") {
   const int64_t channels = 3, pixels = 20;
   const BatchNormShape s{9, channels, pixels};
