@@ -172,6 +172,10 @@ void normalise(int64_t n, const T* x, T center, T slope, T shift, const T* added
 template <class T>
 void gate(int64_t n, const T* x, const T* dy, T center, T slope, T shift, T* g) {
   using V = Vector<T>;
+  if (n < parts) {  // what reads g next would wait for a masked store
+    for (int64_t i = 0; i < n; ++i) g[i] = (x[i] - center) * slope + shift <= 0 ? T{0} : dy[i];
+    return;
+  }
   const Affine<T> affine{center, slope, shift};
   map(n, x, dy, g, [=](V v, V d) { return affine(v) <= V{} ? V{} : d; });
 }
