@@ -80,7 +80,7 @@ TEST_CASE_TEMPLATE("engine: the limit of memory", Engine, HASHGRAD_ENGINE_TYPES)
   Engine::set_limit(live + (3 << 20));
   void* first = Engine::allocate(2 << 20);
   CHECK_ERROR(Engine::allocate(2 << 20),
-              std::string(Engine::name) + " memory: 2097152 more bytes do not fit");
+              fmt::format("{} memory: 2097152 more bytes do not fit", Engine::name));
   CHECK_ERROR(Engine::allocate(2 << 20), "(" + std::to_string(live + (2 << 20)) +
                                              " are in use, the limit is " + std::to_string(live + (3 << 20)) +
                                              ")");
@@ -190,8 +190,8 @@ TEST_CASE_TEMPLATE("engine: graphs", Engine, HASHGRAD_ENGINE_TYPES) {
 TEST_CASE_TEMPLATE("engine: launches that no device accepts", Engine, HASHGRAD_ENGINE_TYPES) {
   HASHGRAD_NEED(Engine);
   Buffer<Engine, float> x(std::vector<float>{1});
-  const std::string start = std::string(Engine::name) + ": the kernel launched at emulator/kernels.cu:";
-  CHECK_ERROR(Engine::launch_too_many_threads(x.data()), start);
+  CHECK_ERROR(Engine::launch_too_many_threads(x.data()),
+              fmt::format("{}: the kernel launched at emulator/kernels.cu:", Engine::name));
   CHECK_ERROR(Engine::launch_too_many_threads(x.data()), " in launch_too_many_threads did not start: ");
   CHECK_ERROR(Engine::launch_too_many_threads(x.data()),
               "(grid 1,1,1, block 2048,1,1, 0 bytes of shared memory)");
