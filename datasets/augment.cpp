@@ -28,18 +28,24 @@ int64_t parse_pixels(std::string_view number, const std::string& text) {
 Augmentation parse_augmentation(const std::string& text) {
   Augmentation result;
   if (text == "none") return result;
+  const auto once = [&](bool first) { check(first, "augment: '{}' asks for the same change twice", text); };
   for (std::string_view rest = text;;) {
     const size_t comma = std::min(rest.find(','), rest.size());
     const std::string_view word = rest.substr(0, comma);
     if (word == "flip") {
+      once(!result.flip);
       result.flip = true;
     } else if (word.starts_with("shift:")) {
+      once(result.shift == 0);
       result.shift = parse_pixels(word.substr(6), text);
     } else if (word.starts_with("crop:")) {
+      once(result.shift == 0);
       result.shift = parse_pixels(word.substr(5), text);
     } else if (word.starts_with("cutout:")) {
+      once(result.cutout == 0);
       result.cutout = parse_pixels(word.substr(7), text);
     } else if (word.starts_with("jitter:")) {
+      once(result.jitter == 0);
       result.jitter = parse_number(std::string(word.substr(7)), "augment: jitter", 0, 1);
       check(result.jitter > 0, "augment: jitter is 0, a number above 0 is expected");
     } else {
