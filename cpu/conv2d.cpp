@@ -27,44 +27,62 @@ void pack_weight(int64_t rows, int64_t k, const T* weight, T* packed) {
   });
 }
 
-/// Images that one task takes side by side: as many as waste the fewest lanes of the last panel of pixels.
+/// Images that one task takes side by side: enough for the packed weights to pass many pixels each time, or
+/// as many as waste the fewest lanes of the last panel of pixels.
 template <class T>
 int64_t images_per_task(const Conv2dShape& s) {
-  const int64_t width = gemm_kernels().of<T>().nr;
+  constexpr int64_t many_pixels = 256;
+  const int64_t width = gemm_kernels().of<T>().nr, most = std::max<int64_t>(1, s.batch / 8);
+  if (2 * s.out_pixels() <= many_pixels) return std::min(many_pixels / s.out_pixels(), most);
   int64_t best = 1;
   const auto lanes_per_image = [&](int64_t images) {
     return divide_up(round_up(images * s.out_pixels(), width), images);
   };
-  for (int64_t images = 2; images <= std::min<int64_t>(4, s.batch / 8); ++images)
+  for (int64_t images = 2; images <= std::min<int64_t>(4, most); ++images)
     if (lanes_per_image(images) < lanes_per_image(best)) best = images;
   return best;
 }
 
-/// y [out_channels, pixels] = weight * unfolded images. Panels of pixels are unfolded one at a time, into
-/// L1, and used up at once; a block of them passes before the next block of depth, so that the weights stay
-/// in L2.
+/// Outputs of a block, whose sums wait in L2 for the next block of depth: the more pixels they are, the fewer
+/// times the weights are read.
+constexpr int64_t block_outputs = 128 * 1024;
+
+/// y [out_channels, pixels] = weight * unfolded images. Panels of pixels are read where they lie, or unfolded
+/// one at a time into L1, and used up at once; a block of them passes before the next block of depth, so that
+/// the weights stay in L2.
 template <class T>
 void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* images, int64_t pixels,
                     const T* packed, const T* bias, bool relu, T* y) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t k = s.depth(), kc = block_depth(k), padded = round_up(s.out_channels, kernel.mr);
-  const int64_t step = panel_block(pixels, kernel.nr, kc);
-  const Scratch<T> panel(kernel.nr * kc);
+  const int64_t step = round_up(divide_up(block_outputs, s.out_channels), kernel.nr);
+  const Scratch<T> buffer(kernel.nr * kc);
   for (int64_t p0 = 0; p0 < pixels; p0 += step) {
     for (int64_t k0 = 0; k0 < k; k0 += kc) {
       const int64_t depth = std::min(kc, k - k0);
       const bool last = k0 + depth == k;
       for (int64_t p = p0; p < std::min(p0 + step, pixels); p += kernel.nr) {
         const int64_t count = std::min(kernel.nr, pixels - p);
-        conv2d_kernels().of<T>().unfold_pixels(plan.unfold(images, p, count, k0, depth, panel.data()));
-        kernel.block({s.out_channels, count, depth, packed + padded * k0, panel.data(), y + p, pixels,
-                      last ? bias : nullptr, nullptr, k0 > 0, last && relu});
+        const PixelPanel<T> panel = plan.pixel_panel(images, p, count, k0, depth, buffer.data());
+        kernel.block({.rows = s.out_channels,
+                      .columns = count,
+                      .depth = depth,
+                      .a = packed + padded * k0,
+                      .b = panel.at,
+                      .c = y + p,
+                      .ldc = pixels,
+                      .row_bias = last ? bias : nullptr,
+                      .column_bias = nullptr,
+                      .accumulate = k0 > 0,
+                      .relu = last && relu,
+                      .b_offsets = panel.offsets,
+                      .b_second = panel.second});
       }
     }
   }
 }
 
-/// Up to so many outputs of a channel, the images of a batch are taken side by side.
+/// Up to so many outputs of a channel, the images of a small batch are taken side by side.
 constexpr int64_t few_outputs = 1024;
 
 /// body(begin, end) for eight nearly equal pieces of n planes of so many elements, which are moved only.
@@ -107,7 +125,7 @@ void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T
                   bool relu, const Conv2dDestination<T>& to) {
   if (s.batch == 0) return;
   const int64_t images = s.batch * s.out_pixels() <= few_outputs ? s.batch : 1;
-  const Conv2dPlan<T> plan(s, images);
+  const Conv2dPlan<T> plan(s, images, s.stride);
   for (int64_t n = 0; n < s.batch; n += images)
     convolve_together(s, plan, source, n, images, weight, bias, relu, to);
 }
@@ -131,22 +149,24 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
   if constexpr (std::is_same_v<T, float>) {
     if (const int parts = parts_wanted<T>()) return convolve_pairs(parts, s, source, weight, bias, relu, to);
   }
-  if (s.batch < 8 || s.batch * s.out_pixels() <= few_outputs)
+  if (s.batch < 8 || s.batch * s.out_pixels() <= 256)  // no tasks of whole images
     return convolve_few(s, source, weight, bias, relu, to);
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t group = images_per_task<T>(s);
-  const Conv2dPlan<T> plan(s, group);
+  const Conv2dPlan<T> plan(s, group, s.stride);
+  const bool in_place = to.y && group == 1;
   const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
   pack_weight(s.out_channels, s.depth(), weight, packed.data());
 
   parallel_for(divide_up(s.batch, group), [&](int64_t task) {
     const int64_t n = task * group, images = std::min(group, s.batch - n), pixels = images * s.out_pixels();
-    const Scratch<T> padded(plan.buffer_size()), y(s.out_channels * pixels);
+    const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
+    T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
     plan.pad(source, n, images, padded.data());
-    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, y.data());
-    for (int64_t c = 0; c < s.out_channels; ++c)
+    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, y);
+    for (int64_t c = 0; !in_place && c < s.out_channels; ++c)
       for (int64_t i = 0; i < images; ++i)
-        deliver(s, y.data() + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
+        deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
   });
 }
 

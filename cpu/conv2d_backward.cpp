@@ -87,110 +87,151 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
   });
 }
 
-/// How the weight gradient is cut: images into stripes packed for all threads, taps into blocks, and, when
-/// there are few taps, the batch into chunks with sums of their own. A function of the shape alone.
+/// How the weight gradient is cut. A unit is an image, or so many small ones side by side that their pixels
+/// make a deep product. Units come in stripes that are packed for all threads, taps in blocks, and, when
+/// there are few taps, the batch in chunks with sums of their own. A function of the shape alone.
 struct WeightBlocks {
+  int64_t images, units;  // per unit, per batch
   int64_t depth, taps, tap_blocks, chunks, chunk, stripe;
 };
 
 template <class T>
-WeightBlocks weight_blocks(const Conv2dShape& s, int64_t image_elements) {
+WeightBlocks weight_blocks(const Conv2dShape& s) {
+  constexpr int64_t deep = 256, sums_of_a_task = 256 * 1024;  // 1 MB of floats stays in L2 while units pass
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   WeightBlocks b{};
-  b.depth = block_depth(s.out_pixels());
-  b.taps = panel_block(s.depth(), kernel.nr, b.depth, 8);
+  b.images = std::clamp<int64_t>(deep / s.out_pixels(), 1, s.batch);
+  b.units = divide_up(s.batch, b.images);
+  b.depth = block_depth(b.images * s.out_pixels());
+  b.tap_blocks = divide_up(s.out_channels * s.depth(), sums_of_a_task);
+  b.taps = round_up(divide_up(s.depth(), b.tap_blocks), kernel.nr);
   b.tap_blocks = divide_up(s.depth(), b.taps);
-  b.chunk = divide_up(s.batch, std::min(divide_up(16, b.tap_blocks), s.batch));
-  b.chunks = divide_up(s.batch, b.chunk);
-  const int64_t images = stripe_bytes / static_cast<int64_t>(sizeof(T)) / (image_elements * b.chunks);
-  b.stripe = std::clamp<int64_t>(images, 1, b.chunk);
+  b.chunk = divide_up(b.units, std::min(divide_up(16, b.tap_blocks), b.units));
+  b.chunks = divide_up(b.units, b.chunk);
   return b;
 }
 
-/// Whether the weight gradient takes an image by whole panels of channels: [channels / nr][padded plane][nr].
-/// The panel of nr channels at one place of the kernel is then rows of that, copied, where it would otherwise
-/// be transposed anew for every place.
+/// The weight gradient of one layer: what its tasks share. Where the channels are whole panels, x is arranged
+/// as [channels / nr][padded plane][nr]: the panel of nr channels at one place of the kernel is then rows of
+/// that, read where they lie, which would otherwise be transposed anew for every place.
 template <class T>
-bool by_channels(const Conv2dShape& s) {
-  return s.in_channels % gemm_kernels().of<T>().nr == 0;
-}
-
-template <class T>
-int64_t image_size(const Conv2dShape& s, const Conv2dPlan<T>& plan) {
-  return by_channels<T>(s) ? s.in_channels * plan.padded_height() * plan.padded_width() : plan.buffer_size();
-}
-
-/// x padded, as add_image reads it.
-template <class T>
-void arrange_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x, int64_t n, T* image) {
-  if (!by_channels<T>(s)) return plan.pad({x}, n, 1, image);
-  const Scratch<T> padded(plan.buffer_size());
-  plan.pad({x}, n, 1, padded.data());
-  const int64_t plane = plan.padded_height() * plan.padded_width();
-  gemm_kernels().of<T>().pack_b_depth(plan.origin(padded.data()), plane, s.in_channels, plane, image);
-}
-
-/// Where the gradients of the weights (channel, row and column of the kernel) of an output stand in the sums:
-/// taps are numbered by (panel of channels, place, channel in the panel) when taken by channels.
-template <class T>
-std::vector<int64_t> tap_order(const Conv2dShape& s) {
-  const int64_t nr = by_channels<T>(s) ? gemm_kernels().of<T>().nr : 1, window = s.kernel_h * s.kernel_w;
-  std::vector<int64_t> order;
-  for (int64_t c = 0; c < s.in_channels; ++c)
-    for (int64_t place = 0; place < window; ++place) order.push_back((c / nr * window + place) * nr + c % nr);
-  return order;
-}
-
-/// The panel of taps [t, t + nr) of an image arranged by channels, pixels [p0, p0 + depth).
-template <class T>
-void copy_taps(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* image, int64_t t, int64_t p0,
-               int64_t depth, T* panel) {
-  const int64_t nr = gemm_kernels().of<T>().nr, window = s.kernel_h * s.kernel_w, width = s.out_width();
-  const int64_t place = t / nr % window, channels = t / nr / window;
-  image +=
-      ((channels * plan.padded_height() + place / s.kernel_w) * plan.padded_width() + place % s.kernel_w) *
-      nr;
-  for (int64_t p = p0, run; p < p0 + depth; p += run, panel += run * nr) {
-    run = s.stride == 1 ? std::min(width - p % width, p0 + depth - p) : 1;
-    std::copy_n(image + (p / width * plan.padded_width() + p % width) * s.stride * nr, run * nr, panel);
+class WeightGradient {
+ public:
+  explicit WeightGradient(const Conv2dShape& s)
+      : s_(s),
+        by_channels_(s.in_channels % kernel().nr == 0),
+        b_(weight_blocks<T>(s)),
+        plan_(s, by_channels_ ? 1 : b_.images),
+        plane_(plan_.padded_height() * plan_.padded_width()),
+        dy_size_(round_up(s.out_channels, kernel().mr) * b_.images * s.out_pixels()),
+        x_size_(by_channels_ ? b_.images * s.in_channels * plane_ : plan_.buffer_size()) {
+    const int64_t elements = (dy_size_ + x_size_) * static_cast<int64_t>(sizeof(T));
+    b_.stripe = std::clamp<int64_t>(stripe_bytes / (elements * b_.chunks), 1, b_.chunk);
+    if (!by_channels_) return;
+    std::vector<int64_t> in_plane = pixel_offsets(s, 1);
+    in_plane.resize(static_cast<size_t>(s.out_pixels()));
+    for (int64_t i = 0; i < b_.images; ++i)
+      for (const int64_t at : in_plane) rows_.push_back((i * s.in_channels * plane_ + at * kernel().nr));
   }
-}
 
-/// One image made ready for the weight gradient: dy packed as operand A, x arranged, and the sums of dy.
-template <class T>
-void prepare_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* x,
-                   const Conv2dGradient<T>& gradient, int64_t n, int64_t kc, T* packed, T* image,
-                   T* bias_sums) {
-  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const int64_t pixels = s.out_pixels(), rows = round_up(s.out_channels, kernel.mr);
-  const Scratch<T> dy_buffer(s.out_channels * pixels);
-  const T* dy = whole_image(gradient, n, s.out_channels, s.out_height(), s.out_width(), dy_buffer.data());
-  for (int64_t c = 0; c < s.out_channels; ++c)
-    bias_sums[n * s.out_channels + c] = sum_plane(pixels, dy + c * pixels);
-  for (int64_t p0 = 0; p0 < pixels; p0 += kc)
-    kernel.pack_a_depth(dy + p0, pixels, s.out_channels, std::min(kc, pixels - p0), packed + rows * p0);
-  arrange_image(s, plan, x, n, image);
-}
+  const WeightBlocks& blocks() const { return b_; }
+  int64_t dy_size() const { return dy_size_; }  // elements of a prepared unit
+  int64_t x_size() const { return x_size_; }
 
-/// sums [out_channels, taps from t0 on] (+)= dy * unfolded image^T, for one prepared image.
-template <class T>
-void add_image(const Conv2dShape& s, const Conv2dPlan<T>& plan, int64_t kc, T* packed, T* image, int64_t t0,
-               int64_t taps, bool accumulate, T* panel, T* sums) {
-  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const int64_t pixels = s.out_pixels(), rows = round_up(s.out_channels, kernel.mr);
-  for (int64_t p0 = 0; p0 < pixels; p0 += kc) {
-    const int64_t depth = std::min(kc, pixels - p0);
-    for (int64_t t = t0; t < t0 + taps; t += kernel.nr) {
-      const int64_t count = std::min(kernel.nr, t0 + taps - t);
-      if (by_channels<T>(s))
-        copy_taps(s, plan, image, t, p0, depth, panel);
-      else
-        conv2d_kernels().of<T>().unfold_taps(plan.unfold(plan.origin(image), p0, depth, t, count, panel));
-      kernel.block({s.out_channels, count, depth, packed + rows * p0, panel, sums + t, s.depth(), nullptr,
-                    nullptr, accumulate || p0 > 0, false});
+  /// One unit made ready: dy packed as operand A, x arranged, and the sums of each image's dy where wanted.
+  void prepare(int64_t unit, const T* x, const Conv2dGradient<T>& gradient, T* packed, T* arranged,
+               T* bias_sums) const {
+    const int64_t n = unit * b_.images, pixels = s_.out_pixels(), k = images_of(unit) * pixels;
+    const Scratch<T> buffer(s_.out_channels * k);
+    const T* dy = side_by_side(gradient, n, images_of(unit), buffer.data());  // [out_channels, k]
+    for (int64_t i = 0; bias_sums && i < images_of(unit); ++i)
+      for (int64_t c = 0; c < s_.out_channels; ++c)
+        bias_sums[(n + i) * s_.out_channels + c] = sum_plane(pixels, dy + c * k + i * pixels);
+    for (int64_t p0 = 0; p0 < k; p0 += b_.depth)
+      kernel().pack_a_depth(dy + p0, k, s_.out_channels, std::min(b_.depth, k - p0),
+                            packed + round_up(s_.out_channels, kernel().mr) * p0);
+    arrange(x, n, images_of(unit), arranged);
+  }
+
+  /// sums [out_channels, taps from t0 on] (+)= dy * unfolded images^T, for one prepared unit.
+  void add(int64_t unit, int64_t t0, int64_t taps, const T* packed, const T* arranged, bool accumulate,
+           T* sums) const {
+    const int64_t k = images_of(unit) * s_.out_pixels(), rows = round_up(s_.out_channels, kernel().mr);
+    const Scratch<T> buffer(by_channels_ ? 0 : kernel().nr * b_.depth);
+    for (int64_t p0 = 0; p0 < k; p0 += b_.depth) {
+      for (int64_t t = t0; t < t0 + taps; t += kernel().nr) {
+        GemmBlock<T> block{.rows = s_.out_channels,
+                           .columns = std::min(kernel().nr, t0 + taps - t),
+                           .depth = std::min(b_.depth, k - p0),
+                           .a = packed + rows * p0,
+                           .b = by_channels_ ? arranged + at_tap(t) : buffer.data(),
+                           .c = sums + t,
+                           .ldc = s_.depth(),
+                           .row_bias = nullptr,
+                           .column_bias = nullptr,
+                           .accumulate = accumulate || p0 > 0,
+                           .relu = false};
+        if (by_channels_) {
+          block.b_offsets = rows_.data() + p0;
+          block.b_second = kernel().nr / 2;
+        } else {
+          conv2d_kernels().of<T>().unfold_taps(
+              plan_.unfold(plan_.origin(arranged), p0, block.depth, t, block.columns, buffer.data()));
+        }
+        kernel().block(block);
+      }
     }
   }
-}
+
+  /// Where the gradients of an output's weights (channel, row and column of the kernel) stand in the sums: by
+  /// channels, taps are numbered by (panel of channels, place, channel in the panel).
+  std::vector<int64_t> tap_order() const {
+    const int64_t nr = by_channels_ ? kernel().nr : 1, window = s_.kernel_h * s_.kernel_w;
+    std::vector<int64_t> order;
+    for (int64_t c = 0; c < s_.in_channels; ++c)
+      for (int64_t place = 0; place < window; ++place)
+        order.push_back((c / nr * window + place) * nr + c % nr);
+    return order;
+  }
+
+ private:
+  static const GemmKernels<T>& kernel() { return gemm_kernels().of<T>(); }
+  int64_t images_of(int64_t unit) const { return std::min(b_.images, s_.batch - unit * b_.images); }
+
+  /// The gradients of some images as [out_channels, images, pixels]: in place when that is how they lie.
+  const T* side_by_side(const Conv2dGradient<T>& gradient, int64_t n, int64_t images, T* buffer) const {
+    const int64_t o = s_.out_channels, height = s_.out_height(), width = s_.out_width();
+    if (images == 1) return whole_image(gradient, n, o, height, width, buffer);
+    for (int64_t i = 0; i < images; ++i)
+      write_image(gradient, n + i, o, height, width, buffer + i * height * width, width,
+                  images * height * width);
+    return buffer;
+  }
+
+  /// x padded, as add() reads it.
+  void arrange(const T* x, int64_t n, int64_t images, T* out) const {
+    if (!by_channels_) return plan_.pad({x}, n, images, out);
+    const Scratch<T> padded(plan_.buffer_size());
+    for (int64_t i = 0; i < images; ++i) {
+      plan_.pad({x}, n + i, 1, padded.data());
+      kernel().pack_b_depth(plan_.origin(padded.data()), plane_, s_.in_channels, plane_,
+                            out + i * s_.in_channels * plane_);
+    }
+  }
+
+  /// Where the panel of taps from t on starts in an image arranged by channels.
+  int64_t at_tap(int64_t t) const {
+    const int64_t nr = kernel().nr, window = s_.kernel_h * s_.kernel_w, place = t / nr % window;
+    return (t / nr / window * plane_ + place / s_.kernel_w * plan_.padded_width() + place % s_.kernel_w) * nr;
+  }
+
+  Conv2dShape s_;
+  bool by_channels_;
+  WeightBlocks b_;
+  Conv2dPlan<T> plan_;
+  int64_t plane_, dy_size_, x_size_;
+  std::vector<int64_t> rows_;  // by channels: where each pixel of a unit lies in the plane of a panel
+};
 
 }  // namespace
 
@@ -249,35 +290,32 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
     if (const int parts = parts_wanted<T>())
       return backward_weight_pairs(parts, s, x, gradient, dweight, dbias);
   }
-  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const Conv2dPlan<T> plan(s);
+  const WeightGradient<T> layer(s);
+  const WeightBlocks& b = layer.blocks();
   const int64_t k = s.depth(), weights = s.out_channels * k;
-  const int64_t packed_size = round_up(s.out_channels, kernel.mr) * s.out_pixels(),
-                arranged_size = image_size(s, plan);
-  const WeightBlocks b = weight_blocks<T>(s, packed_size + arranged_size);
-  const Scratch<T> packed(b.chunks * b.stripe * packed_size), arranged(b.chunks * b.stripe * arranged_size);
-  const Scratch<T> sums(b.chunks * weights), bias_sums(s.batch * s.out_channels);
+  const Scratch<T> packed(b.chunks * b.stripe * layer.dy_size()),
+      arranged(b.chunks * b.stripe * layer.x_size());
+  const Scratch<T> sums(b.chunks * weights), bias_sums(dbias ? s.batch * s.out_channels : 0);
 
   for (int64_t first = 0; first < b.chunk; first += b.stripe) {
-    const int64_t count = std::min(b.stripe, b.chunk - first);  // images of each chunk in this stripe
+    const int64_t count = std::min(b.stripe, b.chunk - first);  // units of each chunk in this stripe
     parallel_for(b.chunks * count, [&](int64_t i) {
-      const int64_t n = i / count * b.chunk + first + i % count;
-      if (n < s.batch)
-        prepare_image(s, plan, x, gradient, n, b.depth, packed.data() + i * packed_size,
-                      arranged.data() + i * arranged_size, bias_sums.data());
+      const int64_t unit = i / count * b.chunk + first + i % count;
+      if (unit < b.units)
+        layer.prepare(unit, x, gradient, packed.data() + i * layer.dy_size(),
+                      arranged.data() + i * layer.x_size(), dbias ? bias_sums.data() : nullptr);
     });
     parallel_for(dweight ? b.chunks * b.tap_blocks : 0, [&](int64_t task) {
-      const int64_t chunk = task / b.tap_blocks, t0 = task % b.tap_blocks * b.taps,
-                    taps = std::min(b.taps, k - t0);
-      const Scratch<T> panel(kernel.nr * b.depth);
-      for (int64_t i = 0; i < count && chunk * b.chunk + first + i < s.batch; ++i) {
+      const int64_t chunk = task / b.tap_blocks, t0 = task % b.tap_blocks * b.taps;
+      for (int64_t i = 0; i < count && chunk * b.chunk + first + i < b.units; ++i) {
         const int64_t at = chunk * count + i;
-        add_image(s, plan, b.depth, packed.data() + at * packed_size, arranged.data() + at * arranged_size,
-                  t0, taps, first + i > 0, panel.data(), sums.data() + chunk * weights);
+        layer.add(chunk * b.chunk + first + i, t0, std::min(b.taps, k - t0),
+                  packed.data() + at * layer.dy_size(), arranged.data() + at * layer.x_size(), first + i > 0,
+                  sums.data() + chunk * weights);
       }
     });
   }
-  const std::vector<int64_t> order = tap_order<T>(s);
+  const std::vector<int64_t> order = layer.tap_order();
   parallel_for(dweight ? s.out_channels : 0, [&](int64_t o) {
     for (int64_t i = 0; i < k; ++i) {
       const T* sum = sums.data() + o * k + order[static_cast<size_t>(i)];

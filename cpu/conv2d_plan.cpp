@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "cpu/blocking.h"
+#include "cpu/scratch.h"
 
 namespace hashgrad::cpu {
 namespace {
@@ -52,6 +54,24 @@ void copy_row(int64_t n, const T* values, const T* output, T* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = passed(values[i], output[i]);
 }
 
+/// to[i] = from[i * step]. Two by name: as a constant it compiles to vectors.
+template <class T>
+void copy_every(int64_t step, int64_t n, const T* from, T* to) {
+  if (step == 2)
+    for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
+  else
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * step];
+}
+
+/// One plane [height, width] between its zero borders, columns dealt.
+template <class T>
+void deal_rows(const Conv2dShape& s, const PaddedRows& rows, const T* plane, T* to) {
+  for (int64_t x = 0; x < std::min(rows.phases, s.width); ++x)
+    for (int64_t y = 0; y < s.height; ++y)
+      copy_every(rows.phases, divide_up(s.width - x, rows.phases), plane + y * s.width + x,
+                 to + (y + s.padding) * rows.width + rows.column(x + s.padding));
+}
+
 /// The last row and column of a plane that pooling dropped, if it did.
 template <class T>
 void clear_odd_edges(int64_t height, int64_t width, T* plane, int64_t row_stride) {
@@ -74,59 +94,79 @@ void check_conv2d(const Conv2dShape& s) {
         s.height, s.width, s.padding);
 }
 
-std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images) {
-  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding;
+PaddedRows::PaddedRows(const Conv2dShape& s, int64_t dealt_into)
+    : height(s.height + 2 * s.padding),
+      width(round_up(s.width + 2 * s.padding, dealt_into)),
+      phases(dealt_into) {}
+
+std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images, int64_t phases) {
+  const PaddedRows rows(s, phases);
   std::vector<int64_t> offsets;
-  for (int64_t n = 0; n < images; ++n) {
-    const int64_t image = n * s.in_channels * padded_height * padded_width;
+  for (int64_t n = 0; n < images; ++n)
     for (int64_t y = 0; y < s.out_height(); ++y)
       for (int64_t x = 0; x < s.out_width(); ++x)
-        offsets.push_back(image + (y * padded_width + x) * s.stride);
-  }
+        offsets.push_back((n * s.in_channels * rows.height + y * s.stride) * rows.width +
+                          x * s.stride / phases);
   for (int64_t i = 0; i < widest_panel; ++i) offsets.push_back(offsets.back() + 1);
   return offsets;
 }
 
-std::vector<int64_t> tap_offsets(const Conv2dShape& s) {
-  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding;
+std::vector<int64_t> tap_offsets(const Conv2dShape& s, int64_t phases) {
+  const PaddedRows rows(s, phases);
   std::vector<int64_t> offsets;
   for (int64_t c = 0; c < s.in_channels; ++c)
     for (int64_t r = 0; r < s.kernel_h; ++r)
-      for (int64_t q = 0; q < s.kernel_w; ++q) offsets.push_back((c * padded_height + r) * padded_width + q);
+      for (int64_t q = 0; q < s.kernel_w; ++q)
+        offsets.push_back((c * rows.height + r) * rows.width + rows.column(q));
   offsets.resize(offsets.size() + widest_panel, 0);
   return offsets;
 }
 
 template <class T>
-Conv2dPlan<T>::Conv2dPlan(const Conv2dShape& shape, int64_t images)
+Conv2dPlan<T>::Conv2dPlan(const Conv2dShape& shape, int64_t images, int64_t phases)
     : shape_(shape),
       images_(images),
-      padded_height_(shape.height + 2 * shape.padding),
-      padded_width_(shape.width + 2 * shape.padding),
-      pixel_offsets_(pixel_offsets(shape, images)),
-      tap_offsets_(tap_offsets(shape)),
+      rows_(shape, phases),
+      pixel_offsets_(pixel_offsets(shape, images, phases)),
+      tap_offsets_(tap_offsets(shape, phases)),
       spacing_(conv2d_kernels().of<T>().spacing),
       pixels_(pixel_vectors(pixel_offsets_, conv2d_kernels().of<T>().lanes, spacing_, runs_)) {}
 
 template <class T>
 void Conv2dPlan<T>::pad(const Conv2dGradient<T>& source, int64_t n, int64_t images, T* buffer) const {
-  const int64_t p = shape_.padding, plane = padded_height_ * padded_width_, size = shape_.in_channels * plane;
-  if (p > 0) std::fill_n(origin(buffer), images * size, T{0});
-  for (int64_t i = 0; i < images; ++i)
-    write_image(source, n + i, shape_.in_channels, shape_.height, shape_.width,
-                origin(buffer) + i * size + p * padded_width_ + p, padded_width_, plane);
+  pad_planes(source, n, 0, images * shape_.in_channels, buffer);
 }
 
 template <class T>
 void Conv2dPlan<T>::pad_planes(const Conv2dGradient<T>& source, int64_t n, int64_t first, int64_t count,
                                T* buffer) const {
-  const int64_t p = shape_.padding, plane = padded_height_ * padded_width_;
+  const int64_t p = shape_.padding, plane = rows_.height * rows_.width;
+  const bool dealt = rows_.phases > 1;
+  const Scratch<T> whole(dealt ? shape_.in_pixels() : 0);
   for (int64_t i = first; i < first + count; ++i) {
     T* to = origin(buffer) + i * plane;
-    if (p > 0) std::fill_n(to, plane, T{0});
-    write_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width,
-                to + p * padded_width_ + p, padded_width_, plane);
+    if (p > 0 || dealt) std::fill_n(to, plane, T{0});
+    if (dealt)
+      deal_rows(shape_, rows_,
+                whole_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width, whole.data()),
+                to);
+    else
+      write_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width,
+                  to + p * rows_.width + p, rows_.width, plane);
   }
+}
+
+template <class T>
+PixelPanel<T> Conv2dPlan<T>::pixel_panel(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps,
+                                         T* panel) const {
+  const Conv2dKernels<T>& kernel = conv2d_kernels().of<T>();
+  if (!pixels_.empty()) {
+    const PixelVector &first = pixels_[p0 / spacing_], &second = pixels_[(p0 + kernel.lanes) / spacing_];
+    if (first.turn[0] == kernel.lanes && second.turn[0] == kernel.lanes)
+      return {image + first.start[0], tap_offsets_.data() + k0, second.start[0] - first.start[0]};
+  }
+  kernel.unfold_pixels(unfold(image, p0, pixels, k0, taps, panel));
+  return {panel, nullptr, 0};
 }
 
 template <class T>

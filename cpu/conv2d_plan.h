@@ -11,11 +11,28 @@
 
 namespace hashgrad::cpu {
 
+/// The rows of a padded image. Dealt into as many phases as the convolution has strides, columns lie by their
+/// remainder: 0, 2, 4, ..., then 1, 3, 5, ... for two. Neighbouring outputs then read neighbouring numbers.
+struct PaddedRows {
+  PaddedRows(const Conv2dShape& shape, int64_t dealt_into);
+  int64_t height, width, phases;  // width: a multiple of phases
+  int64_t column(int64_t x) const { return x % phases * (width / phases) + x / phases; }
+};
+
 /// Where the outputs of `images` padded images side by side start reading, then a harmless continuation so
-/// that whole panels can be read.
-std::vector<int64_t> pixel_offsets(const Conv2dShape& shape, int64_t images);
+/// that whole panels can be read. phases: 1 or the stride.
+std::vector<int64_t> pixel_offsets(const Conv2dShape& shape, int64_t images, int64_t phases = 1);
 /// Where the taps (channel, row, column) of one output lie, then zeros likewise.
-std::vector<int64_t> tap_offsets(const Conv2dShape& shape);
+std::vector<int64_t> tap_offsets(const Conv2dShape& shape, int64_t phases = 1);
+
+/// A panel of pixels by taps as operand B of a product: packed when offsets is null, else where it lies
+/// (GemmBlock::b_offsets).
+template <class T>
+struct PixelPanel {
+  const T* at;
+  const int64_t* offsets;
+  int64_t second;
+};
 
 /// Address tables of one convolution over zero-padded images [in_channels, padded_height, padded_width], a
 /// few of them side by side: their pixels are numbered on from image to image, so that panels of pixels need
@@ -23,16 +40,18 @@ std::vector<int64_t> tap_offsets(const Conv2dShape& shape);
 template <class T>
 class Conv2dPlan {
  public:
-  explicit Conv2dPlan(const Conv2dShape& shape, int64_t images = 1);
+  /// phases: 1, or shape.stride for PaddedRows that are dealt.
+  explicit Conv2dPlan(const Conv2dShape& shape, int64_t images = 1, int64_t phases = 1);
 
-  int64_t padded_height() const { return padded_height_; }
-  int64_t padded_width() const { return padded_width_; }
+  int64_t padded_height() const { return rows_.height; }
+  int64_t padded_width() const { return rows_.width; }
   /// Elements of all padded images, with readable margins before and after.
   int64_t buffer_size() const {
-    return 2 * margin + images_ * shape_.in_channels * padded_height_ * padded_width_;
+    return 2 * margin + images_ * shape_.in_channels * rows_.height * rows_.width;
   }
   /// Where the first padded image starts in a buffer of buffer_size() elements.
   static T* origin(T* buffer) { return buffer + margin; }
+  static const T* origin(const T* buffer) { return buffer + margin; }
   /// Copies images n, n + 1, ... of `source` (at most as many as the plan has) between zero borders into
   /// `buffer`.
   void pad(const Conv2dGradient<T>& source, int64_t n, int64_t images, T* buffer) const;
@@ -41,12 +60,16 @@ class Conv2dPlan {
 
   /// The unfolding of `pixels` pixels from p0 (a multiple of 8) on by `taps` taps from k0 on, into `panels`.
   Unfold<T> unfold(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps, T* panels) const;
+  /// The same for a single panel: where it lies, if its vectors do, else unfolded into `panel`.
+  PixelPanel<T> pixel_panel(const T* image, int64_t p0, int64_t pixels, int64_t k0, int64_t taps,
+                            T* panel) const;
 
  private:
   static constexpr int64_t margin = 64;
 
   Conv2dShape shape_;
-  int64_t images_, padded_height_, padded_width_;
+  int64_t images_;
+  PaddedRows rows_;
   std::vector<int64_t> pixel_offsets_, tap_offsets_;
   int64_t spacing_;
   int runs_;

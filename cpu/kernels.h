@@ -57,7 +57,7 @@ template <class T>
 struct GemmBlock {
   int64_t rows, columns, depth;  // of this block of C; any size >= 1
   const T* a;                    // ceil(rows / mr) panels [depth, mr]
-  const T* b;                    // ceil(columns / nr) panels [depth, nr]
+  const T* b;                    // ceil(columns / nr) panels [depth, nr], or see b_offsets
   T* c;                          // [rows, ldc]
   int64_t ldc;
   const T* row_bias;     // [rows] or null
@@ -65,6 +65,10 @@ struct GemmBlock {
   bool accumulate, relu;
   int64_t lda = 0;  // not 0: a is not packed but [rows, lda]
   int64_t ldb = 0;  // of b, in the kernels that read it where it lies
+  /// Not null: a single panel of B that is not packed. The first vector of its row k lies at b +
+  /// b_offsets[k], the second b_second further on; both can be read in full.
+  const int64_t* b_offsets = nullptr;
+  int64_t b_second = 0;
 };
 
 template <class T>
@@ -86,9 +90,9 @@ struct GemmKernels {
 };
 
 /// Where `lanes` neighbouring outputs of a convolution read a padded plane: lane l of a vector reads element
-/// start[r] + l, where r is how many of the turns are <= l. Covers outputs of at most four image rows.
+/// start[r] + l, where r is how many of the turns are <= l. Covers outputs of at most eight image rows.
 struct PixelVector {
-  static constexpr int most_runs = 4;
+  static constexpr int most_runs = 8;
   int64_t start[most_runs];
   int64_t turn[most_runs - 1];
 };

@@ -34,24 +34,25 @@ void for_each_product(const Conv2dShape& s, const Visit& visit) {
             }
 }
 
-/// Oracle of all three directions, in double.
+/// Oracle of all three directions, in more than double, so that its own rounding does not count.
+using Exact = long double;
 struct Oracle {
-  std::vector<double> y, dx, dweight, dbias;
+  std::vector<Exact> y, dx, dweight, dbias;
 };
 template <class T>
 Oracle oracle(const Conv2dShape& s, const std::vector<T>& x, const std::vector<T>& weight,
               const std::vector<T>& bias, const std::vector<T>& dy) {
-  Oracle want{std::vector<double>(dy.size()), std::vector<double>(x.size()),
-              std::vector<double>(weight.size()), std::vector<double>(bias.size())};
+  Oracle want{std::vector<Exact>(dy.size()), std::vector<Exact>(x.size()), std::vector<Exact>(weight.size()),
+              std::vector<Exact>(bias.size())};
   for (size_t i = 0; i < dy.size(); ++i) {
     const size_t channel = i / static_cast<size_t>(s.out_pixels()) % bias.size();
     want.y[i] = bias[channel];
     want.dbias[channel] += dy[i];
   }
   for_each_product(s, [&](size_t iy, size_t ix, size_t iw) {
-    want.y[iy] += static_cast<double>(x[ix]) * static_cast<double>(weight[iw]);
-    want.dx[ix] += static_cast<double>(dy[iy]) * static_cast<double>(weight[iw]);
-    want.dweight[iw] += static_cast<double>(dy[iy]) * static_cast<double>(x[ix]);
+    want.y[iy] += static_cast<Exact>(x[ix]) * static_cast<Exact>(weight[iw]);
+    want.dx[ix] += static_cast<Exact>(dy[iy]) * static_cast<Exact>(weight[iw]);
+    want.dweight[iw] += static_cast<Exact>(dy[iy]) * static_cast<Exact>(x[ix]);
   });
   return want;
 }
@@ -67,12 +68,31 @@ struct Data {
 };
 
 const Conv2dShape shapes[] = {
-    {1, 1, 1, 1, 1, 1, 1},         {2, 1, 5, 5, 3, 3, 3, 1, 1},    {1, 1, 28, 28, 17, 5, 5, 1, 2},
-    {9, 3, 9, 13, 7, 3, 3, 1, 1},  {2, 5, 33, 17, 13, 3, 5, 1, 2}, {3, 17, 14, 14, 33, 3, 3, 1, 1},
-    {2, 4, 11, 11, 6, 3, 3, 2, 1}, {2, 2, 12, 9, 5, 4, 2, 3, 0},   {1, 33, 7, 7, 12, 1, 1, 1, 0},
-    {2, 6, 4, 4, 5, 3, 3, 1, 3},   {1, 5, 3, 3, 4, 3, 3, 1, 0},    {2, 40, 20, 20, 3, 3, 3, 1, 1},
-    {0, 3, 8, 8, 4, 3, 3, 1, 1},   {17, 1, 6, 6, 2, 3, 3, 1, 1},   {1, 129, 5, 5, 3, 2, 2, 2, 1},
-    {3, 32, 9, 7, 14, 3, 3, 1, 1}, {2, 64, 9, 11, 9, 3, 2, 2, 1},
+    {1, 1, 1, 1, 1, 1, 1},
+    {2, 1, 5, 5, 3, 3, 3, 1, 1},
+    {1, 1, 28, 28, 17, 5, 5, 1, 2},
+    {9, 3, 9, 13, 7, 3, 3, 1, 1},
+    {2, 5, 33, 17, 13, 3, 5, 1, 2},
+    {3, 17, 14, 14, 33, 3, 3, 1, 1},
+    {2, 4, 11, 11, 6, 3, 3, 2, 1},
+    {2, 2, 12, 9, 5, 4, 2, 3, 0},
+    {1, 33, 7, 7, 12, 1, 1, 1, 0},
+    {2, 6, 4, 4, 5, 3, 3, 1, 3},
+    {1, 5, 3, 3, 4, 3, 3, 1, 0},
+    {2, 40, 20, 20, 3, 3, 3, 1, 1},
+    {0, 3, 8, 8, 4, 3, 3, 1, 1},
+    {17, 1, 6, 6, 2, 3, 3, 1, 1},
+    {1, 129, 5, 5, 3, 2, 2, 2, 1},
+    {3, 32, 9, 7, 14, 3, 3, 1, 1},
+    {2, 64, 9, 11, 9, 3, 2, 2, 1},
+    // Rows of whole vectors, stride 1, 2 and 3, in batches; small planes, several to a unit and a rest.
+    {8, 2, 16, 16, 13, 3, 3, 1, 1},
+    {9, 3, 32, 31, 5, 3, 3, 2, 1},
+    {8, 2, 19, 49, 4, 5, 4, 3, 2},
+    {67, 32, 2, 2, 5, 3, 3, 1, 1},
+    {37, 5, 4, 4, 3, 3, 3, 1, 1},
+    {19, 32, 8, 8, 3, 3, 3, 2, 1},
+    {9, 64, 7, 6, 3, 1, 1, 2, 0},
 };
 
 template <class T>

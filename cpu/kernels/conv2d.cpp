@@ -22,7 +22,7 @@ struct Reader {
   const T* start[runs];
 
   [[gnu::always_inline]] void aim(const T* image, const PixelVector& pixels) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < runs; ++r) {
       start[r] = image + pixels.start[r];
       if (r > 0) from[r] = lanes_from<T>(pixels.turn[r - 1]);
@@ -30,21 +30,23 @@ struct Reader {
   }
   [[gnu::always_inline]] V operator()(int64_t offset) const {
     V x = load<V>(start[0] + offset);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 1; r < runs; ++r) x = load_where(from[r], start[r] + offset, x);
     return x;
   }
 };
 
-/// Calls body.operator()<runs>().
-template <class Body>
+/// Calls body.operator()<n>() with n >= runs; a vector has no more runs than lanes.
+template <class T, class Body>
 void for_runs(int runs, const Body& body) {
   if (runs <= 2)
     body.template operator()<2>();
   else if (runs == 3)
     body.template operator()<3>();
-  else
+  else if (runs == 4 || lanes<T> <= 4)
     body.template operator()<4>();
+  else if constexpr (lanes<T> > 4)
+    body.template operator()<PixelVector::most_runs>();
 }
 
 template <class T, int runs>
@@ -67,7 +69,7 @@ void unfold_pixels(const Unfold<T>& u) {
   T* out = u.panels;
   for (int64_t p = 0; p < u.pixel_count; p += nr<T>) {
     if (u.pixels) {
-      for_runs(u.runs, [&]<int runs>() { unfold_panel<T, runs>(u, u.pixels + p / spacing<T>, out); });
+      for_runs<T>(u.runs, [&]<int runs>() { unfold_panel<T, runs>(u, u.pixels + p / spacing<T>, out); });
       out += u.tap_count * nr<T>;
       continue;
     }
@@ -99,8 +101,8 @@ void unfold_taps(const Unfold<T>& u) {
       for (int64_t i = 0; i < nr<T>; ++i) out[p * nr<T> + i] = u.image[u.pixel_offsets[p] + taps[i]];
     for (int64_t p = 0; u.pixels && p < u.pixel_count; p += lanes<T>)
       for (int64_t lane = 0; lane < nr<T> && t + lane < u.tap_count; lane += lanes<T>)
-        for_runs(u.runs,
-                 [&]<int runs>() { unfold_square<T, runs>(u, p, taps + lane, out + p * nr<T> + lane); });
+        for_runs<T>(u.runs,
+                    [&]<int runs>() { unfold_square<T, runs>(u, p, taps + lane, out + p * nr<T> + lane); });
   }
 }
 

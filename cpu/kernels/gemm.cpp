@@ -96,38 +96,38 @@ struct Rows {
   [[gnu::always_inline]] T operator()(int r, int64_t k) const { return at[r][k]; }
 };
 
-/// sums = a times the first `vectors` vectors of the rows b [depth, stride], k ascending.
-template <class T, int rows, int vectors, class A>
-[[gnu::always_inline]] inline void multiply(int64_t depth, const A& a, const T* b, int64_t stride,
+/// Rows of B that are equally far apart, as in a packed panel.
+template <class T>
+struct EvenRows {
+  const T* at;
+  int64_t stride;
+  [[gnu::always_inline]] Vector<T> operator()(int64_t k, int v) const {
+    return load<Vector<T>>(at + k * stride + v * lanes<T>);
+  }
+};
+
+/// Rows of B that lie anywhere, each in two pieces.
+template <class T>
+struct ScatteredRows {
+  const T* at;
+  const int64_t* offsets;
+  int64_t second;
+  [[gnu::always_inline]] Vector<T> operator()(int64_t k, int v) const {
+    return load<Vector<T>>(at + offsets[k] + v * second);
+  }
+};
+
+/// sums = a times the first `vectors` vectors of the rows of b, k ascending.
+template <class T, int rows, int vectors, class A, class B>
+[[gnu::always_inline]] inline void multiply(int64_t depth, const A& a, const B& b,
                                             Vector<T> (&sums)[rows][vectors]) {
   using V = Vector<T>;
-  for (int64_t k = 0; k < depth; ++k, b += stride) {
+  for (int64_t k = 0; k < depth; ++k) {
     V row[vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) row[v] = load<V>(b + v * lanes<T>);
+    for (int v = 0; v < vectors; ++v) row[v] = b(k, v);
     for_each_vector<T>(sums, [&](V& x, int r, int v) { x += a(r, k) * row[v]; });
   }
-}
-
-/// A tile at an edge of C: multiplies no more thirds (for the smallest tile: halves) of its rows, and no more
-/// vectors, than C has.
-constexpr int row_step = mr % 3 ? mr / 2 : mr / 3;
-template <class T, int rows, int vectors>
-[[gnu::noinline]] void edge_tile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc,
-                                 TileEnd<T> end, Part<T> part) {
-  if constexpr (rows > row_step)
-    if (part.rows <= rows - row_step)
-      return edge_tile<T, rows - row_step, vectors>(depth, a, lda, b, c, ldc, end, part);
-  if constexpr (vectors == 2)
-    if (part.columns <= lanes<T>) return edge_tile<T, rows, 1>(depth, a, lda, b, c, ldc, end, part);
-  Vector<T> sums[rows][vectors] = {};
-  if (lda == 0)
-    multiply<T>(depth, Panel<T>{a}, b, nr<T>, sums);
-  else if (part.rows < rows)
-    multiply<T>(depth, Rows<T, rows>(a, lda, part.rows), b, nr<T>, sums);
-  else
-    multiply<T>(depth, Rows<T, rows>(a, lda, rows), b, nr<T>, sums);
-  finish<T>(sums, c, ldc, end, part);
 }
 
 template <class T>
@@ -136,26 +136,45 @@ TileEnd<T> tile_end(const GemmBlock<T>& g, int64_t i, int64_t j) {
           g.relu};
 }
 
+/// The tile of C at row i and column j, of which `valid` rows exist.
+template <class T, int rows, int vectors, class Held>
+[[gnu::always_inline]] inline void tile(const GemmBlock<T>& g, int64_t i, int64_t j, int64_t valid,
+                                        const Held& held) {
+  Vector<T> sums[rows][vectors] = {};
+  const EvenRows<T> panel{g.b + j * g.depth, nr<T>};
+  if (g.b_offsets)
+    multiply<T>(g.depth, Panel<T>{g.a + i * g.depth}, ScatteredRows<T>{g.b, g.b_offsets, g.b_second}, sums);
+  else if (g.lda == 0)
+    multiply<T>(g.depth, Panel<T>{g.a + i * g.depth}, panel, sums);
+  else
+    multiply<T>(g.depth, Rows<T, rows>(g.a + i * g.lda, g.lda, valid), panel, sums);
+  finish<T>(sums, g.c + i * g.ldc + j, g.ldc, tile_end(g, i, j), held);
+}
+
+/// A tile at an edge of C: multiplies no more thirds (for the smallest tile: halves) of its rows, and no more
+/// vectors, than C has.
+constexpr int row_step = mr % 3 ? mr / 2 : mr / 3;
+template <class T, int rows, int vectors>
+[[gnu::noinline]] void edge_tile(const GemmBlock<T>& g, int64_t i, int64_t j) {
+  const Part<T> part{g.rows - i, g.columns - j};
+  if constexpr (rows > row_step)
+    if (part.rows <= rows - row_step) return edge_tile<T, rows - row_step, vectors>(g, i, j);
+  if constexpr (vectors == 2)
+    if (part.columns <= lanes<T>) return edge_tile<T, rows, 1>(g, i, j);
+  tile<T, rows, vectors>(g, i, j, part.rows, part);
+}
+
 template <class T>
 void block(const GemmBlock<T>& g) {
   for (int64_t j = 0; j < g.columns; j += nr<T>) {
-    const T* b = g.b + j * g.depth;
     for (int64_t i = 0; i < g.rows; i += mr) {
-      const T* a = g.a + i * (g.lda ? g.lda : g.depth);
-      T* c = g.c + i * g.ldc + j;
-      const TileEnd<T> end = tile_end(g, i, j);
       if (g.rows - i < mr || g.columns - j < nr<T>) {
-        edge_tile<T, mr, 2>(g.depth, a, g.lda, b, c, g.ldc, end, {g.rows - i, g.columns - j});
+        edge_tile<T, mr, 2>(g, i, j);
         continue;
       }
       for (int r = 0; r < mr; ++r)
-        __builtin_prefetch(c + r * g.ldc + nr<T> - 1, 1);  // needed when the sums are done
-      Vector<T> sums[mr][2] = {};
-      if (g.lda == 0)
-        multiply<T>(g.depth, Panel<T>{a}, b, nr<T>, sums);
-      else
-        multiply<T>(g.depth, Rows<T, mr>(a, g.lda, mr), b, nr<T>, sums);
-      finish<T>(sums, c, g.ldc, end, Whole<T>{});
+        __builtin_prefetch(g.c + (i + r) * g.ldc + j + nr<T> - 1, 1);  // needed when the sums are done
+      tile<T, mr, 2>(g, i, j, mr, Whole<T>{});
     }
   }
 }
@@ -217,7 +236,7 @@ template <class T, int rows>
   int64_t j = 0;
   for (; j + vectors * lanes<T> <= g.columns; j += vectors * lanes<T>) {
     Vector<T> sums[rows][vectors] = {};
-    multiply<T>(g.depth, a, g.b + j, g.ldb, sums);
+    multiply<T>(g.depth, a, EvenRows<T>{g.b + j, g.ldb}, sums);
     finish<T>(sums, g.c + j, g.ldc, tile_end(g, 0, j), Part<T>{g.rows, g.columns - j});
   }
   for (; j < g.columns; j += lanes<T>) {
