@@ -9,8 +9,10 @@ namespace {
 
 constexpr uint32_t seat = 1u << 16, inside = seat - 1;
 
-/// Loops of a running network follow each other within this time; waking a sleeper takes about as long.
-constexpr auto patience = std::chrono::microseconds(50);
+/// Loops of a running network mostly follow each other within the first of these times. Until the second is
+/// over a thread stays awake where nobody else wants its core: a core that has gone to sleep may take longer
+/// to wake than the loop that it is wanted for, and so would sleep through one loop after the other.
+constexpr std::chrono::microseconds attentive{50}, awake{2000};
 
 void pause() {
 #ifdef __x86_64__
@@ -18,14 +20,16 @@ void pause() {
 #endif
 }
 
-/// Waits until `changed(value)`: first awake, for a while, then asleep. Whoever changes it must notify.
+/// Waits until `changed(value)`: first attentive, then giving way to others, then asleep. Whoever changes it
+/// must notify.
 template <class Changed>
 uint32_t wait_for(const std::atomic<uint32_t>& value, const Changed& changed) {
-  const auto end = std::chrono::steady_clock::now() + patience;
-  do {
+  const auto start = std::chrono::steady_clock::now();
+  for (auto waited = start - start; waited < awake; waited = std::chrono::steady_clock::now() - start) {
+    if (waited >= attentive) std::this_thread::yield();
     for (int i = 0; i < 32; ++i, pause())
       if (const uint32_t v = value.load(std::memory_order_acquire); changed(v)) return v;
-  } while (std::chrono::steady_clock::now() < end);
+  }
   for (;;) {
     const uint32_t v = value.load(std::memory_order_acquire);
     if (changed(v)) return v;
