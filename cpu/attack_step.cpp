@@ -47,11 +47,22 @@ double sum_of(int64_t n, const Term& term) {
   return lane[0];
 }
 
+/// The largest |term(i)|, i < n; 0 of none. Eight at a time, which changes nothing but the speed.
+template <class Term>
+double largest_of(int64_t n, const Term& term) {
+  constexpr int64_t lanes = 8;
+  double largest[lanes] = {};
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (int64_t k = 0; k < lanes; ++k) largest[k] = larger_of(largest[k], std::abs(term(i + k)));
+  for (; i < n; ++i) largest[0] = larger_of(largest[0], std::abs(term(i)));
+  for (int64_t k = 1; k < lanes; ++k) largest[0] = larger_of(largest[0], largest[k]);
+  return largest[0];
+}
+
 template <class T>
-double largest_of(int64_t n, const T* x) {
-  double largest = 0;
-  for (int64_t i = 0; i < n; ++i) largest = larger_of(largest, std::abs(static_cast<double>(x[i])));
-  return largest;
+auto value_of(const T* x) {
+  return [x](int64_t i) { return static_cast<double>(x[i]); };
 }
 
 /// The norm of gradient / largest.
@@ -98,7 +109,7 @@ template <class T>
 void unit_rows(int64_t rows, int64_t columns, const T* gradient, T* out) {
   for_rows(rows, columns, [=](int64_t row) {
     const T* g = gradient + row * columns;  // [columns]
-    const double largest = largest_of(columns, g), root = root_of(columns, largest, g);
+    const double largest = largest_of(columns, value_of(g)), root = root_of(columns, largest, g);
     for (int64_t i = 0; i < columns; ++i) out[row * columns + i] = unit_of(g[i], largest, root);
   });
 }
@@ -136,7 +147,7 @@ void ascend_l2(int64_t rows, int64_t columns, T scale, double eps, const T* x, c
                const T* centre, T* out) {
   for_rows(rows, columns, [=](int64_t row) {
     const int64_t at = row * columns;
-    const double largest = largest_of(columns, gradient + at),
+    const double largest = largest_of(columns, value_of(gradient + at)),
                  root = root_of(columns, largest, gradient + at);
     const Scratch<T> room(columns);
     T* moved = room.data();
@@ -175,15 +186,12 @@ template <class T>
 void distances(int64_t rows, int64_t columns, const T* x, const T* moved, double* out) {
   for_rows(rows, columns, [=](int64_t row) {
     const T *a = x + row * columns, *b = moved + row * columns;  // [columns]
-    double differ = 0, largest = 0;
-    for (int64_t i = 0; i < columns; ++i) {
-      differ += a[i] != b[i];
-      largest = larger_of(largest, std::abs(difference_of(b[i], a[i])));
-    }
-    out[row] = differ;
+    int64_t differ = 0;
+    for (int64_t i = 0; i < columns; ++i) differ += a[i] != b[i];
+    out[row] = static_cast<double>(differ);
     out[rows + row] = sum_of(columns, [&](int64_t i) { return std::abs(difference_of(b[i], a[i])); });
     out[2 * rows + row] = norm_of_difference(columns, b, a);
-    out[3 * rows + row] = largest;
+    out[3 * rows + row] = largest_of(columns, [&](int64_t i) { return difference_of(b[i], a[i]); });
   });
 }
 
