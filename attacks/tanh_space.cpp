@@ -36,7 +36,7 @@ template <class T>
 void TanhRows::restart(size_t row, const T* image) {
   T *w_row = row_data<T>(w, row), *x_row = row_data<T>(x, row);
   for (int64_t i = 0; i < pixels(); ++i) w_row[i] = tanh_inverse(image[i]);
-  for (int64_t i = 0; i < pixels(); ++i) x_row[i] = tanh_pixel(w_row[i]).x;
+  for (int64_t i = 0; i < pixels(); ++i) x_row[i] = cpu::tanh_pixel(w_row[i]).x;
   forget<T>(row);
 }
 template void TanhRows::restart(size_t, const float*);

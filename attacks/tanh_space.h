@@ -7,7 +7,9 @@
 
 #include "attacks/registry.h"
 #include "attacks/row_loops.h"
-#include "cpu/exp.h"
+#include "cpu/attack_kernels.h"
+#include "cpu/scratch.h"
+#include "cpu/tanh_pixel.h"
 
 namespace hashgrad {
 
@@ -24,19 +26,6 @@ struct AdamStep {
   AdamStep(double lr, int64_t taken, AdamEps mode);
   double rate, eps;
 };
-
-/// A pixel and its slope d x / d w. Both w >> 0 and w << 0 lose nothing to rounding, so that pixels next to
-/// 0 and 1 keep a slope.
-template <class T>
-struct TanhPixel {
-  T x, slope;
-};
-template <class T>
-[[gnu::always_inline]] inline TanhPixel<T> tanh_pixel(T w) {
-  const T e = cpu::exp_inline<T>(T{-2} * (w < 0 ? -w : w));
-  const T large = T{1} / (T{1} + e), small = e * large;
-  return {w < 0 ? small : large, T{2} * small * large};
-}
 
 /// arctanh(0.999999 (2 x - 1)): a pixel of exactly 0 or 1 gets a finite w, and so can move.
 template <class T>
@@ -68,22 +57,12 @@ struct TanhRows {
 
 template <class T, class F>
 void TanhRows::descend(size_t row, const AdamStep& step, const F& gradient) {
-  const T rate = static_cast<T>(step.rate), eps = static_cast<T>(step.eps);
-  const T beta1 = static_cast<T>(0.9), beta2 = static_cast<T>(0.999);
-  const T rest1 = static_cast<T>(1 - 0.9), rest2 = static_cast<T>(1 - 0.999);
-  T *w_row = row_data<T>(w, row), *m_row = row_data<T>(m, row), *v_row = row_data<T>(v, row);
-  T* x_row = row_data<T>(x, row);
   const int64_t n = pixels();
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) {
-    const T g = gradient(i) * tanh_pixel(w_row[i]).slope;
-    const T m_new = beta1 * m_row[i] + rest1 * g, v_new = beta2 * v_row[i] + rest2 * g * g;
-    const T w_new = w_row[i] - rate * m_new / (std::sqrt(v_new) + eps);
-    m_row[i] = m_new;
-    v_row[i] = v_new;
-    w_row[i] = w_new;
-    x_row[i] = tanh_pixel(w_new).x;
-  }
+  const cpu::Scratch<T> slopes(n);
+  for (int64_t i = 0; i < n; ++i) slopes.data()[i] = gradient(i);
+  cpu::attack_kernels().of<T>().descend_tanh(n, static_cast<T>(step.rate), static_cast<T>(step.eps),
+                                             slopes.data(), row_data<T>(w, row), row_data<T>(m, row),
+                                             row_data<T>(v, row), row_data<T>(x, row));
 }
 
 }  // namespace hashgrad

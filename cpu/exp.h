@@ -1,11 +1,9 @@
-// exp(x) without branches or calls, so that loops over it become vector code. At most 2 ulp off, also where
+// exp(x) without branches or calls, so that loops over it become vector code, also in kernels, which want no
+// functions of the library. At most 2 ulp off, also where
 // the result is denormal (softmax probabilities of 1e-40 matter here); exp(-inf) = 0, overflow gives inf, NaN
 // stays NaN.
 #pragma once
 
-#include <array>
-#include <bit>
-#include <cstddef>
 #include <cstdint>
 
 namespace hashgrad::cpu {
@@ -30,13 +28,15 @@ struct ExpConstants<double> {
 };
 
 template <class T>
-constexpr auto inverse_factorials = [] {
-  std::array<T, 16> values{1};
-  double factorial = 1;
-  for (size_t i = 1; i < values.size(); ++i)
-    values[i] = static_cast<T>(1 / (factorial *= static_cast<double>(i)));
-  return values;
-}();
+struct InverseFactorials {
+  T of[16] = {1};
+  constexpr InverseFactorials() {
+    double factorial = 1;
+    for (int i = 1; i < 16; ++i) of[i] = static_cast<T>(1 / (factorial *= i));
+  }
+};
+template <class T>
+constexpr InverseFactorials<T> inverse_factorials;
 
 /// 2^n * e^r with n = round(x / ln 2), |r| <= ln(2) / 2: a Taylor polynomial for e^r, and 2^n as two factors
 /// of half the exponent each, because 2^-149 is no normal number.
@@ -51,14 +51,15 @@ template <class T>
   const T n = shifted - C::round;
   const T r = (x - n * C::ln2_high) - n * C::ln2_low;
 
-  T p = inverse_factorials<T>[C::degree];
+  T p = inverse_factorials<T>.of[C::degree];
 #pragma GCC unroll 16
-  for (int i = C::degree - 1; i >= 0; --i) p = p * r + inverse_factorials<T>[static_cast<size_t>(i)];
+  for (int i = C::degree - 1; i >= 0; --i) p = p * r + inverse_factorials<T>.of[i];
 
-  const Bits integer = std::bit_cast<Bits>(shifted) - std::bit_cast<Bits>(C::round);  // n, two's complement
-  const Bits half = (integer + 2048) / 2 - 1024;                                      // floor(n / 2)
-  const T first = std::bit_cast<T>((half + C::bias) << C::mantissa);
-  const T second = std::bit_cast<T>((integer - half + C::bias) << C::mantissa);
+  const Bits integer =
+      __builtin_bit_cast(Bits, shifted) - __builtin_bit_cast(Bits, C::round);  // n, two's complement
+  const Bits half = (integer + 2048) / 2 - 1024;                               // floor(n / 2)
+  const T first = __builtin_bit_cast(T, (half + C::bias) << C::mantissa);
+  const T second = __builtin_bit_cast(T, (integer - half + C::bias) << C::mantissa);
   return p * first * second;
 }
 

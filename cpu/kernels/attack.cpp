@@ -2,6 +2,7 @@
 // one of doubles.
 #include "cpu/attack_kernels.h"
 #include "cpu/kernels/simd.h"
+#include "cpu/tanh_pixel.h"
 
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
@@ -61,8 +62,27 @@ bool ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, 
   return inside;
 }
 
+[[gnu::always_inline]] inline float root(float x) { return __builtin_sqrtf(x); }
+[[gnu::always_inline]] inline double root(double x) { return __builtin_sqrt(x); }
+
 template <class T>
-constexpr AttackKernels<T> table{ascend_linf<T>};
+void descend_tanh(int64_t n, T rate, T eps, const T* gradient, T* w, T* m, T* v, T* x) {
+  constexpr T beta1 = static_cast<T>(0.9), beta2 = static_cast<T>(0.999);
+  constexpr T rest1 = static_cast<T>(1 - 0.9), rest2 = static_cast<T>(1 - 0.999);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    const T g = gradient[i] * tanh_pixel(w[i]).slope;
+    const T m_new = beta1 * m[i] + rest1 * g, v_new = beta2 * v[i] + rest2 * g * g;
+    const T w_new = w[i] - rate * m_new / (root(v_new) + eps);
+    m[i] = m_new;
+    v[i] = v_new;
+    w[i] = w_new;
+    x[i] = tanh_pixel(w_new).x;
+  }
+}
+
+template <class T>
+constexpr AttackKernels<T> table{ascend_linf<T>, descend_tanh<T>};
 
 }  // namespace
 
