@@ -506,7 +506,7 @@ def errors_by_net(results):
         errors = {r["math"]: r["errors"] for r in results if r["net"] == net and r["errors"]}
         if len(errors) > 1:
             lines.append(f"| {net} | " + " | ".join("{:.0e}, {:.0e}".format(*errors[m]) if m in errors else "" for m in MATHS) + " |")
-    heading = ["", "Errors of the result, and of its input gradient, against float64:", "", "| net | " + " | ".join(MATHS) + " |",
+    heading = ["", "## Errors of the result, and of its input gradient, against float64", "", "| net | " + " | ".join(MATHS) + " |",
                "|---|" + "---:|" * len(MATHS)]
     return heading + lines if lines else []
 
@@ -519,7 +519,7 @@ def hashed_beside_dense(results):
         dense = times.get((f"dense/{row.split('/')[1]}", math))
         if row.startswith("hashed") and dense:
             lines.append(f"- {row}, {math}: {ms / dense:.2f} of the time of our dense layer ({ms:.2f} and {dense:.2f} ms)")
-    return ["", "Hashed beside dense:", "", *lines] if lines else []
+    return ["", "## Hashed beside dense", "", *lines] if lines else []
 
 
 def markdown(results, args):
