@@ -63,13 +63,17 @@ void copy_every(int64_t step, int64_t n, const T* from, T* to) {
     for (int64_t i = 0; i < n; ++i) to[i] = from[i * step];
 }
 
-/// One plane [height, width] between its zero borders, columns dealt.
+/// One plane [height, width] between its zero borders, columns dealt; not the rows and columns that a small
+/// kernel steps over.
 template <class T>
 void deal_rows(const Conv2dShape& s, const PaddedRows& rows, const T* plane, T* to) {
-  for (int64_t x = 0; x < std::min(rows.phases, s.width); ++x)
-    for (int64_t y = 0; y < s.height; ++y)
-      copy_every(rows.phases, divide_up(s.width - x, rows.phases), plane + y * s.width + x,
-                 to + (y + s.padding) * rows.width + rows.column(x + s.padding));
+  for (int64_t y = 0; y < s.height; ++y) {
+    if ((y + s.padding) % s.stride >= s.kernel_h) continue;
+    for (int64_t x = 0; x < std::min(rows.phases, s.width); ++x)
+      if ((x + s.padding) % s.stride < s.kernel_w)
+        copy_every(rows.phases, divide_up(s.width - x, rows.phases), plane + y * s.width + x,
+                   to + (y + s.padding) * rows.width + rows.column(x + s.padding));
+  }
 }
 
 /// The last row and column of a plane that pooling dropped, if it did.
@@ -145,7 +149,7 @@ void Conv2dPlan<T>::pad_planes(const Conv2dGradient<T>& source, int64_t n, int64
   const Scratch<T> whole(dealt ? shape_.in_pixels() : 0);
   for (int64_t i = first; i < first + count; ++i) {
     T* to = origin(buffer) + i * plane;
-    if (p > 0 || dealt) std::fill_n(to, plane, T{0});
+    if (p > 0) std::fill_n(to, plane, T{0});
     if (dealt)
       deal_rows(shape_, rows_,
                 whole_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width, whole.data()),
