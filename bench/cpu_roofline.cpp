@@ -88,6 +88,7 @@ double pair_ceiling(int parts, CpuSize size) {
   cpu::pair_kernels().pack_b(source, b.data());
   Tensor sums = values(n * square);
   const auto tile = [&](int64_t thread) {
+    const cpu::PairTiles tiles;
     for (int64_t i = 0; i < repeats; ++i)
       cpu::pair_kernels().block({cpu::pair_panel, cpu::pair_panel, depth, parts, a.data(), b.data(),
                                  sums.data<float>() + thread * square, true, false, nullptr, 0, nullptr,

@@ -19,6 +19,27 @@ Conv2dShape paired(Conv2dShape s) {
   return s;
 }
 
+/// A zero-padded plane whose columns are dealt out by column modulo stride, [padded height, whole
+/// strides][stride][phase]: neighbouring outputs read neighbours, whatever the stride.
+class DealtPlane {
+ public:
+  explicit DealtPlane(const Conv2dShape& s) : s_(s), phase_(divide_up(s.width + 2 * s.padding, s.stride)) {}
+
+  int64_t rows() const { return round_up(s_.height + 2 * s_.padding, s_.stride); }
+  int64_t row() const { return s_.stride * phase_; }
+  int64_t plane() const { return rows() * row(); }
+  /// Where a column of the padded plane lies in its row.
+  int64_t column(int64_t x) const { return x % s_.stride * phase_ + x / s_.stride; }
+  /// Brings a plane [height, width] between borders that are zero already.
+  void deal(const float* plane, float* out) const {
+    pair_kernels().deal({plane, s_.height, s_.width, s_.stride, s_.padding, phase_, out});
+  }
+
+ private:
+  Conv2dShape s_;
+  int64_t phase_;
+};
+
 /// Groups the outputs of a panel into runs of neighbours.
 std::vector<PixelRuns> pixel_runs(const std::vector<int64_t>& offsets) {
   constexpr int lanes = 16;
@@ -145,6 +166,7 @@ void convolve_block(int parts, const PairImages& images, const uint32_t* pairs, 
   constexpr int64_t step = 8 * pair_panel;
   const Scratch<uint32_t> panel(pair_panel_words(weights.block(), parts));
   const Scratch<float> sums(pair_sums(channels, step));
+  const PairTiles tiles;
   for (int64_t p0 = 0; p0 < pixels; p0 += step)
     for (int64_t k0 = 0; k0 < weights.depth(); k0 += weights.block()) {
       const int64_t depth = std::min(weights.block(), weights.depth() - k0);
@@ -204,6 +226,7 @@ void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* 
     const Scratch<float> dy_buffer(k * pixels), columns(rows * pixels),
         sums(pair_sums(pair_panel, pair_panel));
     const Scratch<uint32_t> pairs(panel);
+    const PairTiles tiles;
     const float* dy = whole_image(gradient, n, k, s.out_height(), s.out_width(), dy_buffer.data());
     for (int64_t p = 0; p < pixels; p += pair_panel) {
       const int64_t count = std::min(pair_panel, pixels - p);
@@ -217,123 +240,137 @@ void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* 
 
 namespace {
 
-/// How the weight gradient is cut, by the shape alone. Images are prepared in units of a few, whose pixels
-/// are one block of depth; units follow each other within a chunk of the batch, which has sums of its own.
-/// With stride 1, pixels are numbered through the padded rows, so that those of a tap are neighbours in
-/// memory: gradients are zero where no output is.
+/// How the weight gradient is cut, by the shape alone. Images are prepared in units of a few, with pixels
+/// numbered by (row, image, column); units follow each other within a chunk of the batch, which has sums of
+/// its own.
 struct WeightUnits {
-  bool by_rows;                          // numbered through padded rows
-  int64_t depth;                         // terms of one image, a multiple of pair_depth
   int64_t images, units, chunks, chunk;  // images of a unit; units; chunks; units of a chunk
+  int64_t depth;                         // pixels of a unit, a multiple of pair_depth
   int64_t taps, tap_blocks;              // taps of a task, a multiple of pair_panel
 };
 
+/// Few weights: a task takes all taps of a chunk of the batch, so that what it prepares stays in its L2.
+/// Many: sums would be the most of what moves; so tasks own taps, through the whole batch.
 WeightUnits weight_units(const Conv2dShape& s) {
+  constexpr int64_t few_weights = int64_t{160} << 10, tasks = 16;
   WeightUnits u{};
-  u.by_rows = s.stride == 1;
-  u.depth = round_up(u.by_rows ? s.out_height() * (s.width + 2 * s.padding) : s.out_pixels(), pair_depth);
-  u.images = std::clamp<int64_t>(divide_up(768, u.depth), 1, s.batch);
+  u.images = std::clamp<int64_t>(PairLines::most / s.out_pixels(), 1, s.batch);
   u.units = divide_up(s.batch, u.images);
-  const int64_t panels = divide_up(s.depth(), pair_panel);
-  u.taps = pair_panel * divide_up(panels, 8);
+  u.depth = round_up(u.images * s.out_pixels(), pair_depth);
+  const bool few = s.out_channels * s.depth() <= few_weights && u.units >= 8;
+  u.taps = pair_panel * divide_up(divide_up(s.depth(), pair_panel), few ? 1 : tasks);
   u.tap_blocks = divide_up(s.depth(), u.taps);
-  u.chunk = divide_up(u.units, std::min(divide_up(16, u.tap_blocks), u.units));
+  u.chunk = few ? divide_up(u.units, std::min(tasks, u.units)) : u.units;
   u.chunks = divide_up(u.units, u.chunk);
   return u;
 }
 
-/// The weight gradient of one layer: what its tasks share.
+/// The weight gradient of one layer: what its tasks share. The images of a unit are split once per column of
+/// the kernel, [channel][column of the kernel][row][image][column of the output], rows dealt out by row
+/// modulo stride: so the pixels of a tap are one run.
 class WeightGradient {
  public:
   WeightGradient(int parts, const Conv2dShape& s)
       : parts_(parts),
         s_(s),
         units_(weight_units(s)),
-        plan_(s),
-        image_(s.in_channels * plan_.padded_height() * plan_.padded_width()),
-        part_stride_(units_.images * image_ + units_.depth + slack),
+        dealt_(s),
+        line_(units_.images * s.out_width()),
+        phase_rows_(dealt_.rows() / s.stride),
+        block_(pair_block_depth(units_.depth, parts)),
         panels_(divide_up(s.out_channels, pair_panel)),
-        dy_words_(panels_ * pair_panel_words(units_.images * units_.depth, parts)),
-        taps_(tap_offsets(s)),
-        pixels_(units_.by_rows ? std::vector<int64_t>() : pixel_offsets(s, 1)) {
-    pixels_.resize(units_.by_rows ? 0 : static_cast<size_t>(units_.depth), 0);  // behind the last: any
+        part_stride_(s.in_channels * s.kernel_w * s.stride * phase_rows_ * line_ + slack) {
+    for (int64_t c = 0; c < s.in_channels; ++c)
+      for (int64_t r = 0; r < s.kernel_h; ++r)
+        for (int64_t q = 0; q < s.kernel_w; ++q)
+          taps_.push_back(at(c, q, r % s.stride * phase_rows_ + r / s.stride));
   }
 
   const WeightUnits& units() const { return units_; }
-  int64_t dy_words() const { return dy_words_; }              // of a prepared unit
-  int64_t x_halves() const { return parts_ * part_stride_; }  // of a prepared unit
+  int64_t dy_words() const { return panels_ * pair_panel_words(units_.depth, parts_); }  // of a prepared unit
+  int64_t x_halves() const { return parts_ * part_stride_; }                             // of a prepared unit
 
-  /// Packs the gradients of a unit as operand B, splits its images, and sums up gradients for the bias.
-  void prepare(int64_t unit, const float* x, const Conv2dGradient<float>& gradient, uint32_t* dy,
-               uint16_t* halves, float* bias_sums) const {
-    const int64_t k = units_.images * units_.depth, o = s_.out_channels;
-    const Scratch<float> gradients(o * k), image(o * s_.out_pixels()), padded(plan_.buffer_size());
-    if (images_of(unit) < units_.images) std::fill_n(gradients.data(), o * k, 0.0f);
-    for (int64_t i = 0; i < images_of(unit); ++i) {
-      const int64_t n = unit * units_.images + i;
-      const float* from = whole_image(gradient, n, o, s_.out_height(), s_.out_width(), image.data());
-      for (int64_t c = 0; c < o; ++c) {
-        bias_sums[n * o + c] = sum_plane(s_.out_pixels(), from + c * s_.out_pixels());
-        spread(from + c * s_.out_pixels(), gradients.data() + c * k + i * units_.depth);
+  /// Packs the gradients of some output channels of a unit as operand B, block of depth after block of depth,
+  /// and sums them up for the bias unless bias_sums is null. `first` is a multiple of pair_panel.
+  void prepare_gradients(int64_t unit, int64_t first, int64_t count, const Conv2dGradient<float>& gradient,
+                         uint32_t* dy, float* bias_sums) const {
+    const int64_t n = unit * units_.images, images = images_of(unit), pixels = s_.out_pixels(),
+                  k = units_.depth;
+    const Scratch<float> buffer(pixels), lines(count * k);
+    if (images * pixels < k) std::fill_n(lines.data(), count * k, 0.0f);
+    for (int64_t c = 0; c < count; ++c)
+      for (int64_t i = 0; i < images; ++i) {
+        const int64_t at = (n + i) * s_.out_channels + first + c;
+        const float* plane = whole_image(gradient, at, 1, s_.out_height(), s_.out_width(), buffer.data());
+        if (bias_sums) bias_sums[at] = sum_plane(pixels, plane);
+        pair_kernels().deal(
+            {plane, s_.out_height(), s_.out_width(), 1, 0, line_, lines.data() + c * k + i * s_.out_width()});
       }
-      plan_.pad({x}, n, 1, padded.data());
-      pair_kernels().split_plane(plan_.origin(padded.data()), image_, parts_, halves + i * image_,
-                                 part_stride_);
+    for (int64_t k0 = 0; k0 < k; k0 += block_) {
+      const int64_t depth = std::min(block_, k - k0);
+      pair_kernels().pack_b({lines.data() + k0, k, 1, count, depth, parts_},
+                            dy + dy_at(k0) + first / pair_panel * pair_panel_words(depth, parts_));
     }
-    for (int part = 0; part < parts_; ++part)  // read for pixels behind the last, times zero
-      std::fill_n(halves + part * part_stride_ + images_of(unit) * image_,
-                  part_stride_ - images_of(unit) * image_, uint16_t{0});
-    pair_kernels().pack_b({gradients.data(), k, 1, o, k, parts_}, dy);
   }
 
-  /// sums (+)= the products of one unit for taps [t0, t0 + taps); with the last unit they go to out [taps,
-  /// o].
+  /// Splits some channels of a unit's images.
+  void prepare_images(int64_t unit, int64_t first, int64_t count, const float* x, uint16_t* halves) const {
+    const int64_t n = unit * units_.images, plane = dealt_.plane(), size = units_.images * plane + slack;
+    const Scratch<float> planes(size);
+    std::fill_n(planes.data(), size, 0.0f);
+    for (int64_t c = first; c < first + count; ++c) {
+      for (int64_t i = 0; i < images_of(unit); ++i)
+        dealt_.deal(x + ((n + i) * s_.in_channels + c) * s_.in_pixels(), planes.data() + i * plane);
+      for (int64_t q = 0; q < s_.kernel_w; ++q)
+        for (int64_t y = 0; y < s_.stride; ++y)
+          pair_kernels().split_lines({planes.data() + y * dealt_.row() + dealt_.column(q), phase_rows_,
+                                      s_.stride * dealt_.row(), units_.images, plane, s_.out_width(), parts_,
+                                      halves + at(c, q, y * phase_rows_), part_stride_});
+    }
+    const bool last = first + count == s_.in_channels;
+    for (int part = 0; part < parts_ && last; ++part)  // read for pixels behind the last, times zero
+      std::fill_n(halves + (part + 1) * part_stride_ - slack, slack, uint16_t{0});
+  }
+
+  /// sums (+)= the products of one unit for taps [t0, t0 + taps); with the last unit they go to out
+  /// [out_channels, taps], rows depth() apart.
   void add(int64_t t0, int64_t taps, const uint32_t* dy, const uint16_t* halves, bool first, bool last,
            float* sums, float* out) const {
-    const int64_t k = units_.images * units_.depth, image_words = pair_panel_words(units_.depth, parts_);
-    const Scratch<uint32_t> panel(pair_panel_words(k, parts_));
-    for (int64_t t = 0; t < taps; t += pair_panel, sums += pair_sums(pair_panel, s_.out_channels)) {
-      const int64_t rows = std::min(pair_panel, taps - t);
-      for (int64_t i = 0; i < units_.images; ++i)
-        pair_kernels().unfold_rows({halves + i * image_, part_stride_, parts_, taps_.data() + t0 + t,
-                                    units_.by_rows ? nullptr : pixels_.data(), rows, units_.depth,
-                                    panel.data() + i * image_words});
-      pair_kernels().block({rows, s_.out_channels, k, parts_, panel.data(), dy, sums, first, last,
-                            out + t * s_.out_channels, s_.out_channels, nullptr, nullptr, false, false});
-    }
+    const Scratch<uint32_t> panel(pair_panel_words(block_, parts_));
+    for (int64_t k0 = 0; k0 < units_.depth; k0 += block_)
+      for (int64_t t = 0; t < taps; t += pair_panel) {
+        const int64_t rows = std::min(pair_panel, taps - t), depth = std::min(block_, units_.depth - k0);
+        pair_kernels().unfold_rows(
+            {halves + k0, part_stride_, parts_, taps_.data() + t0 + t, rows, depth, panel.data()});
+        pair_kernels().block({rows, s_.out_channels, depth, parts_, panel.data(), dy + dy_at(k0),
+                              sums + pair_sums(t, s_.out_channels), first && k0 == 0,
+                              last && k0 + depth == units_.depth, out + t, s_.depth(), nullptr, nullptr,
+                              false, false, true});
+      }
   }
 
  private:
-  int64_t images_of(int64_t unit) const { return std::min(units_.images, s_.batch - unit * units_.images); }
-  /// One plane of gradients as its pixels are numbered, zeros between them.
-  void spread(const float* plane, float* to) const {
-    const int64_t rows = units_.by_rows ? s_.out_height() : 1, row = s_.out_pixels() / rows,
-                  stride = units_.by_rows ? plan_.padded_width() : row;
-    float* const end = to + units_.depth;
-    for (int64_t y = 0; y < rows; ++y, plane += row, to += stride) {
-      for (int64_t x = 0; x < row; ++x) to[x] = plane[x];
-      for (int64_t x = row; x < stride; ++x) to[x] = 0;
-    }
-    std::fill(to, end, 0.0f);
+  /// Where a line of a channel starts, for a column of the kernel.
+  int64_t at(int64_t c, int64_t q, int64_t row) const {
+    return ((c * s_.kernel_w + q) * s_.stride * phase_rows_ + row) * line_;
   }
+  int64_t images_of(int64_t unit) const { return std::min(units_.images, s_.batch - unit * units_.images); }
+  int64_t dy_at(int64_t k0) const { return panels_ * pair_panel_words(k0, parts_); }
 
   int parts_;
   Conv2dShape s_;
   WeightUnits units_;
-  Conv2dPlan<float> plan_;
-  int64_t image_, part_stride_, panels_, dy_words_;
-  std::vector<int64_t> taps_, pixels_;
+  DealtPlane dealt_;
+  int64_t line_, phase_rows_, block_, panels_, part_stride_;
+  std::vector<int64_t> taps_;
 };
 
-/// dweight [out_channels, taps] = the sum of chunks [chunks, taps, out_channels], in their order.
-void sum_chunks(int64_t out_channels, int64_t taps, int64_t chunks, const float* sums, float* dweight) {
-  parallel_ranges(taps, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t o = 0; o < out_channels; ++o)
-      for (int64_t t = begin; t < end; ++t) {
-        float sum = 0;
-        for (int64_t c = 0; c < chunks; ++c) sum += sums[(c * taps + t) * out_channels + o];
-        dweight[o * taps + t] = sum;
-      }
+/// dweight = the sum of chunks [chunks, n], in their order.
+void sum_chunks(int64_t n, int64_t chunks, const float* sums, float* dweight) {
+  parallel_ranges(n, 4096, [&](int64_t begin, int64_t end) {
+    std::copy(sums + begin, sums + end, dweight + begin);
+    for (int64_t c = 1; c < chunks; ++c)
+      for (int64_t i = begin; i < end; ++i) dweight[i] += sums[c * n + i];
   });
 }
 
@@ -343,36 +380,58 @@ void backward_weight_pairs(int parts, const Conv2dShape& s, const float* x,
                            const Conv2dGradient<float>& gradient, float* dweight, float* dbias) {
   const WeightGradient layer(parts, s);
   const WeightUnits& u = layer.units();
-  const int64_t k = s.depth(), o = s.out_channels, unit_bytes = 4 * layer.dy_words() + 2 * layer.x_halves();
-  const int64_t stripe = std::clamp<int64_t>(stripe_bytes / (unit_bytes * u.chunks), 1, u.chunk);
-  const int64_t task_sums = pair_sums(u.taps, o);
-  const Scratch<uint32_t> dy(u.chunks * stripe * layer.dy_words());
-  const Scratch<uint16_t> halves(u.chunks * stripe * layer.x_halves());
-  const Scratch<float> squares(u.chunks * u.tap_blocks * task_sums), sums(u.chunks * k * o),
-      bias_sums(s.batch * o);
+  const int64_t k = s.depth(), o = s.out_channels;
+  const Scratch<float> chunk_sums(u.chunks > 1 ? u.chunks * k * o : 0), bias_sums(s.batch * o);
+  float* const sums = u.chunks > 1 ? chunk_sums.data() : dweight;
+  float* const bias = dbias ? bias_sums.data() : nullptr;
 
-  for (int64_t first = 0; first < u.chunk; first += stripe) {
-    const int64_t count = std::min(stripe, u.chunk - first);  // units of each chunk in this stripe
-    const auto unit_of = [&](int64_t chunk, int64_t i) { return chunk * u.chunk + first + i; };
-    parallel_for(u.chunks * count, [&](int64_t i) {
-      const int64_t unit = unit_of(i / count, i % count);
-      if (unit < u.units)
-        layer.prepare(unit, x, gradient, dy.data() + i * layer.dy_words(),
-                      halves.data() + i * layer.x_halves(), bias_sums.data());
-    });
-    parallel_for(dweight ? u.chunks * u.tap_blocks : 0, [&](int64_t task) {
-      const int64_t chunk = task / u.tap_blocks, t0 = task % u.tap_blocks * u.taps,
-                    taps = std::min(u.taps, k - t0);
-      const int64_t end = std::min(u.units, (chunk + 1) * u.chunk);
-      for (int64_t i = 0; i < count && unit_of(chunk, i) < end; ++i) {
-        const int64_t at = chunk * count + i;
-        layer.add(t0, taps, dy.data() + at * layer.dy_words(), halves.data() + at * layer.x_halves(),
-                  first + i == 0, unit_of(chunk, i) + 1 == end, squares.data() + task * task_sums,
-                  sums.data() + (chunk * k + t0) * o);
+  if (u.tap_blocks == 1) {
+    parallel_for(u.chunks, [&](int64_t chunk) {
+      const Scratch<uint32_t> dy(layer.dy_words());
+      const Scratch<uint16_t> halves(layer.x_halves());
+      const Scratch<float> squares(pair_sums(k, o));
+      const PairTiles tiles;
+      const int64_t begin = chunk * u.chunk, end = std::min(begin + u.chunk, u.units);
+      for (int64_t unit = begin; unit < end; ++unit) {
+        layer.prepare_gradients(unit, 0, o, gradient, dy.data(), bias);
+        layer.prepare_images(unit, 0, s.in_channels, x, halves.data());
+        if (dweight)
+          layer.add(0, k, dy.data(), halves.data(), unit == begin, unit + 1 == end, squares.data(),
+                    sums + chunk * k * o);
       }
     });
+  } else {
+    constexpr int64_t piece = 2 * pair_panel;  // channels that are prepared together
+    const int64_t o_pieces = divide_up(o, piece), c_pieces = divide_up(s.in_channels, piece);
+    const int64_t unit_bytes = 4 * layer.dy_words() + 2 * layer.x_halves();
+    const int64_t stripe = std::clamp<int64_t>(stripe_bytes / unit_bytes, 1, u.units);
+    const Scratch<uint32_t> dy(stripe * layer.dy_words());
+    const Scratch<uint16_t> halves(stripe * layer.x_halves());
+    const int64_t task_sums = pair_sums(u.taps, o);
+    const Scratch<float> squares(u.tap_blocks * task_sums);
+    for (int64_t first = 0; first < u.units; first += stripe) {
+      const int64_t count = std::min(stripe, u.units - first);
+      parallel_for(count * o_pieces, [&](int64_t task) {
+        const int64_t i = task / o_pieces, from = task % o_pieces * piece;
+        layer.prepare_gradients(first + i, from, std::min(piece, o - from), gradient,
+                                dy.data() + i * layer.dy_words(), bias);
+      });
+      parallel_for(count * c_pieces, [&](int64_t task) {
+        const int64_t i = task / c_pieces, from = task % c_pieces * piece;
+        layer.prepare_images(first + i, from, std::min(piece, s.in_channels - from), x,
+                             halves.data() + i * layer.x_halves());
+      });
+      parallel_for(dweight ? u.tap_blocks : 0, [&](int64_t task) {
+        const PairTiles tiles;
+        const int64_t t0 = task * u.taps;
+        for (int64_t i = 0; i < count; ++i)
+          layer.add(t0, std::min(u.taps, k - t0), dy.data() + i * layer.dy_words(),
+                    halves.data() + i * layer.x_halves(), first + i == 0, first + i + 1 == u.units,
+                    squares.data() + task * task_sums, sums + t0);
+      });
+    }
   }
-  if (dweight) sum_chunks(o, k, u.chunks, sums.data(), dweight);
+  if (dweight && u.chunks > 1) sum_chunks(o * k, u.chunks, sums, dweight);
   if (dbias) sum_columns(s.batch, o, bias_sums.data(), dbias);
 }
 

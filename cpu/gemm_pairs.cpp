@@ -49,7 +49,7 @@ int parts_of(Math math) {
 }
 
 int64_t pair_block_depth(int64_t k, int parts) {
-  const int64_t most = parts == 1 ? 320 : parts == 2 ? 256 : 512;  // measured: cpu/README.md
+  const int64_t most = parts < 3 ? 320 : 512;  // measured: cpu/README.md
   const int64_t blocks = std::max<int64_t>(1, divide_up(k, most));
   return std::max(pair_depth, round_up(divide_up(k, blocks), pair_depth));
 }
@@ -100,6 +100,7 @@ void gemm_pairs(int parts, int64_t m, int64_t n, int64_t k, const PairPacker& a,
       const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
       const Scratch<uint32_t> panels(divide_up(t_count, pair_panel) * words);
       const Scratch<float> sums(pair_sums(s_count, t_count));
+      const PairTiles tiles;
       for (int64_t k0 = 0; k0 < k; k0 += kc) {
         const int64_t depth = std::min(kc, k - k0);
         const bool last = k0 + depth == k;

@@ -10,6 +10,16 @@
 
 namespace hashgrad::cpu {
 
+/// The block() of the pair kernels may be called on this thread as long as this lives. (To set up tiles takes
+/// as long as four products of them.)
+class PairTiles {
+ public:
+  PairTiles() { pair_kernels().tiles(true); }
+  ~PairTiles() { pair_kernels().tiles(false); }
+  PairTiles(const PairTiles&) = delete;
+  PairTiles& operator=(const PairTiles&) = delete;
+};
+
 /// How many bf16 numbers stand for a float: 1, 2 or 3; 0 for Math::fp32.
 int parts_of(Math math);
 /// The same for products of T by the calling thread: 0 for double. Asked once per product: the threads that

@@ -246,6 +246,7 @@ class TileProduct {
   void multiply_pairs(int64_t rows, int64_t columns, const T* a, const T* b, T* tile) const {
     if constexpr (std::is_same_v<T, float>) {
       const Scratch<float> square(pair_sums(pair_panel, pair_panel));
+      const PairTiles tiles;
       pair_kernels().block({rows, columns, k_, parts_, reinterpret_cast<const uint32_t*>(a),
                             reinterpret_cast<const uint32_t*>(b), square.data(), true, true, tile, columns,
                             nullptr, nullptr, false, false});

@@ -60,14 +60,33 @@ struct PairUnfold {
   uint32_t* panel;
 };
 
-/// One panel of A, P[t, k] = halves[tap_offsets[t] + pixel_offsets[k]]: pixels of up to 32 taps.
+/// A plane brought between zeros, its columns dealt out by column modulo stride: out [height + 2 * padding,
+/// stride, phase]; only elements of the plane are written.
+struct PairDeal {
+  const float* plane;  // [height, width]
+  int64_t height, width, stride, padding, phase;
+  float* out;
+};
+
+/// Rows of several planes side by side: out[part * part_stride + (y * images + i) * width + x] = a part of
+/// planes[i * plane_stride + y * row_stride + x], for y in [0, rows), i in [0, images), x in [0, width). Up
+/// to 15 floats behind a row are read.
+struct PairLines {
+  static constexpr int64_t most = 1024;  // floats of a line of several planes
+  const float* planes;
+  int64_t rows, row_stride, images, plane_stride, width;
+  int parts;
+  uint16_t* out;
+  int64_t part_stride;
+};
+
+/// One panel of A, P[t, k] = halves[tap_offsets[t] + k]: pixels of up to 32 taps.
 struct PairRows {
   const uint16_t* halves;
   int64_t part_stride;
   int parts;
-  const int64_t* tap_offsets;    // [taps]
-  const int64_t* pixel_offsets;  // [depth]; null: 0, 1, 2, ...
-  int64_t taps, depth;           // depth a multiple of pair_depth
+  const int64_t* tap_offsets;  // [taps]
+  int64_t taps, depth;         // depth a multiple of pair_depth
   uint32_t* panel;
 };
 
@@ -86,6 +105,7 @@ struct PairBlock {
   const float* row_bias;     // [rows] or null
   const float* column_bias;  // [columns] or null
   bool accumulate, relu;
+  bool turned = false;  // c is [columns, ldc], and there is neither bias nor accumulation
 };
 
 /// Floats of the sums of a block. (static: as above.)
@@ -98,10 +118,12 @@ struct PairKernels {
   void (*pack_a)(const PairSource&, uint32_t* panels);
   void (*pack_b)(const PairSource&, uint32_t* panels);
   void (*pair_planes)(const PairPlanes&);
-  /// out[part * part_stride + i] = a part of x[i], for i in [0, n).
-  void (*split_plane)(const float* x, int64_t n, int parts, uint16_t* out, int64_t part_stride);
+  void (*deal)(const PairDeal&);
+  void (*split_lines)(const PairLines&);
   void (*unfold)(const PairUnfold&);
   void (*unfold_rows)(const PairRows&);
+  /// block() may be called on this thread between tiles(true) and tiles(false).
+  void (*tiles)(bool on);
   void (*block)(const PairBlock&);
 };
 

@@ -150,8 +150,34 @@ void pair_planes(const PairPlanes& p) {
   (p.parts == 1 ? pair_planes_of<1> : p.parts == 2 ? pair_planes_of<2> : pair_planes_of<3>)(p);
 }
 
+/// Columns of a row that are `stride` apart, from the first one on; n of them.
+[[gnu::always_inline]] inline void deal_row(const float* row, int64_t n, int64_t stride, float* out) {
+  Words even{};
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) even[i] = static_cast<uint32_t>(2 * i);
+  for (int64_t i = 0; i < n && stride <= 2; i += lanes) {
+    const int64_t left = stride * (n - i - 1) + 1;  // floats up to the last column
+    Floats x = load_first<Floats>(row + stride * i, left);
+    if (stride == 2)
+      x = __builtin_shuffle(
+          x, left > lanes ? load_first<Floats>(row + stride * i + lanes, left - lanes) : Floats{}, even);
+    store_first(out + i, x, n - i);
+  }
+  for (int64_t i = 0; i < n && stride > 2; ++i) out[i] = row[i * stride];
+}
+
+void deal(const PairDeal& d) {
+  for (int64_t x = 0; x < d.stride && x < d.width; ++x) {
+    const int64_t column = x + d.padding, n = (d.width - x + d.stride - 1) / d.stride;
+    float* out = d.out + (d.padding * d.stride + column % d.stride) * d.phase + column / d.stride;
+    for (int64_t y = 0; y < d.height; ++y)
+      deal_row(d.plane + y * d.width + x, n, d.stride, out + y * d.stride * d.phase);
+  }
+}
+
 template <int parts>
-void split_plane_of(const float* x, int64_t n, uint16_t* out, int64_t part_stride) {
+[[gnu::always_inline]] inline void split_floats(const float* x, int64_t n, uint16_t* out,
+                                                int64_t part_stride) {
   for (int64_t i = 0; i < n; i += 2 * lanes) {
     const Floats a = load_first<Floats>(x + i, n - i),
                  b = n - i > lanes ? load_first<Floats>(x + i + lanes, n - i - lanes) : Floats{};
@@ -163,10 +189,21 @@ void split_plane_of(const float* x, int64_t n, uint16_t* out, int64_t part_strid
   }
 }
 
-void split_plane(const float* x, int64_t n, int parts, uint16_t* out, int64_t part_stride) {
-  (parts == 1   ? split_plane_of<1>
-   : parts == 2 ? split_plane_of<2>
-                : split_plane_of<3>)(x, n, out, part_stride);
+template <int parts>
+void split_lines_of(const PairLines& l) {
+  float line[PairLines::most + lanes];
+  const int64_t n = l.images * l.width;
+  for (int64_t y = 0; y < l.rows; ++y) {
+    const float* row = l.planes + y * l.row_stride;
+    for (int64_t i = 0; i < l.images && l.images > 1; ++i)  // what is too much of a row, the next replaces
+      for (int64_t x = 0; x < l.width; x += lanes)
+        store(line + i * l.width + x, load<Floats>(row + i * l.plane_stride + x));
+    split_floats<parts>(l.images > 1 ? line : row, n, l.out + y * n, l.part_stride);
+  }
+}
+
+void split_lines(const PairLines& l) {
+  (l.parts == 1 ? split_lines_of<1> : l.parts == 2 ? split_lines_of<2> : split_lines_of<3>)(l);
 }
 
 /// 16 pixels, read from up to `count` rows of an image; masks and rows stay in registers.
@@ -234,24 +271,14 @@ void unfold(const PairUnfold& u) {
     for (int half = 0; half < 2; ++half) by_count[u.runs[half].count](u, part, half);
 }
 
-/// Pixels k, k + 1, ... of one tap.
-[[gnu::always_inline]] inline Words read_row(const uint16_t* row, const int64_t* pixels) {
-  if (!pixels) return load<Words>(row);
-  Words x;
-  for (int i = 0; i < lanes; ++i)
-    x[i] = static_cast<uint32_t>(row[pixels[2 * i]]) | static_cast<uint32_t>(row[pixels[2 * i + 1]]) << 16;
-  return x;
-}
-
 void unfold_rows(const PairRows& r) {
-  const int64_t *taps = r.tap_offsets, *pixels = r.pixel_offsets;
+  const int64_t* taps = r.tap_offsets;
   const int64_t depth = r.depth, tap_count = r.taps;
   uint32_t* out = r.panel;
   for (int64_t k = 0; k < depth; k += pair_depth)
     for (int part = 0; part < r.parts; ++part, out += part_words) {
-      const uint16_t* from = r.halves + part * r.part_stride + (pixels ? 0 : k);
-      for (int64_t t = 0; t < tap_count; ++t)
-        store(out + t * lanes, read_row(from + taps[t], pixels ? pixels + k : nullptr));
+      const uint16_t* from = r.halves + part * r.part_stride + k;
+      for (int64_t t = 0; t < tap_count; ++t) store(out + t * lanes, load<Words>(from + taps[t]));
       for (int64_t t = tap_count; t < pair_panel; ++t) store(out + t * lanes, Words{});
     }
 }
@@ -279,17 +306,11 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-/// The tile registers 0 to 7 as long as this lives: 0-3 the 32 x 32 square of C, 4, 5 of A, 6, 7 of B.
-class Tiles {
- public:
-  Tiles() {
-    const TileConfig config;
-    _tile_loadconfig(&config);
-  }
-  ~Tiles() { _tile_release(); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
-};
+/// The tile registers: 0-3 the 32 x 32 square of C, 4, 5 of A, 6, 7 of B.
+void tiles(bool on) {
+  static constexpr TileConfig config;  // in memory: the compiler is not told that all 64 bytes are read
+  on ? _tile_loadconfig(&config) : _tile_release();
+}
 
 [[gnu::always_inline]] inline void load_a(const uint32_t* a) {
   _tile_loadd(4, a, 64);
@@ -353,9 +374,7 @@ void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, 
 
 #else
 
-struct Tiles {
-  Tiles() {}  // nothing to set up
-};
+void tiles(bool) {}  // nothing to set up
 
 /// Adds the products of two parts of one tile of depth to four rows of C.
 [[gnu::always_inline]] inline void add_tile(const uint32_t* a, const uint32_t* b, Floats (&sums)[4][2]) {
@@ -428,9 +447,30 @@ template <bool accumulate>
   }
 }
 
+/// The transpose of a square [32, 32].
+void turn(const float* square, float* turned) {
+  for (int i = 0; i < pair_panel; i += lanes)
+    for (int j = 0; j < pair_panel; j += lanes) {
+      Floats rows[lanes];
+#pragma GCC unroll 16
+      for (int l = 0; l < lanes; ++l) rows[l] = load<Floats>(square + (i + l) * pair_panel + j);
+      transpose(rows);
+#pragma GCC unroll 16
+      for (int l = 0; l < lanes; ++l) store(turned + (j + l) * pair_panel + i, rows[l]);
+    }
+}
+
+void deliver_turned(PairBlock g, const float* sums, int64_t i, int64_t j) {
+  alignas(64) float turned[pair_panel * pair_panel];
+  turn(sums, turned);
+  const int64_t rows = g.rows;
+  g.rows = g.columns;
+  g.columns = rows;
+  deliver<false>(g, turned, j, i);
+}
+
 template <int parts>
 void block_of(const PairBlock& g) {
-  const Tiles tiles;
   const int64_t depth_tiles = (g.depth + pair_depth - 1) / pair_depth,
                 panel = pair_panel_words(g.depth, parts);
   const bool once = g.first && g.last;  // then one square is enough
@@ -438,7 +478,10 @@ void block_of(const PairBlock& g) {
   for (int64_t j = 0; j < g.columns; j += pair_panel)
     for (int64_t i = 0; i < g.rows; i += pair_panel, sums += once ? 0 : pair_panel * pair_panel) {
       multiply<parts>(depth_tiles, g.a + i / pair_panel * panel, g.b + j / pair_panel * panel, g.first, sums);
-      if (g.last) g.accumulate ? deliver<true>(g, sums, i, j) : deliver<false>(g, sums, i, j);
+      if (g.last)
+        g.turned       ? deliver_turned(g, sums, i, j)
+        : g.accumulate ? deliver<true>(g, sums, i, j)
+                       : deliver<false>(g, sums, i, j);
     }
 }
 
@@ -446,7 +489,7 @@ void block(const PairBlock& g) { (g.parts == 1 ? block_of<1> : g.parts == 2 ? bl
 
 }  // namespace
 
-extern const PairKernels pair_kernels_table{pack<true>, pack<false>, pair_planes, split_plane,
-                                            unfold,     unfold_rows, block};
+extern const PairKernels pair_kernels_table{pack<true>, pack<false>, pair_planes, deal, split_lines,
+                                            unfold,     unfold_rows, tiles,       block};
 
 }  // namespace hashgrad::cpu::HASHGRAD_ISA
