@@ -1,6 +1,7 @@
 #include "cpu/conv2d_pairs.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "core/parallel.h"
@@ -32,7 +33,8 @@ class DealtPlane {
   int64_t column(int64_t x) const { return x % s_.stride * phase_ + x / s_.stride; }
   /// Brings a plane [height, width] between borders that are zero already.
   void deal(const float* plane, float* out) const {
-    pair_kernels().deal({plane, s_.height, s_.width, s_.stride, s_.padding, phase_, out});
+    pair_kernels().deal(
+        {plane, s_.height, s_.width, s_.stride, s_.padding, phase_, s_.kernel_h, s_.kernel_w, out});
   }
 
  private:
@@ -252,9 +254,10 @@ struct WeightUnits {
 /// Few weights: a task takes all taps of a chunk of the batch, so that what it prepares stays in its L2.
 /// Many: sums would be the most of what moves; so tasks own taps, through the whole batch.
 WeightUnits weight_units(const Conv2dShape& s) {
-  constexpr int64_t few_weights = int64_t{160} << 10, tasks = 16;
+  constexpr int64_t few_weights = int64_t{160} << 10, tasks = 16, unit_pixels = 1024;
   WeightUnits u{};
-  u.images = std::clamp<int64_t>(PairLines::most / s.out_pixels(), 1, s.batch);
+  const auto images = static_cast<uint64_t>(std::max<int64_t>(1, unit_pixels / s.out_pixels()));
+  u.images = std::min(static_cast<int64_t>(std::bit_floor(images)), s.batch);
   u.units = divide_up(s.batch, u.images);
   u.depth = round_up(u.images * s.out_pixels(), pair_depth);
   const bool few = s.out_channels * s.depth() <= few_weights && u.units >= 8;
@@ -277,9 +280,10 @@ class WeightGradient {
         dealt_(s),
         line_(units_.images * s.out_width()),
         phase_rows_(dealt_.rows() / s.stride),
+        row_phases_(std::min(s.stride, s.kernel_h)),
         block_(pair_block_depth(units_.depth, parts)),
         panels_(divide_up(s.out_channels, pair_panel)),
-        part_stride_(s.in_channels * s.kernel_w * s.stride * phase_rows_ * line_ + slack) {
+        part_stride_(s.in_channels * s.kernel_w * row_phases_ * phase_rows_ * line_ + slack) {
     for (int64_t c = 0; c < s.in_channels; ++c)
       for (int64_t r = 0; r < s.kernel_h; ++r)
         for (int64_t q = 0; q < s.kernel_w; ++q)
@@ -303,8 +307,8 @@ class WeightGradient {
         const int64_t at = (n + i) * s_.out_channels + first + c;
         const float* plane = whole_image(gradient, at, 1, s_.out_height(), s_.out_width(), buffer.data());
         if (bias_sums) bias_sums[at] = sum_plane(pixels, plane);
-        pair_kernels().deal(
-            {plane, s_.out_height(), s_.out_width(), 1, 0, line_, lines.data() + c * k + i * s_.out_width()});
+        pair_kernels().deal({plane, s_.out_height(), s_.out_width(), 1, 0, line_, 1, 1,
+                             lines.data() + c * k + i * s_.out_width()});
       }
     for (int64_t k0 = 0; k0 < k; k0 += block_) {
       const int64_t depth = std::min(block_, k - k0);
@@ -316,16 +320,17 @@ class WeightGradient {
   /// Splits some channels of a unit's images.
   void prepare_images(int64_t unit, int64_t first, int64_t count, const float* x, uint16_t* halves) const {
     const int64_t n = unit * units_.images, plane = dealt_.plane(), size = units_.images * plane + slack;
-    const Scratch<float> planes(size);
+    const Scratch<float> planes(size), lines(phase_rows_ * line_ + slack);
     std::fill_n(planes.data(), size, 0.0f);
     for (int64_t c = first; c < first + count; ++c) {
       for (int64_t i = 0; i < images_of(unit); ++i)
         dealt_.deal(x + ((n + i) * s_.in_channels + c) * s_.in_pixels(), planes.data() + i * plane);
       for (int64_t q = 0; q < s_.kernel_w; ++q)
-        for (int64_t y = 0; y < s_.stride; ++y)
+        for (int64_t y = 0; y < row_phases_; ++y)
           pair_kernels().split_lines({planes.data() + y * dealt_.row() + dealt_.column(q), phase_rows_,
-                                      s_.stride * dealt_.row(), units_.images, plane, s_.out_width(), parts_,
-                                      halves + at(c, q, y * phase_rows_), part_stride_});
+                                      s_.stride * dealt_.row(), units_.images, plane, s_.out_width(),
+                                      lines.data(), parts_, halves + at(c, q, y * phase_rows_),
+                                      part_stride_});
     }
     const bool last = first + count == s_.in_channels;
     for (int part = 0; part < parts_ && last; ++part)  // read for pixels behind the last, times zero
@@ -352,7 +357,7 @@ class WeightGradient {
  private:
   /// Where a line of a channel starts, for a column of the kernel.
   int64_t at(int64_t c, int64_t q, int64_t row) const {
-    return ((c * s_.kernel_w + q) * s_.stride * phase_rows_ + row) * line_;
+    return ((c * s_.kernel_w + q) * row_phases_ * phase_rows_ + row) * line_;
   }
   int64_t images_of(int64_t unit) const { return std::min(units_.images, s_.batch - unit * units_.images); }
   int64_t dy_at(int64_t k0) const { return panels_ * pair_panel_words(k0, parts_); }
@@ -361,7 +366,7 @@ class WeightGradient {
   Conv2dShape s_;
   WeightUnits units_;
   DealtPlane dealt_;
-  int64_t line_, phase_rows_, block_, panels_, part_stride_;
+  int64_t line_, phase_rows_, row_phases_, block_, panels_, part_stride_;
   std::vector<int64_t> taps_;
 };
 

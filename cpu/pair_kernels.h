@@ -61,10 +61,11 @@ struct PairUnfold {
 };
 
 /// A plane brought between zeros, its columns dealt out by column modulo stride: out [height + 2 * padding,
-/// stride, phase]; only elements of the plane are written.
+/// stride, phase]. Only elements of the plane are written, and only those that a kernel of the given size
+/// meets.
 struct PairDeal {
   const float* plane;  // [height, width]
-  int64_t height, width, stride, padding, phase;
+  int64_t height, width, stride, padding, phase, kernel_h, kernel_w;
   float* out;
 };
 
@@ -72,9 +73,9 @@ struct PairDeal {
 /// planes[i * plane_stride + y * row_stride + x], for y in [0, rows), i in [0, images), x in [0, width). Up
 /// to 15 floats behind a row are read.
 struct PairLines {
-  static constexpr int64_t most = 1024;  // floats of a line of several planes
   const float* planes;
   int64_t rows, row_stride, images, plane_stride, width;
+  float* lines;  // room for rows * images * width + 16, unless there is but one image
   int parts;
   uint16_t* out;
   int64_t part_stride;

@@ -169,10 +169,23 @@ void pair_planes(const PairPlanes& p) {
 void deal(const PairDeal& d) {
   for (int64_t x = 0; x < d.stride && x < d.width; ++x) {
     const int64_t column = x + d.padding, n = (d.width - x + d.stride - 1) / d.stride;
+    if (column % d.stride >= d.kernel_w) continue;
     float* out = d.out + (d.padding * d.stride + column % d.stride) * d.phase + column / d.stride;
     for (int64_t y = 0; y < d.height; ++y)
-      deal_row(d.plane + y * d.width + x, n, d.stride, out + y * d.stride * d.phase);
+      if (d.kernel_h >= d.stride || (y + d.padding) % d.stride < d.kernel_h)
+        deal_row(d.plane + y * d.width + x, n, d.stride, out + y * d.stride * d.phase);
   }
+}
+
+/// The first n >= 1 halves of 16 pairs; n may exceed them.
+[[gnu::always_inline]] inline void store_halves(uint16_t* to, Words pairs, int64_t n) {
+#if defined(__AVX512BW__)
+  const auto mask = static_cast<__mmask32>(n < 2 * lanes ? (1u << n) - 1 : ~0u);
+  _mm512_mask_storeu_epi16(to, mask, reinterpret_cast<__m512i>(pairs));
+#else
+  for (int64_t k = 0; k < n && k < 2 * lanes; ++k)
+    to[k] = static_cast<uint16_t>(pairs[k / 2] >> (k % 2 * 16));
+#endif
 }
 
 template <int parts>
@@ -181,25 +194,22 @@ template <int parts>
   for (int64_t i = 0; i < n; i += 2 * lanes) {
     const Floats a = load_first<Floats>(x + i, n - i),
                  b = n - i > lanes ? load_first<Floats>(x + i + lanes, n - i - lanes) : Floats{};
-    split<parts, Pairing::along>(a, b, [&](int part, Words pairs) {
-      uint16_t* to = out + part * part_stride + i;
-      if (n - i >= 2 * lanes) return store(to, pairs);
-      for (int64_t k = 0; k < n - i; ++k) to[k] = static_cast<uint16_t>(pairs[k / 2] >> (k % 2 * 16));
-    });
+    split<parts, Pairing::along>(
+        a, b, [&](int part, Words pairs) { store_halves(out + part * part_stride + i, pairs, n - i); });
   }
 }
 
 template <int parts>
 void split_lines_of(const PairLines& l) {
-  float line[PairLines::most + lanes];
   const int64_t n = l.images * l.width;
   for (int64_t y = 0; y < l.rows; ++y) {
     const float* row = l.planes + y * l.row_stride;
+    if (l.images == 1) split_floats<parts>(row, n, l.out + y * n, l.part_stride);
     for (int64_t i = 0; i < l.images && l.images > 1; ++i)  // what is too much of a row, the next replaces
       for (int64_t x = 0; x < l.width; x += lanes)
-        store(line + i * l.width + x, load<Floats>(row + i * l.plane_stride + x));
-    split_floats<parts>(l.images > 1 ? line : row, n, l.out + y * n, l.part_stride);
+        store(l.lines + y * n + i * l.width + x, load<Floats>(row + i * l.plane_stride + x));
   }
+  if (l.images > 1) split_floats<parts>(l.lines, l.rows * n, l.out, l.part_stride);
 }
 
 void split_lines(const PairLines& l) {
