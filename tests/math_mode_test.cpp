@@ -71,12 +71,14 @@ Convolution<T> convolution(const Conv2dShape& s, const std::vector<T>& x, const 
   return c;
 }
 
-/// Stride 1 and 2, one, two and an odd number of channels, panels that are full and not, several blocks of
-/// depth, images that are wide, narrow and one pixel.
+/// Stride 1 and 2, also of a kernel that is smaller, one, two and an odd number of channels, panels that are
+/// full and not, several blocks of depth, images that are wide, narrow and one pixel; a batch whose weight
+/// gradient is cut into chunks of several images.
 const Conv2dShape shapes[] = {{2, 1, 12, 9, 5, 3, 3, 1, 1},  {9, 6, 9, 13, 7, 3, 3, 1, 1},
                               {3, 17, 7, 7, 33, 3, 3, 2, 1}, {17, 2, 18, 17, 40, 5, 5, 1, 2},
                               {8, 33, 3, 4, 65, 3, 3, 1, 1}, {5, 129, 2, 2, 3, 3, 3, 1, 1},
-                              {2, 3, 1, 1, 17, 1, 1, 1, 0},  {1, 4, 40, 33, 8, 3, 3, 3, 0}};
+                              {2, 3, 1, 1, 17, 1, 1, 1, 0},  {1, 4, 40, 33, 8, 3, 3, 3, 0},
+                              {3, 5, 6, 7, 9, 1, 1, 2, 0},   {17, 2, 33, 33, 5, 3, 3, 1, 1}};
 
 struct Case {
   std::vector<float> x, weight, bias, dy, output;
@@ -227,8 +229,8 @@ TEST_CASE("pooling fused behind a convolution pools what the convolution alone m
 }
 
 TEST_CASE("reduced arithmetic gives the same bits whatever the threads, and a row the same in any batch") {
-  const Conv2dShape s{17, 5, 11, 14, 70, 3, 3, 1, 1};
-  const Case c(s);
+  const Conv2dShape s{17, 5, 11, 14, 70, 3, 3, 1, 1}, chunked{17, 2, 33, 33, 5, 3, 3, 1, 1};
+  const Case c(s), of_chunked(chunked);
   const int64_t k = 700, n = 65;
   const auto a = random_values<float>(130 * k, 1), b = random_values<float>(k * n, 2),
              bias = random_values<float>(n, 3);
@@ -244,6 +246,11 @@ TEST_CASE("reduced arithmetic gives the same bits whatever the threads, and a ro
       check_threads(in([&] { return product(false, true, 130, a, b, bias); }));
       check_threads(in([&] { return convolution(s, c.x, c.weight, c.bias, c.dy, c.output).dweight; }));
       check_threads(in([&] { return convolution(s, c.x, c.weight, c.bias, c.dy, c.output).dx; }));
+      check_threads(in([&] {
+        return convolution(chunked, of_chunked.x, of_chunked.weight, of_chunked.bias, of_chunked.dy,
+                           of_chunked.output)
+            .dweight;
+      }));
 
       const MathScope scope(math);
       const auto all = product(false, true, 130, a, b, bias);
