@@ -37,6 +37,14 @@ class DealtPlane {
         {plane, s_.height, s_.width, s_.stride, s_.padding, phase_, s_.kernel_h, s_.kernel_w, out});
   }
 
+  /// Makes a plane of an input gradient of the columns of its channel, planes `step` apart.
+  void add_columns(const float* columns, int64_t step, float* dx) const {
+    const Scratch<float> dealt(plane());
+    pair_kernels().add_columns({columns, step, s_.kernel_h, s_.kernel_w, s_.out_height(), s_.out_width(),
+                                dealt.data(), rows(), s_.stride, phase_, s_.padding, dx, s_.height,
+                                s_.width});
+  }
+
  private:
   Conv2dShape s_;
   int64_t phase_;
@@ -214,29 +222,39 @@ void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>
 void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* weight,
                                   const Conv2dGradient<float>& gradient, float* dx) {
   const int64_t window = s.kernel_h * s.kernel_w, pixels = s.out_pixels(), k = s.out_channels;
-  const int64_t group = std::clamp<int64_t>(block_elements / (window * pixels), 1, s.in_channels);
+  const int64_t most = std::min(images_per_task(s), s.batch), step = most * pixels;  // images side by side
+  const int64_t group = std::clamp<int64_t>(block_elements / (window * step), 1, s.in_channels);
   const int64_t groups = divide_up(s.in_channels, group), panel = pair_panel_words(k, parts);
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };
   const int64_t group_words = divide_up(group * window, pair_panel) * panel;
+  const DealtPlane dealt(s);
   const Scratch<uint32_t> packed(groups * group_words);
   parallel_for(groups, [&](int64_t g) {
     pair_kernels().pack_a({weight + g * group * window, 1, s.depth(), rows_of(g), k, parts},
                           packed.data() + g * group_words);
   });
-  parallel_for(s.batch * groups, [&](int64_t task) {
-    const int64_t n = task / groups, g = task % groups, rows = rows_of(g);
-    const Scratch<float> dy_buffer(k * pixels), columns(rows * pixels),
-        sums(pair_sums(pair_panel, pair_panel));
-    const Scratch<uint32_t> pairs(panel);
+  parallel_for(divide_up(s.batch, most), [&](int64_t task) {
+    const int64_t n = task * most, images = std::min(most, s.batch - n), all = images * pixels;
+    const Scratch<float> whole(k * pixels), side_by_side(images > 1 ? k * all : 0),
+        columns(group * window * all), sums(pair_sums(pair_panel, pair_panel));
+    const Scratch<uint32_t> pairs(divide_up(all, pair_panel) * panel);
     const PairTiles tiles;
-    const float* dy = whole_image(gradient, n, k, s.out_height(), s.out_width(), dy_buffer.data());
-    for (int64_t p = 0; p < pixels; p += pair_panel) {
-      const int64_t count = std::min(pair_panel, pixels - p);
-      pair_kernels().pack_b({dy + p, 1, pixels, count, k, parts}, pairs.data());
-      pair_kernels().block({rows, count, k, parts, packed.data() + g * group_words, pairs.data(), sums.data(),
-                            true, true, columns.data() + p, pixels, nullptr, nullptr, false, false});
+    const float* dy = nullptr;
+    for (int64_t i = 0; i < images; ++i) {
+      dy = whole_image(gradient, n + i, k, s.out_height(), s.out_width(), whole.data());
+      for (int64_t o = 0; o < k && images > 1; ++o)
+        std::copy_n(dy + o * pixels, pixels, side_by_side.data() + o * all + i * pixels);
     }
-    add_columns(s, rows / window, columns.data(), dx + (n * s.in_channels + g * group) * s.in_pixels());
+    if (images > 1) dy = side_by_side.data();
+    pair_kernels().pack_b({dy, 1, all, all, k, parts}, pairs.data());
+    for (int64_t g = 0; g < groups; ++g) {
+      pair_kernels().block({rows_of(g), all, k, parts, packed.data() + g * group_words, pairs.data(),
+                            sums.data(), true, true, columns.data(), all, nullptr, nullptr, false, false});
+      for (int64_t i = 0; i < images; ++i)
+        for (int64_t c = 0; c < rows_of(g) / window; ++c)
+          dealt.add_columns(columns.data() + c * window * all + i * pixels, all,
+                            dx + ((n + i) * s.in_channels + g * group + c) * s.in_pixels());
+    }
   });
 }
 
