@@ -222,7 +222,8 @@ void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>
 void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* weight,
                                   const Conv2dGradient<float>& gradient, float* dx) {
   const int64_t window = s.kernel_h * s.kernel_w, pixels = s.out_pixels(), k = s.out_channels;
-  const int64_t most = std::min(images_per_task(s), s.batch), step = most * pixels;  // images side by side
+  const int64_t most = std::clamp<int64_t>(s.batch, 1, images_per_task(s)),
+                step = most * pixels;  // images side by side
   const int64_t group = std::clamp<int64_t>(block_elements / (window * step), 1, s.in_channels);
   const int64_t groups = divide_up(s.in_channels, group), panel = pair_panel_words(k, parts);
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };

@@ -74,11 +74,11 @@ Convolution<T> convolution(const Conv2dShape& s, const std::vector<T>& x, const 
 /// Stride 1 and 2, also of a kernel that is smaller, one, two and an odd number of channels, panels that are
 /// full and not, several blocks of depth, images that are wide, narrow and one pixel; a batch whose weight
 /// gradient is cut into chunks of several images.
-const Conv2dShape shapes[] = {{2, 1, 12, 9, 5, 3, 3, 1, 1},  {9, 6, 9, 13, 7, 3, 3, 1, 1},
-                              {3, 17, 7, 7, 33, 3, 3, 2, 1}, {17, 2, 18, 17, 40, 5, 5, 1, 2},
-                              {8, 33, 3, 4, 65, 3, 3, 1, 1}, {5, 129, 2, 2, 3, 3, 3, 1, 1},
-                              {2, 3, 1, 1, 17, 1, 1, 1, 0},  {1, 4, 40, 33, 8, 3, 3, 3, 0},
-                              {3, 5, 6, 7, 9, 1, 1, 2, 0},   {17, 2, 33, 33, 5, 3, 3, 1, 1}};
+const Conv2dShape shapes[] = {
+    {2, 1, 12, 9, 5, 3, 3, 1, 1},  {9, 6, 9, 13, 7, 3, 3, 1, 1},    {0, 3, 8, 8, 4, 3, 3, 2, 1},
+    {3, 17, 7, 7, 33, 3, 3, 2, 1}, {17, 2, 18, 17, 40, 5, 5, 1, 2}, {8, 33, 3, 4, 65, 3, 3, 1, 1},
+    {5, 129, 2, 2, 3, 3, 3, 1, 1}, {2, 3, 1, 1, 17, 1, 1, 1, 0},    {1, 4, 40, 33, 8, 3, 3, 3, 0},
+    {3, 5, 6, 7, 9, 1, 1, 2, 0},   {17, 2, 33, 33, 5, 3, 3, 1, 1}};
 
 struct Case {
   std::vector<float> x, weight, bias, dy, output;
