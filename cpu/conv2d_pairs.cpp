@@ -389,6 +389,64 @@ class WeightGradient {
   std::vector<int64_t> taps_;
 };
 
+/// Few weights: sums [chunks, out_channels, depth()] (null: not wanted), each made by one task, and the sums
+/// of gradients for the bias (likewise).
+void multiply_by_chunks(const WeightGradient& layer, const Conv2dShape& s, const float* x,
+                        const Conv2dGradient<float>& gradient, float* sums, float* bias_sums) {
+  const WeightUnits& u = layer.units();
+  const int64_t k = s.depth(), o = s.out_channels;
+  parallel_for(u.chunks, [&](int64_t chunk) {
+    const Scratch<uint32_t> dy(layer.dy_words());
+    const Scratch<uint16_t> halves(layer.x_halves());
+    const Scratch<float> squares(pair_sums(k, o));
+    const PairTiles tiles;
+    const int64_t begin = chunk * u.chunk, end = std::min(begin + u.chunk, u.units);
+    for (int64_t unit = begin; unit < end; ++unit) {
+      layer.prepare_gradients(unit, 0, o, gradient, dy.data(), bias_sums);
+      layer.prepare_images(unit, 0, s.in_channels, x, halves.data());
+      if (sums)
+        layer.add(0, k, dy.data(), halves.data(), unit == begin, unit + 1 == end, squares.data(),
+                  sums + chunk * k * o);
+    }
+  });
+}
+
+/// Many weights: the same with sums [out_channels, depth()], of which a task makes some taps.
+void multiply_by_taps(const WeightGradient& layer, const Conv2dShape& s, const float* x,
+                      const Conv2dGradient<float>& gradient, float* sums, float* bias_sums) {
+  constexpr int64_t piece = 2 * pair_panel;  // channels that are prepared together
+  const WeightUnits& u = layer.units();
+  const int64_t k = s.depth(), o = s.out_channels;
+  const int64_t o_pieces = divide_up(o, piece), c_pieces = divide_up(s.in_channels, piece);
+  const int64_t unit_bytes = 4 * layer.dy_words() + 2 * layer.x_halves();
+  const int64_t stripe = std::clamp<int64_t>(stripe_bytes / unit_bytes, 1, u.units);
+  const Scratch<uint32_t> dy(stripe * layer.dy_words());
+  const Scratch<uint16_t> halves(stripe * layer.x_halves());
+  const int64_t task_sums = pair_sums(u.taps, o);
+  const Scratch<float> squares(u.tap_blocks * task_sums);
+  for (int64_t first = 0; first < u.units; first += stripe) {
+    const int64_t count = std::min(stripe, u.units - first);
+    parallel_for(count * o_pieces, [&](int64_t task) {
+      const int64_t i = task / o_pieces, from = task % o_pieces * piece;
+      layer.prepare_gradients(first + i, from, std::min(piece, o - from), gradient,
+                              dy.data() + i * layer.dy_words(), bias_sums);
+    });
+    parallel_for(count * c_pieces, [&](int64_t task) {
+      const int64_t i = task / c_pieces, from = task % c_pieces * piece;
+      layer.prepare_images(first + i, from, std::min(piece, s.in_channels - from), x,
+                           halves.data() + i * layer.x_halves());
+    });
+    parallel_for(sums ? u.tap_blocks : 0, [&](int64_t task) {
+      const PairTiles tiles;
+      const int64_t t0 = task * u.taps;
+      for (int64_t i = 0; i < count; ++i)
+        layer.add(t0, std::min(u.taps, k - t0), dy.data() + i * layer.dy_words(),
+                  halves.data() + i * layer.x_halves(), first + i == 0, first + i + 1 == u.units,
+                  squares.data() + task * task_sums, sums + t0);
+    });
+  }
+}
+
 /// dweight = the sum of chunks [chunks, n], in their order.
 void sum_chunks(int64_t n, int64_t chunks, const float* sums, float* dweight) {
   parallel_ranges(n, 4096, [&](int64_t begin, int64_t end) {
@@ -404,59 +462,13 @@ void backward_weight_pairs(int parts, const Conv2dShape& s, const float* x,
                            const Conv2dGradient<float>& gradient, float* dweight, float* dbias) {
   const WeightGradient layer(parts, s);
   const WeightUnits& u = layer.units();
-  const int64_t k = s.depth(), o = s.out_channels;
-  const Scratch<float> chunk_sums(u.chunks > 1 ? u.chunks * k * o : 0), bias_sums(s.batch * o);
-  float* const sums = u.chunks > 1 ? chunk_sums.data() : dweight;
-  float* const bias = dbias ? bias_sums.data() : nullptr;
-
-  if (u.tap_blocks == 1) {
-    parallel_for(u.chunks, [&](int64_t chunk) {
-      const Scratch<uint32_t> dy(layer.dy_words());
-      const Scratch<uint16_t> halves(layer.x_halves());
-      const Scratch<float> squares(pair_sums(k, o));
-      const PairTiles tiles;
-      const int64_t begin = chunk * u.chunk, end = std::min(begin + u.chunk, u.units);
-      for (int64_t unit = begin; unit < end; ++unit) {
-        layer.prepare_gradients(unit, 0, o, gradient, dy.data(), bias);
-        layer.prepare_images(unit, 0, s.in_channels, x, halves.data());
-        if (dweight)
-          layer.add(0, k, dy.data(), halves.data(), unit == begin, unit + 1 == end, squares.data(),
-                    sums + chunk * k * o);
-      }
-    });
-  } else {
-    constexpr int64_t piece = 2 * pair_panel;  // channels that are prepared together
-    const int64_t o_pieces = divide_up(o, piece), c_pieces = divide_up(s.in_channels, piece);
-    const int64_t unit_bytes = 4 * layer.dy_words() + 2 * layer.x_halves();
-    const int64_t stripe = std::clamp<int64_t>(stripe_bytes / unit_bytes, 1, u.units);
-    const Scratch<uint32_t> dy(stripe * layer.dy_words());
-    const Scratch<uint16_t> halves(stripe * layer.x_halves());
-    const int64_t task_sums = pair_sums(u.taps, o);
-    const Scratch<float> squares(u.tap_blocks * task_sums);
-    for (int64_t first = 0; first < u.units; first += stripe) {
-      const int64_t count = std::min(stripe, u.units - first);
-      parallel_for(count * o_pieces, [&](int64_t task) {
-        const int64_t i = task / o_pieces, from = task % o_pieces * piece;
-        layer.prepare_gradients(first + i, from, std::min(piece, o - from), gradient,
-                                dy.data() + i * layer.dy_words(), bias);
-      });
-      parallel_for(count * c_pieces, [&](int64_t task) {
-        const int64_t i = task / c_pieces, from = task % c_pieces * piece;
-        layer.prepare_images(first + i, from, std::min(piece, s.in_channels - from), x,
-                             halves.data() + i * layer.x_halves());
-      });
-      parallel_for(dweight ? u.tap_blocks : 0, [&](int64_t task) {
-        const PairTiles tiles;
-        const int64_t t0 = task * u.taps;
-        for (int64_t i = 0; i < count; ++i)
-          layer.add(t0, std::min(u.taps, k - t0), dy.data() + i * layer.dy_words(),
-                    halves.data() + i * layer.x_halves(), first + i == 0, first + i + 1 == u.units,
-                    squares.data() + task * task_sums, sums + t0);
-      });
-    }
-  }
-  if (dweight && u.chunks > 1) sum_chunks(o * k, u.chunks, sums, dweight);
-  if (dbias) sum_columns(s.batch, o, bias_sums.data(), dbias);
+  const int64_t weights = s.out_channels * s.depth();
+  const bool chunked = dweight && u.chunks > 1;
+  const Scratch<float> chunk_sums(chunked ? u.chunks * weights : 0), bias_sums(s.batch * s.out_channels);
+  (u.tap_blocks == 1 ? multiply_by_chunks : multiply_by_taps)(
+      layer, s, x, gradient, chunked ? chunk_sums.data() : dweight, dbias ? bias_sums.data() : nullptr);
+  if (chunked) sum_chunks(weights, u.chunks, chunk_sums.data(), dweight);
+  if (dbias) sum_columns(s.batch, s.out_channels, bias_sums.data(), dbias);
 }
 
 }  // namespace hashgrad::cpu
