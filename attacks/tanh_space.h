@@ -4,11 +4,11 @@
 
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "attacks/registry.h"
 #include "attacks/row_loops.h"
-#include "cpu/attack_kernels.h"
-#include "cpu/scratch.h"
+#include "cpu/attack_step.h"
 #include "cpu/tanh_pixel.h"
 
 namespace hashgrad {
@@ -57,12 +57,10 @@ struct TanhRows {
 
 template <class T, class F>
 void TanhRows::descend(size_t row, const AdamStep& step, const F& gradient) {
-  const int64_t n = pixels();
-  const cpu::Scratch<T> slopes(n);
-  for (int64_t i = 0; i < n; ++i) slopes.data()[i] = gradient(i);
-  cpu::attack_kernels().of<T>().descend_tanh(n, static_cast<T>(step.rate), static_cast<T>(step.eps),
-                                             slopes.data(), row_data<T>(w, row), row_data<T>(m, row),
-                                             row_data<T>(v, row), row_data<T>(x, row));
+  std::vector<T> slopes(static_cast<size_t>(pixels()));
+  for (size_t i = 0; i < slopes.size(); ++i) slopes[i] = gradient(static_cast<int64_t>(i));
+  cpu::descend_tanh(pixels(), static_cast<T>(step.rate), static_cast<T>(step.eps), slopes.data(),
+                    row_data<T>(w, row), row_data<T>(m, row), row_data<T>(v, row), row_data<T>(x, row));
 }
 
 }  // namespace hashgrad

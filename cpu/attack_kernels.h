@@ -13,9 +13,7 @@ struct AttackKernels {
   /// n elements, but for its loop: at most one step towards centre is made. Whether every element is in the
   /// ball.
   bool (*ascend_linf)(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out);
-  /// A step of Adam (beta 0.9 and 0.999) on n elements of w, of which x = (tanh(w) + 1) / 2 is the image:
-  /// gradient is d loss / d x, m and v are the moments of d loss / d w. w -= rate * m / (sqrt(v) + eps); x
-  /// becomes its image.
+  /// descend_tanh of cpu/attack_step.h.
   void (*descend_tanh)(int64_t n, T rate, T eps, const T* gradient, T* w, T* m, T* v, T* x);
 };
 

@@ -143,6 +143,11 @@ void ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, 
 }
 
 template <class T>
+void descend_tanh(int64_t n, T rate, T eps, const T* gradient, T* w, T* m, T* v, T* x) {
+  attack_kernels().of<T>().descend_tanh(n, rate, eps, gradient, w, m, v, x);
+}
+
+template <class T>
 void ascend_l2(int64_t rows, int64_t columns, T scale, double eps, const T* x, const T* gradient,
                const T* centre, T* out) {
   for_rows(rows, columns, [=](int64_t row) {
@@ -223,6 +228,7 @@ void copy_rows(int64_t count, int64_t columns, const int64_t* to_rows, const int
   template void project_linf(int64_t, double, const T*, const T*, T*);                                       \
   template void project_l2(int64_t, int64_t, double, const T*, const T*, T*);                                \
   template void ascend_linf(int64_t, T, double, const T*, const T*, const T*, T*);                           \
+  template void descend_tanh(int64_t, T, T, const T*, T*, T*, T*, T*);                                       \
   template void ascend_l2(int64_t, int64_t, T, double, const T*, const T*, const T*, T*);                    \
   template void start_linf(int64_t, int64_t, double, uint64_t, uint32_t, const int64_t*, const T*, T*);      \
   template void start_l2(int64_t, int64_t, uint64_t, uint32_t, const int64_t*, const double*, const T*, T*); \

@@ -36,6 +36,12 @@ template <class T>
 void ascend_l2(int64_t rows, int64_t columns, T scale, double eps, const T* x, const T* gradient,
                const T* centre, T* out);
 
+/// A step of Adam (beta 0.9 and 0.999) on n elements of w, of which x = (tanh(w) + 1) / 2 is the image:
+/// gradient is d loss / d x, m and v are the moments of d loss / d w. w -= rate * m / (sqrt(v) + eps); x
+/// becomes its image.
+template <class T>
+void descend_tanh(int64_t n, T rate, T eps, const T* gradient, T* w, T* m, T* v, T* x);
+
 /// Points drawn uniformly from [centre - eps, centre + eps], not yet in the box: draw i of the sequence
 /// (seed, Stream::attack, samples[row], restart) for element i. `out` may be `centre`.
 template <class T>

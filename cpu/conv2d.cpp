@@ -149,7 +149,7 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
   if constexpr (std::is_same_v<T, float>) {
     if (const int parts = parts_wanted<T>()) return convolve_pairs(parts, s, source, weight, bias, relu, to);
   }
-  if (s.batch < 8 || s.batch * s.out_pixels() <= 256)  // no tasks of whole images
+  if (s.batch < 8 || s.batch * s.out_pixels() <= few_outputs / 4)  // too few for tasks of whole images
     return convolve_few(s, source, weight, bias, relu, to);
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t group = images_per_task<T>(s);

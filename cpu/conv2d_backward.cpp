@@ -92,7 +92,7 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
 /// there are few taps, the batch in chunks with sums of their own. A function of the shape alone.
 struct WeightBlocks {
   int64_t images, units;  // per unit, per batch
-  int64_t depth, taps, tap_blocks, chunks, chunk, stripe;
+  int64_t depth, taps, tap_blocks, chunks, chunk;
 };
 
 template <class T>
@@ -125,8 +125,6 @@ class WeightGradient {
         plane_(plan_.padded_height() * plan_.padded_width()),
         dy_size_(round_up(s.out_channels, kernel().mr) * b_.images * s.out_pixels()),
         x_size_(by_channels_ ? b_.images * s.in_channels * plane_ : plan_.buffer_size()) {
-    const int64_t elements = (dy_size_ + x_size_) * static_cast<int64_t>(sizeof(T));
-    b_.stripe = std::clamp<int64_t>(stripe_bytes / (elements * b_.chunks), 1, b_.chunk);
     if (!by_channels_) return;
     std::vector<int64_t> in_plane = pixel_offsets(s, 1);
     in_plane.resize(static_cast<size_t>(s.out_pixels()));
@@ -137,6 +135,11 @@ class WeightGradient {
   const WeightBlocks& blocks() const { return b_; }
   int64_t dy_size() const { return dy_size_; }  // elements of a prepared unit
   int64_t x_size() const { return x_size_; }
+  /// Units of each chunk that are prepared together.
+  int64_t stripe() const {
+    const int64_t bytes = (dy_size_ + x_size_) * static_cast<int64_t>(sizeof(T));
+    return std::clamp<int64_t>(stripe_bytes / (bytes * b_.chunks), 1, b_.chunk);
+  }
 
   /// One unit made ready: dy packed as operand A, x arranged, and the sums of each image's dy where wanted.
   void prepare(int64_t unit, const T* x, const Conv2dGradient<T>& gradient, T* packed, T* arranged,
@@ -292,13 +295,12 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
   }
   const WeightGradient<T> layer(s);
   const WeightBlocks& b = layer.blocks();
-  const int64_t k = s.depth(), weights = s.out_channels * k;
-  const Scratch<T> packed(b.chunks * b.stripe * layer.dy_size()),
-      arranged(b.chunks * b.stripe * layer.x_size());
+  const int64_t k = s.depth(), weights = s.out_channels * k, stripe = layer.stripe();
+  const Scratch<T> packed(b.chunks * stripe * layer.dy_size()), arranged(b.chunks * stripe * layer.x_size());
   const Scratch<T> sums(b.chunks * weights), bias_sums(dbias ? s.batch * s.out_channels : 0);
 
-  for (int64_t first = 0; first < b.chunk; first += b.stripe) {
-    const int64_t count = std::min(b.stripe, b.chunk - first);  // units of each chunk in this stripe
+  for (int64_t first = 0; first < b.chunk; first += stripe) {
+    const int64_t count = std::min(stripe, b.chunk - first);  // units of each chunk in this stripe
     parallel_for(b.chunks * count, [&](int64_t i) {
       const int64_t unit = i / count * b.chunk + first + i % count;
       if (unit < b.units)

@@ -20,34 +20,35 @@ Conv2dShape paired(Conv2dShape s) {
   return s;
 }
 
-/// A zero-padded plane whose columns are dealt out by column modulo stride, [padded height, whole
-/// strides][stride][phase]: neighbouring outputs read neighbours, whatever the stride.
+/// A zero-padded plane with its columns dealt by the stride (PaddedRows), and whole strides of rows.
 class DealtPlane {
  public:
-  explicit DealtPlane(const Conv2dShape& s) : s_(s), phase_(divide_up(s.width + 2 * s.padding, s.stride)) {}
+  explicit DealtPlane(const Conv2dShape& s) : s_(s), padded_(s, s.stride) {}
 
-  int64_t rows() const { return round_up(s_.height + 2 * s_.padding, s_.stride); }
-  int64_t row() const { return s_.stride * phase_; }
+  int64_t rows() const { return round_up(padded_.height, s_.stride); }
+  int64_t row() const { return padded_.width; }
   int64_t plane() const { return rows() * row(); }
   /// Where a column of the padded plane lies in its row.
-  int64_t column(int64_t x) const { return x % s_.stride * phase_ + x / s_.stride; }
+  int64_t column(int64_t x) const { return padded_.column(x); }
   /// Brings a plane [height, width] between borders that are zero already.
   void deal(const float* plane, float* out) const {
     pair_kernels().deal(
-        {plane, s_.height, s_.width, s_.stride, s_.padding, phase_, s_.kernel_h, s_.kernel_w, out});
+        {plane, s_.height, s_.width, s_.stride, s_.padding, phase(), s_.kernel_h, s_.kernel_w, out});
   }
 
   /// Makes a plane of an input gradient of the columns of its channel, planes `step` apart.
   void add_columns(const float* columns, int64_t step, float* dx) const {
     const Scratch<float> dealt(plane());
     pair_kernels().add_columns({columns, step, s_.kernel_h, s_.kernel_w, s_.out_height(), s_.out_width(),
-                                dealt.data(), rows(), s_.stride, phase_, s_.padding, dx, s_.height,
+                                dealt.data(), rows(), s_.stride, phase(), s_.padding, dx, s_.height,
                                 s_.width});
   }
 
  private:
+  int64_t phase() const { return padded_.width / padded_.phases; }
+
   Conv2dShape s_;
-  int64_t phase_;
+  PaddedRows padded_;
 };
 
 /// Groups the outputs of a panel into runs of neighbours.

@@ -44,6 +44,41 @@ TEST_CASE_TEMPLATE("a sign step has the bits of its definition on every instruct
   }
 }
 
+TEST_CASE_TEMPLATE("Adam in tanh space follows its definition, with the same bits on every instruction set",
+                   T, float, double) {
+  const double rate = 0.05, eps = 1e-8, tolerance = sizeof(T) == sizeof(float) ? 1e-5 : 1e-12;
+  for (const int64_t n : {0, 1, 3, 17, 33, 129}) {
+    auto gradient = random_values<T>(n, 1), w = random_values<T>(n, 2), m = random_values<T>(n, 3),
+         v = random_values<T>(n, 4);
+    std::vector<double> want[4];  // w, m, v, x
+    for (size_t i = 0; i < w.size(); ++i) {
+      w[i] *= i % 5 == 4 ? 20 : 3;  // pixels next to 0 and 1, too
+      if (i % 7 == 0) gradient[i] = 0;
+      v[i] = std::abs(v[i]) + static_cast<T>(0.01);
+      const double e = std::exp(-2 * std::abs(static_cast<double>(w[i])));
+      const double g = static_cast<double>(gradient[i]) * 2 * e / ((1 + e) * (1 + e));
+      const double m_new = 0.9 * static_cast<double>(m[i]) + 0.1 * g;
+      const double v_new = 0.999 * static_cast<double>(v[i]) + 0.001 * g * g;
+      const double w_new = static_cast<double>(w[i]) - rate * m_new / (std::sqrt(v_new) + eps);
+      want[0].push_back(w_new);
+      want[1].push_back(m_new);
+      want[2].push_back(v_new);
+      want[3].push_back((std::tanh(w_new) + 1) / 2);
+    }
+    std::vector<std::vector<T>> first;
+    for_each_isa([&] {
+      std::vector<std::vector<T>> got{w, m, v, poisoned<T>(n)};
+      cpu::descend_tanh(n, static_cast<T>(rate), static_cast<T>(eps), gradient.data(), got[0].data(),
+                        got[1].data(), got[2].data(), got[3].data());
+      if (first.empty()) first = got;
+      for (size_t k = 0; k < 4; ++k) {
+        CHECK(distance(got[k], want[k]) <= tolerance);
+        CHECK(same_bits(got[k], first[k]));
+      }
+    });
+  }
+}
+
 TEST_CASE("the projection onto an L2 ball keeps rows inside and shortens rows outside") {
   const std::vector<double> centre(6, 0.5), x{0.5, 0.6, 0.5, 0.9, 0.5, 0.8};
   auto y = poisoned<double>(6);
