@@ -52,7 +52,7 @@ TEST_CASE_TEMPLATE("Adam in tanh space follows its definition, with the same bit
          v = random_values<T>(n, 4);
     std::vector<double> want[4];  // w, m, v, x
     for (size_t i = 0; i < w.size(); ++i) {
-      w[i] *= i % 5 == 4 ? 20 : 3;  // pixels next to 0 and 1, too
+      w[i] *= i % 5 == 4 ? T{20} : T{3};  // pixels next to 0 and 1, too
       if (i % 7 == 0) gradient[i] = 0;
       v[i] = std::abs(v[i]) + static_cast<T>(0.01);
       const double e = std::exp(-2 * std::abs(static_cast<double>(w[i])));
