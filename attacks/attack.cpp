@@ -8,6 +8,7 @@
 #include "core/math_mode.h"
 #include "cpu/reduce.h"
 #include "cuda/attack_step.h"
+#include "nn/fixed_weights.h"
 #include "nn/materialise.h"
 
 namespace hashgrad {
@@ -119,6 +120,7 @@ AttackResult Attack::run(const Model& model, const AttackInput& input, const Ora
     behind = dense_twin(*options.surrogate);
     if (behind) asked.surrogate = &*behind;
   }
+  const FixedWeights fixed({&model, dense ? &*dense : nullptr, asked.surrogate});
   const Oracle oracle(dense ? *dense : model, asked);
   Crafted crafted = craft(oracle, rows);
   for (std::vector<int64_t>* counts : {&crafted.forwards, &crafted.backwards})

@@ -20,6 +20,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "datasets/tensor_file.h"
+#include "nn/fixed_weights.h"
 #include "nn/model_file.h"
 
 namespace hashgrad {
@@ -35,6 +36,7 @@ AttackInput input_of(const Model& model, const Dataset& data, const std::string&
 
 double seconds_of(const Attack& attack, const Model& model, const AttackInput& input, int64_t batch) {
   const auto start = std::chrono::steady_clock::now();
+  const FixedWeights fixed({&model});
   for (int64_t begin = 0; begin < input.x.size(0); begin += batch) {
     std::vector<int64_t> rows;
     for (int64_t n = begin; n < std::min(begin + batch, input.x.size(0)); ++n) rows.push_back(n);

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/gemm_pairs.h"
+#include "cpu/kept_panels.h"
 #include "cpu/kernels.h"
 #include "cpu/scratch.h"
 
@@ -15,12 +16,25 @@ namespace {
 /// Columns of C, in panels, up to which a product shares B and streams A where that lies in memory.
 constexpr int64_t few_panels = 4;
 
+/// Packed panels of indices from `first` on, block of depth after block of depth.
+template <class T>
+struct Panels {
+  const T* data;
+  int64_t first, padded;  // padded: how many indices a block of depth holds, filled up to whole panels
+  const T* at(int64_t index, int64_t k0, int64_t depth) const {
+    return data + padded * k0 + (index - first) * depth;
+  }
+};
+
 /// One side of the product: an operand, its extent (rows of A or columns of B) and its panel width.
 template <class T>
 struct Side {
   const Packer<T>& pack;
   int64_t extent, width;
   RowsOfA<T> rows;  // read in place of panels, if there are any
+  const T* kept;    // all panels, if they are there already
+  bool packs() const { return !rows.data && !kept; }
+  Panels<T> all() const { return {kept, 0, round_up(extent, width)}; }
 };
 
 /// Packs indices [first, first + count) of the shared operand, all depths: block of depth after block of
@@ -58,7 +72,7 @@ void check_extents(int64_t m, int64_t n, int64_t k, int64_t ldc) {
 
 template <class T>
 void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
-                 const Epilogue<T>& epilogue, const RowsOfA<T>& rows) {
+                 const Epilogue<T>& epilogue, const RowsOfA<T>& rows, const T* kept_b) {
   check_extents(m, n, k, ldc);
   if (m == 0 || n == 0) return;
   if (k == 0) return empty_product(m, n, c, ldc, epilogue);
@@ -68,35 +82,38 @@ void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Pack
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const bool share_a = m <= n && !(rows.data && n <= few_panels * kernel.nr);
   const bool serial = is_small(m * n * k, m * k + k * n);
-  const Side<T> side_a{a, m, kernel.mr, rows}, side_b{b, n, kernel.nr, {}};
+  const Side<T> side_a{a, m, kernel.mr, rows, nullptr}, side_b{b, n, kernel.nr, {}, kept_b};
   const Side<T>&shared = share_a ? side_a : side_b, &streamed = share_a ? side_b : side_a;
   const int64_t kc = block_depth(k);
   const int64_t stripe_panels = stripe_bytes / static_cast<int64_t>(sizeof(T)) / (k * shared.width);
   const int64_t stripe =
       std::min(round_up(shared.extent, shared.width), shared.width * std::max<int64_t>(16, stripe_panels));
   const int64_t step = panel_block(streamed.extent, streamed.width, kc, streamed.rows.data ? 32 : 8);
-  const Scratch<T> shared_panels(shared.rows.data ? 0 : stripe * k);
+  const Scratch<T> shared_panels(shared.packs() ? stripe * k : 0);
 
   for (int64_t s0 = 0; s0 < shared.extent; s0 += stripe) {
-    const int64_t s_count = std::min(stripe, shared.extent - s0), s_padded = round_up(s_count, shared.width);
-    if (!shared.rows.data) pack_stripe(shared, s0, s_count, k, kc, shared_panels.data());
+    const int64_t s_count = std::min(stripe, shared.extent - s0);
+    if (shared.packs()) pack_stripe(shared, s0, s_count, k, kc, shared_panels.data());
+    const Panels<T> ready =
+        shared.kept ? shared.all() : Panels<T>{shared_panels.data(), s0, round_up(s_count, shared.width)};
     const int64_t chunk =
         panel_block(s_count, shared.width, kc);  // meets a streamed block while both are in L2
     parallel_for_unless(serial, divide_up(streamed.extent, step), [&](int64_t task) {
       const int64_t t0 = task * step, t_count = std::min(step, streamed.extent - t0);
-      const Scratch<T> panels(streamed.rows.data ? 0 : round_up(t_count, streamed.width) * kc);
+      const Scratch<T> panels(streamed.packs() ? round_up(t_count, streamed.width) * kc : 0);
       for (int64_t k0 = 0; k0 < k; k0 += kc) {
         const int64_t depth = std::min(kc, k - k0);
         const bool last = k0 + depth == k;
-        if (!streamed.rows.data) streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
+        if (streamed.packs()) streamed.pack({t0, t_count, k0, depth, streamed.width}, panels.data());
+        const T* passing = streamed.kept ? streamed.all().at(t0, k0, depth) : panels.data();
         for (int64_t c0 = 0; c0 < s_count; c0 += chunk) {
           const int64_t c_count = std::min(chunk, s_count - c0);
-          const T* packed = shared_panels.data() + s_padded * k0 + c0 * depth;
+          const T* packed = ready.at(s0 + c0, k0, depth);
           const int64_t i = share_a ? s0 + c0 : t0, j = share_a ? t0 : s0 + c0;
-          const T *packed_a = share_a ? packed : panels.data(),
+          const T *packed_a = share_a ? packed : passing,
                   *rows_a = rows.data ? rows.data + i * rows.stride + k0 : nullptr;
           kernel.block({share_a ? c_count : t_count, share_a ? t_count : c_count, depth,
-                        rows_a ? rows_a : packed_a, share_a ? panels.data() : packed, c + i * ldc + j, ldc,
+                        rows_a ? rows_a : packed_a, share_a ? passing : packed, c + i * ldc + j, ldc,
                         last && epilogue.row_bias ? epilogue.row_bias + i : nullptr,
                         last && epilogue.column_bias ? epilogue.column_bias + j : nullptr,
                         k0 > 0 || epilogue.accumulate, last && epilogue.relu, rows.data ? rows.stride : 0});
@@ -141,6 +158,18 @@ void gemm_few_rows(bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, in
   });
 }
 
+/// All panels of B if it is kept, null if not.
+template <class T>
+const T* kept_panels(const UseAsB& use, const Packer<T>& pack) {
+  const int64_t width = gemm_kernels().of<T>().nr;
+  const size_t bytes = static_cast<size_t>(round_up(use.n, width) * use.k) * sizeof(T);
+  const KeepPanels::Found found = KeepPanels::find(use, bytes);
+  T* panels = static_cast<T*>(found.panels);
+  if (found.empty)
+    pack_stripe<T>({pack, use.n, width, {}, nullptr}, 0, use.n, use.k, block_depth(use.k), panels);
+  return panels;
+}
+
 }  // namespace
 
 template <class T>
@@ -159,12 +188,13 @@ void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* 
     return gemm_few_rows(trans_b, m, n, k, a, lda, b, ldb, c, ldc, epilogue);
   const Packer<T> pack_a = trans_a ? pack_dense(a, int64_t{1}, lda) : pack_dense(a, lda, int64_t{1});
   const Packer<T> pack_b = trans_b ? pack_dense(b, ldb, int64_t{1}) : pack_dense(b, int64_t{1}, ldb);
-  gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue);
+  const RowsOfA<T> rows{trans_a ? nullptr : a, lda};
+  gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue, rows, kept_panels({b, trans_b, n, k, ldb}, pack_b));
 }
 
 #define INSTANTIATE(T)                                                                                  \
   template void gemm_packed(int64_t, int64_t, int64_t, const Packer<T>&, const Packer<T>&, T*, int64_t, \
-                            const Epilogue<T>&, const RowsOfA<T>&);                                     \
+                            const Epilogue<T>&, const RowsOfA<T>&, const T*);                           \
   template Packer<T> pack_dense(const T*, int64_t, int64_t);                                            \
   template void gemm(bool, bool, int64_t, int64_t, int64_t, const T*, int64_t, const T*, int64_t, T*,   \
                      int64_t, const Epilogue<T>&);

@@ -52,10 +52,11 @@ struct RowsOfA {
 };
 
 /// The same product with operands that exist only as packers (a hashed matrix, an unfolded image). Where
-/// `rows` says that A lies in memory it is read there, and `a` may be empty.
+/// `rows` says that A lies in memory it is read there, and `a` may be empty. kept_b: null, or all panels of
+/// B, block of depth (cpu/blocking.h) after block of depth; `b` may then be empty.
 template <class T>
 void gemm_packed(int64_t m, int64_t n, int64_t k, const Packer<T>& a, const Packer<T>& b, T* c, int64_t ldc,
-                 const Epilogue<T>& epilogue = {}, const RowsOfA<T>& rows = {});
+                 const Epilogue<T>& epilogue = {}, const RowsOfA<T>& rows = {}, const T* kept_b = nullptr);
 
 /// Packer of a matrix in memory: P[index, k] = data[index * index_stride + k * depth_stride]; one stride
 /// is 1.

@@ -4,6 +4,7 @@
 
 #include "autograd/ops/loss.h"
 #include "autograd/ops/reduce.h"
+#include "nn/fixed_weights.h"
 
 namespace hashgrad {
 
@@ -19,6 +20,7 @@ void check_fits(const Model& model, const Dataset& data) {
 Score evaluate(const Model& model, const Dataset& data, int64_t batch) {
   check_fits(model, data);
   check(batch >= 1, "evaluate: batch {} must be at least 1", batch);
+  const FixedWeights fixed({&model});
   Score result{.samples = data.size()};
   for (int64_t begin = 0; begin < data.size(); begin += batch) {
     const int64_t end = std::min(begin + batch, data.size());

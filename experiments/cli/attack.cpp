@@ -18,6 +18,7 @@
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
+#include "nn/fixed_weights.h"
 #include "nn/model_file.h"
 
 namespace hashgrad::cli {
@@ -82,6 +83,7 @@ std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& mode
   const int64_t n = input.x.size(0), piece = common.batch;
   Progress progress(attack.repr(), n, common.quiet);
   std::map<std::string, Tensor> all;
+  const FixedWeights fixed({&model, options.surrogate});
   for (int64_t begin = 0; begin < n; begin += piece) {
     const int64_t end = std::min(begin + piece, n);
     std::vector<int64_t> rows;
