@@ -214,12 +214,22 @@ class WeightGradient {
   /// x padded, as add() reads it.
   void arrange(const T* x, int64_t n, int64_t images, T* out) const {
     if (!by_channels_) return plan_.pad({x}, n, images, out);
-    const Scratch<T> padded(plan_.buffer_size());
-    for (int64_t i = 0; i < images; ++i) {
-      plan_.pad({x}, n + i, 1, padded.data());
-      kernel().pack_b_depth(plan_.origin(padded.data()), plane_, s_.in_channels, plane_,
-                            out + i * s_.in_channels * plane_);
+    const int64_t nr = kernel().nr, panels = images * s_.in_channels / nr;
+    for (int64_t i = 0; i < panels; ++i)
+      arrange_panel(x + (n * s_.in_channels + i * nr) * s_.in_pixels(), out + i * nr * plane_);
+  }
+
+  /// nr planes as one padded plane of nr numbers for each pixel.
+  void arrange_panel(const T* x, T* out) const {
+    const int64_t nr = kernel().nr, p = s_.padding, row = plan_.padded_width() * nr;
+    std::fill_n(out, p * row, T{0});
+    out += p * row;
+    for (int64_t y = 0; y < s_.height; ++y, x += s_.width, out += row) {
+      std::fill_n(out, p * nr, T{0});
+      kernel().pack_b_depth(x, s_.in_pixels(), nr, s_.width, out + p * nr);
+      std::fill_n(out + (p + s_.width) * nr, row - (p + s_.width) * nr, T{0});
     }
+    std::fill_n(out, p * row, T{0});
   }
 
   /// Where the panel of taps from t on starts in an image arranged by channels.

@@ -39,21 +39,6 @@ std::vector<PixelVector> pixel_vectors(const std::vector<int64_t>& offsets, int6
   return vectors;
 }
 
-/// What a ReLU lets through. By value: with both loads done first, the choice needs no branch.
-template <class T>
-T passed(T gradient, T output) {
-  return output > 0 ? gradient : T{0};
-}
-
-template <class T>
-void copy_row(int64_t n, const T* values, const T* output, T* out) {
-  if (!output) {
-    std::copy_n(values, n, out);
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) out[i] = passed(values[i], output[i]);
-}
-
 /// to[i] = from[i * step]. Two by name: as a constant it compiles to vectors.
 template <class T>
 void copy_every(int64_t step, int64_t n, const T* from, T* to) {
@@ -189,21 +174,23 @@ Unfold<T> Conv2dPlan<T>::unfold(const T* image, int64_t p0, int64_t pixels, int6
 template <class T>
 void write_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, int64_t height, int64_t width,
                  T* out, int64_t row_stride, int64_t plane_stride) {
+  const Conv2dKernels<T>& kernel = conv2d_kernels().of<T>();
   const bool pooled = source.argmax != nullptr;
   const int64_t rows = pooled ? height / 2 : height, row = pooled ? width / 2 : width;
   for (int64_t c = 0; c < channels; ++c) {
+    const int64_t at = (n * channels + c) * rows * row;
+    const T *dy = source.dy + at, *output = source.output ? source.output + at : nullptr;
     T* plane = out + c * plane_stride;
-    for (int64_t y = 0; y < rows; ++y) {
-      const int64_t at = ((n * channels + c) * rows + y) * row;
-      const T* output = source.output ? source.output + at : nullptr;
-      T* const to = plane + (pooled ? 2 : 1) * y * row_stride;
-      if (pooled)
-        conv2d_kernels().of<T>().unpool_2x2(row, source.dy + at, output, source.argmax + at, to,
-                                            to + row_stride);
-      else
-        copy_row(row, source.dy + at, output, to);
+    if (!pooled) {
+      kernel.copy_plane(rows, row, dy, output, plane, row_stride);
+      continue;
     }
-    if (pooled) clear_odd_edges(height, width, plane, row_stride);
+    for (int64_t y = 0; y < rows; ++y) {
+      T* const to = plane + 2 * y * row_stride;
+      kernel.unpool_2x2(row, dy + y * row, output + y * row, source.argmax + at + y * row, to,
+                        to + row_stride);
+    }
+    clear_odd_edges(height, width, plane, row_stride);
   }
 }
 

@@ -120,6 +120,9 @@ struct Conv2dKernels {
   /// Panels of nr taps by pixels (operand B of the weight gradient). A last vector that is past all taps is
   /// left as it is: no product reads it.
   void (*unfold_taps)(const Unfold<T>&);
+  /// Rows [height, width] of a plane to rows [height, stride]; where `output` is not null only what a ReLU
+  /// with these outputs lets through, zero elsewhere. What lies between the rows is not touched.
+  void (*copy_plane)(int64_t height, int64_t width, const T* values, const T* output, T* to, int64_t stride);
   /// 2x2 max pooling of one plane, x [height, width] -> y, argmax [height / 2, width / 2]; argmax may be
   /// null.
   void (*pool_2x2)(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax);

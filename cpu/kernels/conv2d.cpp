@@ -219,9 +219,32 @@ void unpool_2x2(int64_t width, const T* dy, const T* y, const uint8_t* argmax, T
   }
 }
 
+template <class T, bool gated>
+void copy_gated(int64_t height, int64_t width, const T* values, const T* output, T* to, int64_t stride) {
+  using V = Vector<T>;
+  for (int64_t y = 0; y < height; ++y, values += width, output += gated ? width : 0, to += stride) {
+    int64_t x = 0;
+    for (; x + lanes<T> <= width; x += lanes<T>) {
+      const V v = load<V>(values + x);
+      store(to + x, gated ? (load<V>(output + x) > 0 ? v : V{}) : v);
+    }
+    if (x == width) continue;
+    const V v = load_first<V>(values + x, width - x);
+    store_first(to + x, gated ? (load_first<V>(output + x, width - x) > 0 ? v : V{}) : v, width - x);
+  }
+}
+
 template <class T>
-constexpr Conv2dKernels<T> table{lanes<T>,       spacing<T>,  unfold_pixels<T>,
-                                 unfold_taps<T>, pool_2x2<T>, unpool_2x2<T>};
+void copy_plane(int64_t height, int64_t width, const T* values, const T* output, T* to, int64_t stride) {
+  if (output)
+    copy_gated<T, true>(height, width, values, output, to, stride);
+  else
+    copy_gated<T, false>(height, width, values, nullptr, to, stride);
+}
+
+template <class T>
+constexpr Conv2dKernels<T> table{lanes<T>,      spacing<T>,  unfold_pixels<T>, unfold_taps<T>,
+                                 copy_plane<T>, pool_2x2<T>, unpool_2x2<T>};
 
 }  // namespace
 
