@@ -16,7 +16,7 @@ namespace hashgrad {
 namespace {
 
 /// Most rows that one stacked backward pass carries; bounds memory, not results.
-constexpr int64_t most_stacked_rows = 640;
+constexpr int64_t most_stacked_rows = 512;
 
 constexpr std::pair<Loss::Kind, const char*> loss_names[] = {
     {Loss::Kind::ce, "ce"},    {Loss::Kind::ce_exact, "ce-exact"},     {Loss::Kind::margin, "margin"},

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <new>
 #include <sys/mman.h>
+#include <unordered_map>
 #include <vector>
 
 #include "core/cpu_memory.h"
@@ -29,8 +30,7 @@ constexpr bool caching = false;
 constexpr bool caching = true;
 #endif
 
-/// Size classes four to a power of two: at most a quarter is wasted, and blocks are found again by exact
-/// size.
+/// Size classes four to a power of two: at most a quarter is wasted, and blocks are found again.
 size_t size_class(size_t bytes) {
   if (bytes < cached_from) return (bytes + alignment - 1) / alignment * alignment;
   size_t step = cached_from / 4;
@@ -44,14 +44,8 @@ class Pool {
  public:
   std::byte* allocate(size_t bytes) {
     const std::lock_guard lock(mutex_);
-    std::byte* block = nullptr;
-    if (auto it = free_.find(bytes); it != free_.end() && !it->second.empty()) {
-      block = it->second.back();
-      it->second.pop_back();
-      count_.cached -= static_cast<int64_t>(bytes);
-    } else {
-      block = from_system(bytes);
-    }
+    std::byte* block = from_cache(bytes);
+    if (!block) block = from_system(bytes);
     count_.live += static_cast<int64_t>(bytes);
     count_.peak = std::max(count_.peak, count_.live);
     return block;
@@ -60,6 +54,10 @@ class Pool {
   void release(std::byte* block, size_t bytes) noexcept {
     const std::lock_guard lock(mutex_);
     count_.live -= static_cast<int64_t>(bytes);
+    if (const auto it = roomy_.find(block); it != roomy_.end()) {
+      bytes = it->second;
+      roomy_.erase(it);
+    }
     if (caching && bytes >= cached_from &&
         count_.cached + static_cast<int64_t>(bytes) <= int64_t{cache_limit}) {
       try {
@@ -82,6 +80,19 @@ class Pool {
   }
 
  private:
+  /// A free block of up to twice the size, or null. With exact fits alone every size of tensor in a network
+  /// would hold blocks of its own.
+  std::byte* from_cache(size_t bytes) {
+    auto it = free_.lower_bound(bytes);
+    while (it != free_.end() && it->second.empty()) ++it;
+    if (it == free_.end() || it->first > 2 * bytes) return nullptr;
+    std::byte* block = it->second.back();
+    if (it->first != bytes) roomy_[block] = it->first;
+    it->second.pop_back();
+    count_.cached -= static_cast<int64_t>(it->first);
+    return block;
+  }
+
   std::byte* from_system(size_t bytes) {
     const size_t align = bytes >= huge_page ? huge_page : alignment;
     void* block = nullptr;
@@ -103,6 +114,7 @@ class Pool {
 
   std::mutex mutex_;
   std::map<size_t, std::vector<std::byte*>> free_;
+  std::unordered_map<std::byte*, size_t> roomy_;  // sizes of blocks in use that are larger than was asked for
   MemoryCount count_;
 };
 

@@ -234,6 +234,22 @@ TEST_CASE("the account of memory returns to its start") {
   CHECK(memory_count().live == before);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // there, freed memory is given back
+TEST_CASE("a freed block serves smaller tensors, down to half its size, and comes back whole") {
+  constexpr int64_t mib = 1 << 20;
+  const auto bytes = [](int64_t n) { return Tensor::empty({n}, DType::uint8); };
+  { bytes(896 * mib); }  // more than other tests leave behind
+  for (int turn = 0; turn < 2; ++turn) {
+    const MemoryCount before = memory_count();
+    const Tensor half = bytes(448 * mib);
+    CHECK(memory_count().live == before.live + 448 * mib);
+    CHECK(memory_count().cached == before.cached - 896 * mib);
+    const Tensor less_than_half = bytes(384 * mib);  // of the first; it finds no other
+    CHECK(memory_count().cached == before.cached - (turn == 0 ? 896 : 896 + 384) * mib);
+  }
+}
+#endif
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they stop at a huge request themselves
 TEST_CASE("more memory than there is is an error that leaves the account in order") {
   rlimit old{};
