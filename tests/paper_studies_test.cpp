@@ -95,6 +95,9 @@ TEST_CASE("studies: shares differ where their intervals are apart") {
   CHECK(study::change({10, 100}, {40, 100}) == Change::rises);
   CHECK(study::change({40, 100}, {10, 100}) == Change::falls);
   CHECK(study::change({10, 100}, {15, 100}) == Change::none);
+  CHECK(study::beats_chance({20, 100}, 10));
+  CHECK_FALSE(study::beats_chance({15, 100}, 10));  // its interval begins at 9.3 %
+  CHECK(study::beats_chance({15, 100}, 50));
   CHECK(study::finding("A.", "1 %", true) == "A. Measured: 1 %. It held.");
   CHECK(study::finding("A.", "1 %", false).ends_with("It did not hold."));
 }

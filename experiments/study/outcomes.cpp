@@ -65,8 +65,19 @@ Change change(const Rate& from, const Rate& to) {
   return b.low > a.high ? Change::rises : b.high < a.low ? Change::falls : Change::none;
 }
 
+bool beats_chance(const Rate& right, int64_t classes) {
+  return right.interval().low > 1.0 / static_cast<double>(classes);
+}
+
 std::string finding(const std::string& claim, const std::string& measured, bool held) {
   return fmt::format("{} Measured: {}. It {}.", claim, measured, held ? "held" : "did not hold");
+}
+
+std::string by_chance(const std::string& claim, const std::string& measured, const std::string& label,
+                      const Rate& clean) {
+  return fmt::format(
+      "{} Measured: {}. It says nothing: without attack {} answers {} % right, by chance as many.", claim,
+      measured, label, shown(clean));
 }
 
 std::string unjudged(const std::string& claim) { return claim + " Not judged: cells are missing."; }

@@ -37,8 +37,14 @@ std::string shown(const std::optional<Rate>& rate);
 /// How a share differs from another one, by their 95 % intervals: none where these overlap.
 enum class Change { falls, none, rises };
 Change change(const Rate& from, const Rate& to);
+/// Whether a network that tells so many classes apart is right more often than chance, by the 95 % interval.
+bool beats_chance(const Rate& right, int64_t classes);
 /// "CLAIM Measured: MEASURED. It held." or "... It did not hold."
 std::string finding(const std::string& claim, const std::string& measured, bool held);
+/// "CLAIM Measured: MEASURED. It says nothing: without attack LABEL answers CLEAN % right, by chance as
+/// many."
+std::string by_chance(const std::string& claim, const std::string& measured, const std::string& label,
+                      const Rate& clean);
 /// "CLAIM Not judged: cells are missing."
 std::string unjudged(const std::string& claim);
 

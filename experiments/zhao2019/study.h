@@ -29,6 +29,7 @@ class Experiment {
 
   const Setup& setup() const { return setup_; }
   const Spec& spec() const { return spec_; }
+  int64_t classes() const { return test_.classes; }
 
   // Cells, asked for: declared before the study runs, their values after it, nullptr for one that was not
   // run. n: the first so many test images.
