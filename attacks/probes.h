@@ -6,6 +6,7 @@
 
 #include "attacks/attack.h"
 #include "core/parallel.h"
+#include "nn/pixel_queries.h"
 
 namespace hashgrad {
 
@@ -30,6 +31,30 @@ void ask(const Oracle& oracle, int64_t count, const Shape& image, const Write& w
     T* pixels = images.data<T>();
     for_images(n, image.numel(), [&](int64_t p) { write(first + p, pixels + p * image.numel()); });
     read(first, images, oracle.logits(images).to(Device{}));
+  }
+}
+
+/// Asks for the logits of images that are those of `images` [N,C,H,W], on the CPU, but for one number each;
+/// read(first, logits) is given the answers of queries first, first + 1, ..., on the CPU. Of an ordinary
+/// model there only windows of the maps are computed, with the same bits.
+template <class T, class Read>
+void ask_about_numbers(const Oracle& oracle, const Tensor& images,
+                       const std::vector<PixelQueries::Query>& queries, const Read& read) {
+  const Model& model = oracle.model();
+  if (model.device() != Device{} || !model.transforms().empty() || randomised(model)) {
+    const int64_t numbers = images.numel() / std::max<int64_t>(images.size(0), 1);
+    const auto write = [&](int64_t p, T* image) {
+      const PixelQueries::Query& q = queries[static_cast<size_t>(p)];
+      std::copy_n(images.data<T>() + q.image * numbers, numbers, image);
+      image[q.number] = static_cast<T>(q.value);
+    };
+    return ask<T>(oracle, std::ssize(queries), images.shape().without(0), write,
+                  [&](int64_t first, const Tensor&, const Tensor& logits) { read(first, logits); });
+  }
+  const PixelQueries about(model, images);
+  for (int64_t first = 0; first < std::ssize(queries); first += oracle.batch()) {
+    const auto begin = queries.begin() + first;
+    read(first, about.logits({begin, begin + std::min(oracle.batch(), std::ssize(queries) - first)}));
   }
 }
 

@@ -160,36 +160,32 @@ class Search {
     for_images(n, size_, [&](int64_t i) { choose(i); });
     first_.assign(1, 0);
     std::vector<int64_t> row_of;
+    std::vector<PixelQueries::Query> queries;
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t questions = 1 + 2 * static_cast<int64_t>(rows_[static_cast<size_t>(i)].chosen.size());
+      queries.push_back({i, 0, static_cast<double>(pixels(i)[0])});
+      for (const int64_t j : rows_[static_cast<size_t>(i)].chosen)
+        for (const T v : {above(pixels(i)[j]), below(pixels(i)[j])})
+          queries.push_back({i, j, static_cast<double>(v)});
+      const int64_t questions = std::ssize(queries) - first_.back();
       row_of.insert(row_of.end(), static_cast<size_t>(questions), i);
-      first_.push_back(first_.back() + questions);
+      first_.push_back(std::ssize(queries));
       out_.forwards[live_.row(static_cast<size_t>(i))] += questions;
     }
     scores_.resize(static_cast<size_t>(first_.back() * k));
     predictions_.resize(static_cast<size_t>(n));
-    ask<T>(
-        oracle_, first_.back(), image_,
-        [&](int64_t p, T* image) {
-          const int64_t i = row_of[static_cast<size_t>(p)], probe = p - first_[static_cast<size_t>(i)];
-          std::copy_n(pixels(i), size_, image);
-          if (probe == 0) return;
-          T& v = image[rows_[static_cast<size_t>(i)].chosen[static_cast<size_t>((probe - 1) / 2)]];
-          v = probe % 2 == 1 ? above(v) : below(v);
-        },
-        [&](int64_t first, const Tensor&, const Tensor& logits) {
-          const std::vector<int64_t> classes = predictions_of(logits);
-          const Tensor shown = Oracle::shown(logits, options_.on);
-          const T* s = shown.data<T>();
-          for (int64_t j = 0; j < shown.numel(); ++j)
-            scores_[static_cast<size_t>(first * k + j)] = options_.on == Outputs::probs
-                                                              ? std::log(static_cast<double>(s[j]) + 1e-30)
-                                                              : static_cast<double>(s[j]);
-          for (size_t j = 0; j < classes.size(); ++j) {
-            const int64_t p = first + static_cast<int64_t>(j), i = row_of[static_cast<size_t>(p)];
-            if (p == first_[static_cast<size_t>(i)]) predictions_[static_cast<size_t>(i)] = classes[j];
-          }
-        });
+    ask_about_numbers<T>(oracle_, x_, queries, [&](int64_t first, const Tensor& logits) {
+      const std::vector<int64_t> classes = predictions_of(logits);
+      const Tensor shown = Oracle::shown(logits, options_.on);
+      const T* s = shown.data<T>();
+      for (int64_t j = 0; j < shown.numel(); ++j)
+        scores_[static_cast<size_t>(first * k + j)] = options_.on == Outputs::probs
+                                                          ? std::log(static_cast<double>(s[j]) + 1e-30)
+                                                          : static_cast<double>(s[j]);
+      for (size_t j = 0; j < classes.size(); ++j) {
+        const int64_t p = first + static_cast<int64_t>(j), i = row_of[static_cast<size_t>(p)];
+        if (p == first_[static_cast<size_t>(i)]) predictions_[static_cast<size_t>(i)] = classes[j];
+      }
+    });
   }
 
   /// max(0, D + kappa) of question q of row i; NaN where a score is.
