@@ -34,9 +34,10 @@ void ask(const Oracle& oracle, int64_t count, const Shape& image, const Write& w
   }
 }
 
-/// Asks for the logits of images that are those of `images` [N,C,H,W], on the CPU, but for one number each;
-/// read(first, logits) is given the answers of queries first, first + 1, ..., on the CPU. Of an ordinary
-/// model there only windows of the maps are computed, with the same bits.
+/// Asks for the logits of images that are those of `images` [N,C,H,W], on the CPU, but for one number each,
+/// in the order of the images; read(first, logits) is given the answers of queries first, first + 1, ..., on
+/// the CPU. Of an ordinary model there only windows of the maps are computed, with the same bits; the maps of
+/// no more images than the oracle's batch exist at a time.
 template <class T, class Read>
 void ask_about_numbers(const Oracle& oracle, const Tensor& images,
                        const std::vector<PixelQueries::Query>& queries, const Read& read) {
@@ -51,10 +52,17 @@ void ask_about_numbers(const Oracle& oracle, const Tensor& images,
     return ask<T>(oracle, std::ssize(queries), images.shape().without(0), write,
                   [&](int64_t first, const Tensor&, const Tensor& logits) { read(first, logits); });
   }
-  const PixelQueries about(model, images);
-  for (int64_t first = 0; first < std::ssize(queries); first += oracle.batch()) {
-    const auto begin = queries.begin() + first;
-    read(first, about.logits({begin, begin + std::min(oracle.batch(), std::ssize(queries) - first)}));
+  auto query = queries.begin();
+  for (int64_t begin = 0; begin < images.size(0); begin += oracle.batch()) {
+    const int64_t end = std::min(begin + oracle.batch(), images.size(0));
+    const PixelQueries about(model, images.slice(0, begin, end));
+    while (query != queries.end() && query->image < end) {
+      const int64_t first = query - queries.begin();
+      std::vector<PixelQueries::Query> piece;
+      for (; std::ssize(piece) < oracle.batch() && query != queries.end() && query->image < end; ++query)
+        piece.push_back({query->image - begin, query->number, query->value});
+      read(first, about.logits(piece));
+    }
   }
 }
 

@@ -159,17 +159,14 @@ class Search {
     const int64_t n = static_cast<int64_t>(live_.size()), k = oracle_.model().classes();
     for_images(n, size_, [&](int64_t i) { choose(i); });
     first_.assign(1, 0);
-    std::vector<int64_t> row_of;
     std::vector<PixelQueries::Query> queries;
     for (int64_t i = 0; i < n; ++i) {
       queries.push_back({i, 0, static_cast<double>(pixels(i)[0])});
       for (const int64_t j : rows_[static_cast<size_t>(i)].chosen)
         for (const T v : {above(pixels(i)[j]), below(pixels(i)[j])})
           queries.push_back({i, j, static_cast<double>(v)});
-      const int64_t questions = std::ssize(queries) - first_.back();
-      row_of.insert(row_of.end(), static_cast<size_t>(questions), i);
+      out_.forwards[live_.row(static_cast<size_t>(i))] += std::ssize(queries) - first_.back();
       first_.push_back(std::ssize(queries));
-      out_.forwards[live_.row(static_cast<size_t>(i))] += questions;
     }
     scores_.resize(static_cast<size_t>(first_.back() * k));
     predictions_.resize(static_cast<size_t>(n));
@@ -182,7 +179,7 @@ class Search {
                                                           ? std::log(static_cast<double>(s[j]) + 1e-30)
                                                           : static_cast<double>(s[j]);
       for (size_t j = 0; j < classes.size(); ++j) {
-        const int64_t p = first + static_cast<int64_t>(j), i = row_of[static_cast<size_t>(p)];
+        const int64_t p = first + static_cast<int64_t>(j), i = queries[static_cast<size_t>(p)].image;
         if (p == first_[static_cast<size_t>(i)]) predictions_[static_cast<size_t>(i)] = classes[j];
       }
     });

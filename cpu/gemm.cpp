@@ -161,6 +161,7 @@ void gemm_few_rows(bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, in
 /// All panels of B if it is kept, null if not.
 template <class T>
 const T* kept_panels(const UseAsB& use, const Packer<T>& pack) {
+  if (use.n == 0 || use.k == 0) return nullptr;
   const int64_t width = gemm_kernels().of<T>().nr;
   const size_t bytes = static_cast<size_t>(round_up(use.n, width) * use.k) * sizeof(T);
   const KeepPanels::Found found = KeepPanels::find(use, bytes);

@@ -99,6 +99,30 @@ Windows reframed(const Windows& from, const Tensor& maps, const RowOf& row_of, c
   return to;
 }
 
+/// The changed pixels themselves, all channels of each.
+Windows changed_pixels(const Tensor& images, const std::vector<PixelQueries::Query>& queries) {
+  const int64_t channels = images.size(1), width = images.size(3), plane = images.size(2) * width;
+  Windows pixels{Tensor::empty({std::ssize(queries), channels, 1, 1}, images.dtype()), {}, {}, {}};
+  for (const auto& q : queries) {
+    check(0 <= q.image && q.image < images.size(0) && 0 <= q.number && q.number < channels * plane,
+          "pixel queries: number {} of image {}, there are {} in each of {}", q.number, q.image,
+          channels * plane, images.size(0));
+    pixels.image.push_back(q.image);
+    pixels.row.push_back(q.number % plane / width);
+    pixels.column.push_back(q.number % width);
+  }
+  for_float_type(images.dtype(), "pixel queries", [&]<class T>() {
+    T* to = pixels.values.data<T>();
+    for (const auto& q : queries)
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t number = c * plane + q.number % plane;
+        *to++ = number == q.number ? static_cast<T>(q.value)
+                                   : images.data<T>()[q.image * channels * plane + number];
+      }
+  });
+  return pixels;
+}
+
 /// What a convolution makes of the windows: the outputs that any of their numbers reaches.
 Windows convolved(const Windows& in, const Tensor& maps, const Tensor& weight, const Tensor& bias,
                   int64_t padding, Activation activation) {
@@ -147,26 +171,7 @@ PixelQueries::PixelQueries(const Model& model, const Tensor& images) : model_(mo
 }
 
 Tensor PixelQueries::logits(const std::vector<Query>& queries) const {
-  const Tensor& images = maps_.front();
-  const int64_t height = images.size(2), width = images.size(3), numbers = images.size(1) * height * width;
-  Windows seen;
-  seen.values = Tensor::empty({std::ssize(queries), images.size(1), 1, 1}, images.dtype());
-  for (const Query& q : queries) {
-    check(0 <= q.image && q.image < images.size(0) && 0 <= q.number && q.number < numbers,
-          "pixel queries: number {} of image {}, there are {} in each of {}", q.number, q.image, numbers,
-          images.size(0));
-    seen.image.push_back(q.image);
-    seen.row.push_back(q.number % (height * width) / width);
-    seen.column.push_back(q.number % width);
-  }
-  for_float_type(images.dtype(), "pixel queries", [&]<class T>() {
-    T* to = seen.values.data<T>();
-    for (const Query& q : queries)
-      for (int64_t c = 0; c < images.size(1); ++c) {
-        const int64_t number = c * height * width + q.number % (height * width);
-        *to++ = number == q.number ? static_cast<T>(q.value) : images.data<T>()[q.image * numbers + number];
-      }
-  });
+  Windows seen = changed_pixels(maps_.front(), queries);
   const std::vector<LayerSpec>& layers = model_.spec().layers;
   for (size_t i = 0; i < weights_.size(); ++i) {
     if (layers[i].kind == Kind::conv) {

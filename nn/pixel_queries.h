@@ -20,15 +20,16 @@ class PixelQueries {
     double value;    // what stands there instead
   };
 
-  /// images [N,C,H,W], on the CPU as the model, which must outlive this; its weights must not change. An
-  /// Error for models with input transforms, and for those whose pass is an Error.
+  /// images [N,C,H,W], on the CPU as the model, which must outlive this; its weights must not change. Keeps
+  /// all maps of the images that windows are cut from. An Error for models with input transforms, and for
+  /// those whose pass is an Error.
   PixelQueries(const Model& model, const Tensor& images);
 
   /// Logits [Q,K], those of Model::logits for these images. An Error for a query outside of the images.
   Tensor logits(const std::vector<Query>& queries) const;
 
  private:
-  /// The convolutions of a layer, or an undefined weight.
+  /// Of a convolution; undefined for other layers.
   struct Weights {
     Tensor weight, bias;
   };

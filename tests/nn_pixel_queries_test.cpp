@@ -1,20 +1,16 @@
 #include <doctest/doctest.h>
 
+#include "attacks/probes.h"
+#include "core/math_mode.h"
 #include "core/random.h"
+#include "defenses/input_transforms.h"
 #include "nn/pixel_queries.h"
 #include "tests/error_of.h"
+#include "tests/ops_testing.h"
 
 using namespace hashgrad;
 
 namespace {
-
-template <class T>
-Tensor random_images(const Shape& image, int64_t n) {
-  Tensor x = Tensor::empty(image.with(0, n), dtype_of<T>);
-  Random random(1, Stream::test);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<T>()[i] = static_cast<T>(random.uniform());
-  return x;
-}
 
 /// Every number of every image, once each.
 std::vector<PixelQueries::Query> all_numbers(const Tensor& images) {
@@ -26,29 +22,62 @@ std::vector<PixelQueries::Query> all_numbers(const Tensor& images) {
   return queries;
 }
 
+/// The images that are asked about, one by one.
+Tensor whole_images(const Tensor& images, const std::vector<PixelQueries::Query>& queries) {
+  Tensor asked = Tensor::empty(images.shape().without(0).with(0, std::ssize(queries)), images.dtype());
+  for (size_t q = 0; q < queries.size(); ++q) {
+    Tensor one = asked.slice(0, static_cast<int64_t>(q), static_cast<int64_t>(q) + 1);
+    one.copy_from(images.slice(0, queries[q].image, queries[q].image + 1));
+    for_float_type(images.dtype(), "test",
+                   [&]<class T>() { one.data<T>()[queries[q].number] = static_cast<T>(queries[q].value); });
+  }
+  return asked;
+}
+
+const char* const specs[] = {
+    "1x14x14 conv5k5p2 relu maxpool2 conv7k5p2 relu maxpool2 flatten fc9 relu fc3 softmax",
+    "1x13x17 conv4k3p1 relu conv5k3p1 relu maxpool2 conv6k3p1 relu maxpool2 flatten fc3",
+    "2x9x7 norm(0.1,0.2;0.5,0.25) conv3k3nb bn relu maxpool2 conv3k1 dropout0.5 flatten fc4",
+    "1x3x3 conv2k3p1 relu maxpool2 flatten fc2",
+    // What ends the windows: a stride, hashed weights, no maps at all, a branch.
+    "1x8x8 conv3k3p2 maxpool2 maxpool2 conv2k3p1s2 relu flatten fc3",
+    "1x6x6 conv3k3p1@1/4 relu maxpool2 flatten fc3",
+    "1x5x5 flatten fc7 relu fc3",
+    "1x8x8 conv3k3p1 relu =a conv3k3p1 +a relu flatten fc3",
+};
+
 }  // namespace
 
-TEST_CASE_TEMPLATE("queries about one number have the bits of whole images", T, float, double) {
-  for (const char* spec :
-       {"1x14x14 conv5k5p2 relu maxpool2 conv7k5p2 relu maxpool2 flatten fc9 relu fc3 softmax",
-        "1x13x17 conv4k3p1 relu conv5k3p1 relu maxpool2 conv6k3p1 relu maxpool2 flatten fc3",
-        "2x9x7 norm(0.1,0.2;0.5,0.25) conv3k3nb bn relu maxpool2 conv3k1 dropout0.5 flatten fc4",
-        "1x8x8 conv3k3p2 maxpool2 maxpool2 conv2k3p1s2 relu flatten fc3",  // one with a stride ends the
-                                                                           // windows
-        "1x6x6 conv3k3p1@1/4 relu maxpool2 flatten fc3", "1x5x5 flatten fc7 relu fc3",
-        "1x8x8 conv3k3p1 relu =a conv3k3p1 +a relu flatten fc3",
-        "1x3x3 conv2k3p1 relu maxpool2 flatten fc2"}) {
-    CAPTURE(spec);
-    const Model model(spec, {.dtype = dtype_of<T>, .seed = 3});
-    const Tensor images = random_images<T>(model.input_shape(), 2);
-    const std::vector<PixelQueries::Query> queries = all_numbers(images);
-    Tensor asked = Tensor::empty(model.input_shape().with(0, std::ssize(queries)), dtype_of<T>);
-    for (size_t q = 0; q < queries.size(); ++q) {
-      Tensor one = asked.slice(0, static_cast<int64_t>(q), static_cast<int64_t>(q) + 1);
-      one.copy_from(images.slice(0, queries[q].image, queries[q].image + 1));
-      one.data<T>()[queries[q].number] = static_cast<T>(queries[q].value);
-    }
-    CHECK(identical(PixelQueries(model, images).logits(queries), model.logits(asked)));
+TEST_CASE("queries about one number have the bits of whole images") {
+  for (const char* spec : specs)
+    for (const DType dtype : {DType::float32, DType::float64})
+      for (const Math math : {Math::fp32, Math::split_bf16, Math::bf16}) {
+        CAPTURE(spec);
+        const MathScope scope(math);
+        const Model model(spec, {.dtype = dtype, .seed = 3});
+        const Tensor images = testing::random_tensor(model.input_shape().with(0, 2), 1, dtype);
+        const std::vector<PixelQueries::Query> queries = all_numbers(images);
+        CHECK(identical(PixelQueries(model, images).logits(queries),
+                        model.logits(whole_images(images, queries))));
+      }
+}
+
+TEST_CASE("an oracle is asked about numbers of more images than its batch holds, transformed ones, too") {
+  for (const bool transformed : {false, true}) {
+    Model model(specs[0], {.seed = 3});
+    if (transformed) add_input_transform(model, "bit-depth", 4);
+    const Tensor images = testing::random_tensor(model.input_shape().with(0, 5), 1);
+    std::vector<PixelQueries::Query> queries = all_numbers(images);
+    std::erase_if(queries, [](const auto& q) { return q.image == 3 || q.number % 11 != 0; });
+    const Oracle oracle(model, {.batch = 3});
+    int64_t asked = 0;
+    ask_about_numbers<float>(oracle, images, queries, [&](int64_t first, const Tensor& logits) {
+      CHECK(first == asked);
+      asked += logits.size(0);
+      const auto begin = queries.begin() + first;
+      CHECK(identical(logits, model.logits(whole_images(images, {begin, begin + logits.size(0)}))));
+    });
+    CHECK(asked == std::ssize(queries));
   }
 }
 
