@@ -233,15 +233,16 @@ void add_convolution(Kernels& kernels, const cpu::Conv2dShape& s, Behind behind 
   const double argmax = behind == Behind::relu_pool ? outputs / 4 : 0;
   const double gradient = y + argmax + (behind == Behind::nothing ? 0 : y);
   const double flops = 2 * outputs * static_cast<double>(s.depth());
-  const auto add = [&](const char* kernel, double bytes, void (ConvolutionTensors::*run)()) {
-    kernels.push_back({layer, kernel, {.flops = flops, .bytes = bytes}, [s, behind, run] {
+  const double arriving = behind == Behind::relu_pool ? flops / 4 : flops;  // the rest would be with zeros
+  const auto add = [&](const char* kernel, double products, double bytes, void (ConvolutionTensors::*run)()) {
+    kernels.push_back({layer, kernel, {.flops = products, .bytes = bytes}, [s, behind, run] {
                          const auto tensors = std::make_shared<ConvolutionTensors>(s, behind);
                          return [tensors, run] { ((*tensors).*run)(); };
                        }});
   };
-  add("forward", x + weight + y + argmax, &ConvolutionTensors::forward);
-  add("d input", gradient + weight + x, &ConvolutionTensors::backward_input);
-  add("d weight", x + gradient + weight, &ConvolutionTensors::backward_weight);
+  add("forward", flops, x + weight + y + argmax, &ConvolutionTensors::forward);
+  add("d input", arriving, gradient + weight + x, &ConvolutionTensors::backward_input);
+  add("d weight", arriving, x + gradient + weight, &ConvolutionTensors::backward_weight);
 }
 
 /// y [batch, outputs] = x [batch, inputs] weight^T, and the two products of its gradient.

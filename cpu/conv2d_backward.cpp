@@ -7,6 +7,7 @@
 #include "cpu/conv2d.h"
 #include "cpu/conv2d_pairs.h"
 #include "cpu/conv2d_plan.h"
+#include "cpu/conv2d_pooled.h"
 #include "cpu/kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
@@ -278,6 +279,8 @@ template <class T>
 void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx,
                            int64_t copies) {
   check_conv2d(s);
+  if (gradient.argmax && pooled_gradient_fits<T>(s))
+    return backward_input_pooled(s, weight, gradient, dx, copies);
   const bool square = s.kernel_h == s.kernel_w, fits = s.padding <= s.kernel_h - 1;
   const int64_t pool = gradient.argmax ? 2 : 1;
   const int64_t dy_size = s.batch * s.out_channels * (s.out_height() / pool) * (s.out_width() / pool);
@@ -299,6 +302,8 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
     if (dbias) std::fill_n(dbias, s.out_channels, T{0});
     return;
   }
+  if (gradient.argmax && pooled_gradient_fits<T>(s))
+    return backward_weight_pooled(s, x, gradient, dweight, dbias);
   if constexpr (std::is_same_v<T, float>) {
     if (const int parts = parts_wanted<T>())
       return backward_weight_pairs(parts, s, x, gradient, dweight, dbias);

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "cpu/conv2d.h"
+#include "cpu/conv2d_pooled.h"
 #include "tests/cpu_testing.h"
 
 namespace {
@@ -174,6 +175,114 @@ TEST_CASE("convolution fused with relu and pooling has the bits of its parts") {
     compare_fused_with_its_parts<float>();
     compare_fused_with_its_parts<double>();
   });
+}
+
+/// Layers whose gradients take the way of cpu/conv2d_pooled.h: one vector of channels and its edges, borders,
+/// odd outputs, strides, several bands of windows, sums in chunks and in blocks.
+const Conv2dShape pooled_shapes[] = {
+    {1, 8, 10, 6, 1, 3, 3, 1, 0},   {3, 17, 9, 11, 7, 3, 3, 1, 1},   {9, 33, 12, 13, 3, 5, 5, 1, 2},
+    {2, 9, 33, 18, 3, 3, 3, 2, 1},  {1, 16, 34, 129, 2, 3, 3, 1, 1}, {1, 12, 40, 129, 3, 5, 5, 1, 0},
+    {33, 20, 9, 8, 17, 3, 3, 1, 0}, {5, 40, 8, 8, 33, 3, 3, 1, 1},   {0, 8, 8, 8, 4, 3, 3, 1, 1},
+};
+
+/// A gradient that arrives behind ReLU and pooling, in `copies`, and what it is in front of them.
+template <class T>
+struct PooledData {
+  PooledData(const Conv2dShape& s, int64_t copies)
+      : data(s),
+        dpooled(random_values<T>(copies * s.batch * pooled_size(s), 5)),
+        pooled(random_values<T>(s.batch * pooled_size(s), 6)),
+        argmax(pooled.size()),
+        dy(static_cast<size_t>(copies * s.batch * output_size(s))) {
+    const auto draws = random_values<double>(static_cast<int64_t>(pooled.size()), 7);
+    for (size_t i = 0; i < argmax.size(); ++i) argmax[i] = static_cast<uint8_t>(2 * (draws[i] + 1));
+    const int64_t height = s.out_height() / 2, width = s.out_width() / 2;
+    for (size_t i = 0; i < dpooled.size(); ++i) {
+      const size_t image = i % pooled.size();
+      const int64_t at = static_cast<int64_t>(i), row = at / width % height, column = at % width;
+      if (pooled[image] > 0)
+        dy[static_cast<size_t>(at / (height * width) * s.out_pixels() +
+                               (2 * row + argmax[image] / 2) * s.out_width() + 2 * column +
+                               argmax[image] % 2)] = dpooled[i];
+    }
+  }
+  cpu::Conv2dGradient<T> gradient() const { return {dpooled.data(), pooled.data(), argmax.data()}; }
+
+  Data<T> data;
+  std::vector<T> dpooled, pooled;
+  std::vector<uint8_t> argmax;
+  std::vector<T> dy;
+};
+
+TEST_CASE_TEMPLATE("gradients through pooling agree with the loops of their definition", T, float, double) {
+  for (const Conv2dShape& s : pooled_shapes) {
+    CAPTURE(std::to_string(s.in_channels) + "x" + std::to_string(s.height) + "x" + std::to_string(s.width));
+    REQUIRE(cpu::pooled_gradient_fits<T>(s));
+    constexpr int64_t copies = 3;
+    const PooledData<T> d(s, copies);
+    Conv2dShape stack = s;  // every copy with images of its own: what one has is what the other has
+    stack.batch *= copies;
+    const Oracle of_stack = oracle(stack, Data<T>(stack).x, d.data.weight, d.data.bias, d.dy);
+    const std::vector<T> first(d.dy.begin(), d.dy.begin() + s.batch * output_size(s));
+    const Oracle want = oracle(s, d.data.x, d.data.weight, d.data.bias, first);
+    for_each_isa([&] {
+      auto dx = poisoned<T>(copies * s.batch * image_size(s));
+      auto dweight = poisoned<T>(s.out_channels * s.depth()), dbias = poisoned<T>(s.out_channels);
+      cpu::conv2d_backward_input(s, d.data.weight.data(), d.gradient(), dx.data(), copies);
+      cpu::conv2d_backward_weight(s, d.data.x.data(), d.gradient(), dweight.data(), dbias.data());
+      CHECK(distance(dx, of_stack.dx) <= tolerance<T>(s.out_channels * s.kernel_h * s.kernel_w));
+      CHECK(distance(dweight, want.dweight) <= tolerance<T>(s.batch * s.out_pixels()));
+      CHECK(distance(dbias, want.dbias) <= tolerance<T>(s.batch * s.out_pixels()));
+      auto lone = poisoned<T>(s.out_channels * s.depth()), lone_bias = poisoned<T>(s.out_channels);
+      cpu::conv2d_backward_weight<T>(s, d.data.x.data(), d.gradient(), lone.data(), nullptr);
+      cpu::conv2d_backward_weight<T>(s, d.data.x.data(), d.gradient(), nullptr, lone_bias.data());
+      CHECK(same_bits(lone, dweight));
+      CHECK(same_bits(lone_bias, dbias));
+    });
+  }
+}
+
+TEST_CASE_TEMPLATE("a gradient through pooling has the same bits alone, in any batch, on any threads", T,
+                   float, double) {
+  for (const Conv2dShape& shape :
+       {Conv2dShape{17, 33, 12, 11, 9, 3, 3, 1, 1}, Conv2dShape{17, 20, 12, 12, 5, 5, 5, 1, 0}})
+    for_each_isa([&] {
+      const PooledData<T> d(shape, 1);
+      const auto run = [&](int64_t first, int64_t count) {
+        Conv2dShape s = shape;
+        s.batch = count;
+        const int64_t at = first * pooled_size(s);
+        auto dx = poisoned<T>(count * image_size(s));
+        cpu::conv2d_backward_input<T>(s, d.data.weight.data(),
+                                      {d.dpooled.data() + at, d.pooled.data() + at, d.argmax.data() + at},
+                                      dx.data());
+        return dx;
+      };
+      const std::vector<T> all = run(0, shape.batch);
+      for (const int64_t count : {1, 7, 8, 13}) {
+        const auto begin = all.begin() + 3 * image_size(shape);
+        CHECK(same_bits(run(3, count), std::vector<T>(begin, begin + count * image_size(shape))));
+      }
+      check_threads([&] { return run(0, shape.batch); });
+      check_threads([&] {
+        auto dw = poisoned<T>(shape.out_channels * shape.depth() + shape.out_channels);
+        cpu::conv2d_backward_weight(shape, d.data.x.data(), d.gradient(), dw.data(),
+                                    dw.data() + shape.out_channels * shape.depth());
+        return dw;
+      });
+    });
+}
+
+TEST_CASE("gradients through pooling are zero where no ReLU lets anything through") {
+  const Conv2dShape s{2, 8, 10, 10, 3, 3, 3, 1, 1};
+  const PooledData<float> d(s, 1);
+  const std::vector<float> dead(d.pooled.size(), 0.0f);
+  auto dx = poisoned<float>(s.batch * image_size(s)), dw = poisoned<float>(s.out_channels * s.depth()),
+       db = poisoned<float>(s.out_channels);
+  const cpu::Conv2dGradient<float> gradient{d.dpooled.data(), dead.data(), d.argmax.data()};
+  cpu::conv2d_backward_input(s, d.data.weight.data(), gradient, dx.data());
+  cpu::conv2d_backward_weight(s, d.data.x.data(), gradient, dw.data(), db.data());
+  for (const auto* zeros : {&dx, &dw, &db}) CHECK(same_bits(*zeros, std::vector<float>(zeros->size(), 0.0f)));
 }
 
 TEST_CASE("convolution gives the same bits for any number of threads") {

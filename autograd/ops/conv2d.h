@@ -28,9 +28,8 @@ struct Conv2d {
 
 /// y[n,o,i,j] = sum_{c,r,s} weight[o,c,r,s] * x[n,c, i*stride + r - padding, j*stride + s - padding] +
 /// bias[o] x [N,C,H,W], weight [O,C,kh,kw], bias [O] or undefined -> [N,O,H',W'], H' = (H + 2 padding - kh) /
-/// stride
-/// + 1. The fused forms give the same bits as conv2d, relu and max_pool2d one after the other, forward and
-/// backward.
+/// stride + 1. The fused forms give the same bits as conv2d, relu and max_pool2d one after the other;
+/// backward through pooling sums on the CPU may stand in another order (cpu/conv2d_pooled.h).
 template <TensorLike X>
 X conv2d(const X& x, const X& weight, const X& bias = {}, const Conv2dOptions& options = {}) {
   return apply(Conv2d{options}, x, weight, bias);

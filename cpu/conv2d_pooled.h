@@ -1,0 +1,25 @@
+// The two gradients of a convolution behind which ReLU and 2x2 max pooling are fused. Of the four outputs of
+// a window one has a gradient, if the ReLU lets it through: three quarters of the products and more would be
+// with zeros. Here each number that arrives is multiplied with the taps of its own window alone, channels
+// side by side.
+#pragma once
+
+#include "cpu/conv2d.h"
+
+namespace hashgrad::cpu {
+
+/// Whether these are for that convolution, a function of the shape of one image and of --math: square kernels
+/// of 3 and 5, eight input channels and more, windows enough to make up for the weights' way into the lanes.
+/// Sums are in T, so not where --math asks for one or two bf16 parts, whose products are faster.
+template <class T>
+bool pooled_gradient_fits(const Conv2dShape& shape);
+
+/// conv2d_backward_input() and conv2d_backward_weight() of cpu/conv2d.h for a gradient with argmax.
+template <class T>
+void backward_input_pooled(const Conv2dShape& shape, const T* weight, const Conv2dGradient<T>& gradient,
+                           T* dx, int64_t copies);
+template <class T>
+void backward_weight_pooled(const Conv2dShape& shape, const T* x, const Conv2dGradient<T>& gradient,
+                            T* dweight, T* dbias);
+
+}  // namespace hashgrad::cpu
