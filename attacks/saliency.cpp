@@ -17,10 +17,30 @@ template <class T>
 std::vector<Point> free_points(const T* rise, const T* drop, const std::vector<bool>& free,
                                double direction) {
   std::vector<Point> points;
+  points.reserve(free.size());
   for (size_t i = 0; i < free.size(); ++i)
     if (free[i])
       points.push_back({direction * static_cast<double>(rise[i]), direction * static_cast<double>(drop[i]),
                         static_cast<int64_t>(i)});
+  return points;
+}
+
+/// The points that may be in a best pair, without those that two good ones, found in one pass, beat in both
+/// coordinates: of the hundreds of features of an image a few are left to sort.
+std::vector<Point> contenders(std::vector<Point> points) {
+  const Point *best = nullptr, *next = nullptr;  // the two largest sums
+  const auto sum = [](const Point& p) { return p.rise + p.drop; };
+  for (const Point& p : points) {
+    if (!best || sum(p) > sum(*best))
+      next = std::exchange(best, &p);
+    else if (!next || sum(p) > sum(*next))
+      next = &p;
+  }
+  if (!next) return points;
+  const Point one = *best, other = *next;
+  std::erase_if(points, [&](const Point& p) {
+    return p.rise < one.rise && p.drop < one.drop && p.rise < other.rise && p.drop < other.drop;
+  });
   return points;
 }
 
@@ -79,7 +99,7 @@ std::optional<int64_t> best_feature(const T* rise, const T* drop, const std::vec
 template <class T>
 std::optional<std::pair<int64_t, int64_t>> best_pair(const T* rise, const T* drop,
                                                      const std::vector<bool>& free, double direction) {
-  const std::vector<Point> points = front(free_points(rise, drop, free, direction));
+  const std::vector<Point> points = front(contenders(free_points(rise, drop, free, direction)));
   std::optional<std::pair<int64_t, int64_t>> best;
   double best_score = 0;
   for (size_t p = 0; p < points.size(); ++p)

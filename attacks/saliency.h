@@ -17,7 +17,7 @@ struct Saliency {
   int64_t backwards;  // cotangents spent per row
 };
 /// Two cotangents are enough for logits, one for probabilities; no Jacobian is built. Where x is: the
-/// searches below sort and scan the map of one image, which the CPU does best. targets [N] int64 on the CPU.
+/// searches below scan the map of one image, which the CPU does best. targets [N] int64 on the CPU.
 Saliency saliency(const Oracle& oracle, const Tensor& x, const Tensor& targets, Outputs of);
 
 /// The feature with the largest rise * drop among those with rise > 0 and drop > 0 (A-E7); the lowest index
