@@ -44,7 +44,7 @@ struct Given {
   T eps;
 
   T inverse(int64_t c) const { return inverse_deviation(variance[c], eps); }
-  T slope(int64_t c) const { return (gamma ? gamma[c] : T{1}) * inverse(c); }
+  T slope(int64_t c) const { return batch_norm_slope(gamma ? gamma[c] : T{1}, variance[c], eps); }
 
   /// The gradient in front of the ReLU, of one plane of dy: dy itself, or what passes of it, put at `to`
   /// [pixels]. All copies of dy share x and the output.
@@ -153,7 +153,7 @@ void batch_norm_forward(const BatchNormShape& s, const T* x, const T* mean, cons
   const ChannelKernels<T>& kernel = channel_kernels().of<T>();
   for_planes(s, [&](int64_t plane, int64_t c) {
     const int64_t at = plane * s.pixels;
-    const T slope = (gamma ? gamma[c] : T{1}) * inverse_deviation(variance[c], eps);
+    const T slope = batch_norm_slope(gamma ? gamma[c] : T{1}, variance[c], eps);
     kernel.normalise(s.pixels, x + at, mean[c], slope, beta ? beta[c] : T{0}, added ? added + at : nullptr,
                      relu, y + at);
   });

@@ -2,6 +2,7 @@
 // pixels = 1.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 namespace hashgrad::cpu {
@@ -26,6 +27,12 @@ inline double unbiased_variance(const BatchNormShape& shape) {
 template <class T>
 void batch_norm_move_running(const BatchNormShape& shape, double momentum, const T* mean, const T* variance,
                              T* running_mean, T* running_variance, int64_t* batches);
+
+/// gamma / sqrt(variance + eps): what a distance from the mean is multiplied by.
+template <class T>
+T batch_norm_slope(T gamma, T variance, T eps) {
+  return gamma * (1 / std::sqrt(variance + eps));
+}
 
 /// y = gamma * (x - mean) / sqrt(variance + eps) + beta + added, and with `relu` the maximum of that and 0,
 /// the same bits as one step after the other: training with the batch's statistics, inference with the

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/batch_norm.h"
 #include "cpu/blocking.h"
 #include "cpu/conv2d_pairs.h"
 #include "cpu/conv2d_plan.h"
@@ -100,7 +101,7 @@ void convolve_together(const Conv2dShape& s, const Conv2dPlan<T>& plan, const Co
                        int64_t n, int64_t images, const T* weight, const T* bias, bool relu,
                        const Conv2dDestination<T>& to) {
   const int64_t pixels = images * s.out_pixels(), k = s.depth();
-  const bool in_place = to.y && images == 1;
+  const bool in_place = to.in_place(images);
   const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
   T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
   for_pieces(images * s.in_channels, s.in_pixels(), [&](int64_t begin, int64_t end) {
@@ -112,7 +113,7 @@ void convolve_together(const Conv2dShape& s, const Conv2dPlan<T>& plan, const Co
   };
   gemm_packed<T>(s.out_channels, pixels, k, {}, unfold, y, pixels, {.row_bias = bias, .relu = relu},
                  {weight, k});
-  if (in_place) return;
+  if (in_place && !to.norm) return;
   for_pieces(s.out_channels, pixels, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c)
       for (int64_t i = 0; i < images; ++i)
@@ -134,6 +135,15 @@ void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T
 
 template <class T>
 void deliver(const Conv2dShape& s, const T* y, int64_t plane, const Conv2dDestination<T>& to) {
+  if (to.norm) {
+    const Conv2dNorm<T>& norm = *to.norm;
+    const int64_t c = plane % s.out_channels, at = plane * s.out_pixels();
+    channel_kernels().of<T>().normalise(
+        s.out_pixels(), y, norm.mean[c],
+        batch_norm_slope(norm.gamma ? norm.gamma[c] : T{1}, norm.variance[c], norm.eps),
+        norm.beta ? norm.beta[c] : T{0}, norm.added ? norm.added + at : nullptr, norm.relu, to.y + at);
+    return;
+  }
   if (to.y) {
     std::copy_n(y, s.out_pixels(), to.y + plane * s.out_pixels());
     return;
@@ -154,7 +164,7 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t group = images_per_task<T>(s);
   const Conv2dPlan<T> plan(s, group, s.stride);
-  const bool in_place = to.y && group == 1;
+  const bool in_place = to.in_place(group);
   const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
   pack_weight(s.out_channels, s.depth(), weight, packed.data());
 
@@ -164,7 +174,7 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
     T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
     plan.pad(source, n, images, padded.data());
     convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, y);
-    for (int64_t c = 0; !in_place && c < s.out_channels; ++c)
+    for (int64_t c = 0; (!in_place || to.norm) && c < s.out_channels; ++c)
       for (int64_t i = 0; i < images; ++i)
         deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
   });
@@ -177,6 +187,13 @@ void conv2d_forward(const Conv2dShape& shape, const T* x, const T* weight, const
 }
 
 template <class T>
+void conv2d_norm_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias,
+                         const Conv2dNorm<T>& norm, T* y) {
+  check_conv2d(shape);
+  convolve<T>(shape, {x}, weight, bias, false, {y, nullptr, nullptr, &norm});
+}
+
+template <class T>
 void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias, T* pooled,
                               uint8_t* argmax) {
   check_conv2d(shape);
@@ -186,11 +203,13 @@ void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* wei
   convolve<T>(shape, {x}, weight, bias, true, {nullptr, pooled, argmax});
 }
 
-#define INSTANTIATE(T)                                                                           \
-  template void deliver(const Conv2dShape&, const T*, int64_t, const Conv2dDestination<T>&);     \
-  template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const T*, const T*, bool, \
-                         const Conv2dDestination<T>&);                                           \
-  template void conv2d_forward(const Conv2dShape&, const T*, const T*, const T*, bool, T*);      \
+#define INSTANTIATE(T)                                                                                      \
+  template void deliver(const Conv2dShape&, const T*, int64_t, const Conv2dDestination<T>&);                \
+  template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const T*, const T*, bool,            \
+                         const Conv2dDestination<T>&);                                                      \
+  template void conv2d_forward(const Conv2dShape&, const T*, const T*, const T*, bool, T*);                 \
+  template void conv2d_norm_forward(const Conv2dShape&, const T*, const T*, const T*, const Conv2dNorm<T>&, \
+                                    T*);                                                                    \
   template void conv2d_relu_pool_forward(const Conv2dShape&, const T*, const T*, const T*, T*, uint8_t*);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -37,6 +37,22 @@ template <class T>
 void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias, T* pooled,
                               uint8_t* argmax);
 
+/// Batch norm of inference, an addition and a ReLU behind a convolution, as in batch_norm_forward().
+template <class T>
+struct Conv2dNorm {
+  const T *mean, *variance;  // [out_channels]
+  T eps;
+  const T *gamma, *beta;  // [out_channels] or null: 1 and 0
+  const T* added;         // like y, or null
+  bool relu;
+};
+
+/// y = norm(weight * x + bias), with the bits of conv2d_forward() and batch_norm_forward() one after the
+/// other: each plane is normalised while it is in cache.
+template <class T>
+void conv2d_norm_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias,
+                         const Conv2dNorm<T>& norm, T* y);
+
 /// The gradient that arrives at a convolution, seen through what was fused behind it:
 ///   {dy}                     plain: dy has the shape of y;
 ///   {dy, output}             conv2d_forward with relu: output is its y; dy counts where output > 0;

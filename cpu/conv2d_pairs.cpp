@@ -207,16 +207,13 @@ void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>
     const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
     const Scratch<uint32_t> pairs(plan.size());
     plan.fill(source, n, images, pairs.data());
-    if (to.y && images == 1) {  // in place
-      convolve_block(parts, plan, pairs.data(), pixels, weights, bias, relu, i0, channels,
-                     to.y + (n * s.out_channels + i0) * pixels);
-      return;
-    }
-    const Scratch<float> y(channels * pixels);
-    convolve_block(parts, plan, pairs.data(), pixels, weights, bias, relu, i0, channels, y.data());
-    for (int64_t c = 0; c < channels; ++c)
+    const bool in_place = to.in_place(images);
+    const Scratch<float> buffer(in_place ? 0 : channels * pixels);
+    float* y = in_place ? to.y + (n * s.out_channels + i0) * pixels : buffer.data();
+    convolve_block(parts, plan, pairs.data(), pixels, weights, bias, relu, i0, channels, y);
+    for (int64_t c = 0; (!in_place || to.norm) && c < channels; ++c)
       for (int64_t i = 0; i < images; ++i)
-        deliver(s, y.data() + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + i0 + c, to);
+        deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + i0 + c, to);
   });
 }
 

@@ -103,15 +103,20 @@ T sum_plane(int64_t n, const T* x) {
   return channel_kernels().of<T>().sum(n, x);
 }
 
-/// Where a convolution leaves its result: in y, or pooled when y is null.
+/// Where a convolution leaves its result: in y, normalised if so wanted, or pooled when y is null.
 template <class T>
 struct Conv2dDestination {
   T* y;
   T* pooled;
   uint8_t* argmax;
+  const Conv2dNorm<T>* norm = nullptr;
+
+  /// Whether `images` images are finished once they are computed where they belong.
+  bool in_place(int64_t images) const { return y && images == 1; }
 };
 
-/// Brings one finished plane of outputs to its place, pooled on the way if so wanted.
+/// Brings one finished plane of outputs to its place, where it may be already, normalised or pooled on the
+/// way.
 template <class T>
 void deliver(const Conv2dShape& shape, const T* y, int64_t plane, const Conv2dDestination<T>& to);
 

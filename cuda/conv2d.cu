@@ -4,6 +4,7 @@
 // A first layer has 9 to 75 terms per output. It wastes nothing on the way: the last step of a tile
 // multiplies only as many depths as there are, and the tile is chosen by the number of output channels (16 or
 // 32 rows by 128 pixels).
+#include "cuda/batch_norm.h"
 #include "cuda/conv2d.h"
 #include "cuda/conv2d_operands.h"
 #include "cuda/matrix.h"
@@ -135,6 +136,15 @@ void conv2d_forward(const cpu::Conv2dShape& shape, const T* x, const T* weight, 
 }
 
 template <class T>
+void conv2d_norm_forward(const cpu::Conv2dShape& shape, const T* x, const T* weight, const T* bias,
+                         const cpu::Conv2dNorm<T>& norm, T* y) {
+  HASHGRAD_GPU::conv2d_forward(shape, x, weight, bias, false, y);
+  HASHGRAD_GPU::batch_norm_forward<T>({shape.batch, shape.out_channels, shape.out_pixels()}, y, norm.mean,
+                                      norm.variance, norm.eps, norm.gamma, norm.beta, norm.added, norm.relu,
+                                      y);
+}
+
+template <class T>
 void conv2d_relu_pool_forward(const cpu::Conv2dShape& shape, const T* x, const T* weight, const T* bias,
                               T* pooled, uint8_t* argmax) {
   cpu::check_conv2d(shape);
@@ -146,6 +156,8 @@ void conv2d_relu_pool_forward(const cpu::Conv2dShape& shape, const T* x, const T
 
 #define INSTANTIATE(T)                                                                           \
   template void conv2d_forward(const cpu::Conv2dShape&, const T*, const T*, const T*, bool, T*); \
+  template void conv2d_norm_forward(const cpu::Conv2dShape&, const T*, const T*, const T*,       \
+                                    const cpu::Conv2dNorm<T>&, T*);                              \
   template void conv2d_relu_pool_forward(const cpu::Conv2dShape&, const T*, const T*, const T*, T*, uint8_t*);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -16,6 +16,10 @@ template <class T>
 void conv2d_forward(const cpu::Conv2dShape& shape, const T* x, const T* weight, const T* bias, bool relu, T* y);
 
 template <class T>
+void conv2d_norm_forward(const cpu::Conv2dShape& shape, const T* x, const T* weight, const T* bias,
+                         const cpu::Conv2dNorm<T>& norm, T* y);
+
+template <class T>
 void conv2d_relu_pool_forward(const cpu::Conv2dShape& shape, const T* x, const T* weight, const T* bias, T* pooled,
                               uint8_t* argmax);
 

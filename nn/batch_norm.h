@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/batch_norm.h"
+#include "autograd/ops/conv_norm.h"
 #include "nn/module.h"
 
 namespace hashgrad {
@@ -19,10 +20,16 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
 
   template <TensorLike X>
   X run(const X& x, const Pass& pass, Fused fused) const {  // [N, C, ...]
-    const Activation activation = fused.relu ? Activation::relu : Activation::none;
     return batch_norm(x, as<X>(weight_, pass), as<X>(bias_, pass), running_mean_, running_var_,
-                      {pass.training, momentum_, eps_, activation}, num_batches_tracked_,
-                      added<X>(fused));  // [N, C, ...]
+                      options(pass, fused), num_batches_tracked_, added<X>(fused));  // [N, C, ...]
+  }
+
+  /// The same behind a convolution, in one op: inference only.
+  template <TensorLike X>
+  X behind(const X& x, const X& weight, const X& bias, const Conv2dOptions& conv, const Pass& pass,
+           const Fused& fused) const {
+    return conv_norm(x, weight, bias, conv, as<X>(weight_, pass), as<X>(bias_, pass), running_mean_,
+                     running_var_, options(pass, fused), added<X>(fused));  // [N, C, ...]
   }
 
   std::vector<Parameter> parameters() override { return {{"weight", &weight_}, {"bias", &bias_}}; }
@@ -33,6 +40,9 @@ class BatchNormLayer final : public Layer<BatchNormLayer> {
   }
 
  private:
+  BatchNormOptions options(const Pass& pass, const Fused& fused) const {
+    return {pass.training, momentum_, eps_, fused.relu ? Activation::relu : Activation::none};
+  }
   template <TensorLike X>
   static X added(const Fused& fused) {
     if constexpr (std::is_same_v<X, Tensor>)

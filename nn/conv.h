@@ -3,6 +3,7 @@
 
 #include "autograd/ops/conv2d.h"
 #include "autograd/ops/view.h"
+#include "nn/batch_norm.h"
 #include "nn/module.h"
 #include "nn/spec.h"
 
@@ -35,6 +36,9 @@ class ConvLayer final : public Layer<ConvLayer> {
 
   template <TensorLike X>
   X run(const X& x, const Pass& pass, Fused fused) const {  // [N, in, H, W]
+    if (fused.norm)
+      return fused.norm->behind(padded(x, padding_), as<X>(weight_, pass), as<X>(bias_, pass),
+                                conv_options(stride_, padding_, {}), pass, fused);
     return conv2d(padded(x, padding_), as<X>(weight_, pass), as<X>(bias_, pass),
                   conv_options(stride_, padding_, fused));  // [N, out, H', W']
   }

@@ -99,16 +99,28 @@ std::unique_ptr<Module> make_layer(const LayerSpec& layer, const Shape& input, u
   return nullptr;
 }
 
-/// What the kernel of layer i also computes of the layers behind it, up to layer `end`. Behind a branch token
-/// the value that batch norm takes may be the one that is added, and its gradients would be added up in
-/// another order.
-Fused fused_behind(const std::vector<LayerSpec>& layers, size_t i, size_t end) {
+/// Whether the value in front of layer i has the name that the addition `add` asks for.
+bool is_named(const std::vector<LayerSpec>& layers, size_t i, const LayerSpec& add) {
+  for (; i > 0 && layers[i - 1].branches(); --i)
+    if (layers[i - 1].labels[0] == add.labels[0]) return true;
+  return false;
+}
+
+/// What the kernel of layer i also computes of the layers behind it, up to layer `end`; `norm`: the layer
+/// behind it, if that is batch norm of inference. An addition of the layer's own input stays apart: its
+/// gradients would be added up in another order.
+Fused fused_behind(const std::vector<LayerSpec>& layers, size_t i, size_t end, const BatchNormLayer* norm) {
   const LayerSpec pool2{.kind = Kind::max_pool, .kernel = 2, .stride = 2};
   const auto is = [&](size_t at, Kind kind) { return at < end && layers[at].kind == kind; };
   Fused fused;
-  fused.add = is(i, Kind::bn) && i > 0 && !layers[i - 1].branches() && is(i + 1, Kind::add);
-  fused.relu = layers[i].has_parameters() && is(i + 1 + size_t{fused.add}, Kind::relu);
-  fused.max_pool2 = fused.relu && is(i, Kind::conv) && i + 2 < end && layers[i + 2] == pool2;
+  if (is(i, Kind::conv) && !layers[i].hashed() && i + 1 < end) fused.norm = norm;
+  const bool normalised = is(i, Kind::bn) || fused.norm;
+  size_t next = i + 1 + size_t{fused.norm != nullptr};
+  fused.add = normalised && is(next, Kind::add) && !is_named(layers, i, layers[next]);
+  next += size_t{fused.add};
+  fused.relu = layers[i].has_parameters() && is(next, Kind::relu);
+  fused.max_pool2 =
+      fused.relu && !normalised && is(i, Kind::conv) && next + 1 < end && layers[next + 1] == pool2;
   return fused;
 }
 
@@ -161,8 +173,11 @@ X Model::run(X x, const Pass& pass, size_t begin, size_t end, bool fuse) const {
     const auto rounding = coding.activations.lower_bound(i);
     const bool any = rounding != coding.activations.end();
     const size_t stop = any ? std::min(end, rounding->first + 1) : end;
-    Fused fused = fuse ? fused_behind(spec_.layers, i, stop) : Fused{};
-    if (fused.add) fused.added = named.take(spec_.layers[i + 1], i + 1);
+    const bool constants = !pass.training && i + 1 < end && spec_.layers[i + 1].kind == Kind::bn;
+    const auto* norm = constants ? static_cast<const BatchNormLayer*>(layers_[i + 1].get()) : nullptr;
+    Fused fused = fuse ? fused_behind(spec_.layers, i, stop, norm) : Fused{};
+    const size_t add = i + 1 + size_t{fused.norm != nullptr};
+    if (fused.add) fused.added = named.take(spec_.layers[add], add);
     x = layers_[i] ? layers_[i]->forward(x, pass, fused) : named.follow(spec_.layers[i], i, x);
     i += 1 + fused.layers();
     if (any && i == rounding->first + 1) x = fixed_point(x, rounding->second);

@@ -25,15 +25,18 @@ struct Pass {
   bool stand_ins = false;
 };
 
+class BatchNormLayer;
+
 /// Layers that follow a convolution, a linear layer or batch norm and are computed by its kernel; the bits
 /// are the same.
 struct Fused {
+  const BatchNormLayer* norm = nullptr;  // of inference, behind a convolution only
   bool add = false;  // of `added`, which is a constant in a pass on Tensors; behind batch norm only
   bool relu = false;
   bool max_pool2 = false;  // 2x2 windows, stride 2; only together with relu, behind a convolution only
   Variable added = {};
 
-  size_t layers() const { return size_t{add} + size_t{relu} + size_t{max_pool2}; }
+  size_t layers() const { return size_t{norm != nullptr} + size_t{add} + size_t{relu} + size_t{max_pool2}; }
 };
 
 /// What training changes, under its PyTorch name ("weight", "bias").

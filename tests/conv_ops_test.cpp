@@ -1,8 +1,10 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/batch_norm.h"
 #include "autograd/ops/conv2d.h"
+#include "autograd/ops/conv_norm.h"
 #include "autograd/ops/pointwise.h"
 #include "autograd/ops/pool2d.h"
+#include "core/math_mode.h"
 #include "tests/ops_testing.h"
 
 using namespace hashgrad;
@@ -71,6 +73,61 @@ TEST_CASE("conv2d fused with ReLU and pooling is the three ops, bit for bit, bac
         },
         c);
   }
+}
+
+TEST_CASE("conv_norm is convolution, batch norm of inference and what follows, bit for bit, backward too") {
+  const Case shapes[] = {
+      {{1, 3, 6, 7}, {5, 3, 3, 3}, 1, 1},  // one image, several side by side, each in place
+      {{33, 2, 4, 4}, {17, 2, 3, 3}, 1, 1},
+      {{9, 4, 16, 16}, {33, 4, 3, 3}, 1, 1},
+      {{3, 2, 9, 9}, {4, 2, 1, 1}, 2, 0},
+      {{0, 2, 6, 6}, {3, 2, 3, 3}, 1, 0}};
+  for (const Case& c : shapes)
+    for (const DType dtype : {DType::float32, DType::float64})
+      for (const Math math : {Math::fp32, Math::split_bf16, Math::bf16})
+        for (const bool beside : {false, true})
+          for (const Activation activation : {Activation::none, Activation::relu}) {
+            CAPTURE(to_string(c.x));
+            const MathScope scope(math);
+            const Shape channels{c.weight[0]};
+            const Variable w(random_tensor(c.weight, 2, dtype)), b(random_tensor(channels, 3, dtype)),
+                gamma(random_tensor(channels, 4, dtype)), beta(random_tensor(channels, 5, dtype));
+            Tensor mean = random_tensor(channels, 6, dtype), variance = Tensor::full(channels, 0.7, dtype);
+            const BatchNormOptions norm{.training = false, .activation = activation};
+            const auto run = [&](bool at_once) {
+              const Variable x = Variable::leaf(random_tensor(c.x, 1, dtype)),
+                             plain = conv2d(x, w, b, {c.stride, c.padding}),
+                             added = Variable::leaf(random_tensor(plain.shape(), 7, dtype)), none;
+              const Variable& other = beside ? added : none;
+              const Variable y = at_once ? conv_norm(x, w, b, {c.stride, c.padding}, gamma, beta, mean,
+                                                     variance, norm, other)
+                                         : batch_norm(plain, gamma, beta, mean, variance, norm, {}, other);
+              std::vector<Variable> in{x};
+              if (beside) in.push_back(added);
+              std::vector<Tensor> results = vjp(y, in, random_tensor(y.shape().with(0, 2), 8, dtype));
+              results.push_back(y.value());
+              results.push_back(at_once ? conv_norm(x.value(), w.value(), b.value(), {c.stride, c.padding},
+                                                    gamma.value(), beta.value(), mean, variance, norm,
+                                                    beside ? added.value() : Tensor())
+                                        : y.value());
+              return results;
+            };
+            const auto once = run(true), apart = run(false);
+            for (size_t i = 0; i < once.size(); ++i) CHECK(identical(once[i], apart[i]));
+          }
+}
+
+TEST_CASE("conv_norm refuses training, and gradients of its constants") {
+  const Variable x(Tensor::zeros({2, 3, 5, 5})), w(Tensor::zeros({4, 3, 3, 3})), none;
+  const Tensor mean = Tensor::zeros({4}), variance = Tensor::full({4}, 1);
+  const auto call = [&](const Variable& weight, const Conv2dOptions& conv, const BatchNormOptions& norm) {
+    return conv_norm(x, weight, none, conv, none, none, mean, variance, norm);
+  };
+  CHECK_NOTHROW(call(w, {}, {.training = false}));
+  CHECK_THROWS_AS(call(w, {}, {.training = true}), Error);
+  CHECK_THROWS_AS(call(w, fused(1, 0, false), {.training = false}), Error);
+  CHECK_THROWS_WITH_AS(call(Variable::leaf(w.value()), {}, {.training = false}),
+                       "conv_norm: gradients flow into the image and what is added alone", Error);
 }
 
 TEST_CASE("an image's convolution and pooling do not depend on its batch") {

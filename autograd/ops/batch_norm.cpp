@@ -5,7 +5,6 @@
 #include "cuda/batch_norm.h"
 
 namespace hashgrad {
-namespace {
 
 void check_batch_norm(const Tensor& x, std::initializer_list<const Tensor*> per_channel,
                       const BatchNormOptions& options) {
@@ -31,8 +30,6 @@ void check_added(const Tensor& x, const Tensor& added) {
   check(added.device() == x.device(), "batch_norm: x is on {}, what is added on {}: one device expected",
         to_string(x.device()), to_string(added.device()));
 }
-
-}  // namespace
 
 Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta_in,
                           const Tensor& added) {

@@ -14,6 +14,12 @@ struct BatchNormOptions {
   Activation activation = Activation::none;
 };
 
+/// Error unless these parameters of x's channels (each may be undefined) and settings fit x, and what is to
+/// be added has its shape and type.
+void check_batch_norm(const Tensor& x, std::initializer_list<const Tensor*> per_channel,
+                      const BatchNormOptions& options);
+void check_added(const Tensor& x, const Tensor& added);
+
 struct BatchNorm {
   static constexpr const char* name = "batch_norm";
   Tensor running_mean, running_var;  // [C], shared with the caller

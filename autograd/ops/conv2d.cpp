@@ -6,25 +6,30 @@
 
 namespace hashgrad {
 
-Tensor Conv2d::forward(Needs needs, const Tensor& in, const Tensor& w, const Tensor& bias) {
-  check(in.rank() == 4, "conv2d: x of shape {}, [N,C,H,W] expected", in.shape());
+cpu::Conv2dShape conv2d_shape(const char* name, const Tensor& in, const Tensor& w, const Tensor& bias,
+                              const Conv2dOptions& options) {
+  check(in.rank() == 4, "{}: x of shape {}, [N,C,H,W] expected", name, in.shape());
   check(w.rank() == 4 && w.size(1) == in.size(1),
-        "conv2d: weight of shape {} for x of shape {}, [O,{},kh,kw] expected", w.shape(), in.shape(),
+        "{}: weight of shape {} for x of shape {}, [O,{},kh,kw] expected", name, w.shape(), in.shape(),
         in.size(1));
-  check(!bias.defined() || bias.shape() == Shape{w.size(0)}, "conv2d: bias of shape {}, [{}] expected",
+  check(!bias.defined() || bias.shape() == Shape{w.size(0)}, "{}: bias of shape {}, [{}] expected", name,
         bias.shape(), w.size(0));
   check(w.dtype() == in.dtype() && (!bias.defined() || bias.dtype() == in.dtype()),
-        "conv2d: x is {}, weight {}, bias {}: one type expected", name_of(in.dtype()), name_of(w.dtype()),
+        "{}: x is {}, weight {}, bias {}: one type expected", name, name_of(in.dtype()), name_of(w.dtype()),
         bias.defined() ? name_of(bias.dtype()) : "none");
   check(w.device() == in.device() && (!bias.defined() || bias.device() == in.device()),
-        "conv2d: x is on {}, weight on {}: one device expected", to_string(in.device()),
+        "{}: x is on {}, weight on {}: one device expected", name, to_string(in.device()),
         to_string(w.device()));
+  const cpu::Conv2dShape shape{in.size(0), in.size(1), in.size(2),     in.size(3),     w.size(0),
+                               w.size(2),  w.size(3),  options.stride, options.padding};
+  cpu::check_conv2d(shape);
+  return shape;
+}
+
+Tensor Conv2d::forward(Needs needs, const Tensor& in, const Tensor& w, const Tensor& bias) {
+  shape = conv2d_shape(name, in, w, bias, options);
   const bool relu = options.activation == Activation::relu;
   check(relu || !options.max_pool2, "conv2d: max_pool2 is fused behind ReLU only");
-  shape = {in.size(0), in.size(1), in.size(2),     in.size(3),     w.size(0),
-           w.size(2),  w.size(3),  options.stride, options.padding};
-  cpu::check_conv2d(shape);
-
   const Tensor cx = in.contiguous(), cw = w.contiguous(), cb = bias.defined() ? bias.contiguous() : bias;
   const int64_t pool = options.max_pool2 ? 2 : 1;
   Tensor y =

@@ -15,6 +15,10 @@ struct Conv2dOptions {
   bool max_pool2 = false;
 };
 
+/// The sizes of op `name` on these operands. Error that says which does not fit.
+cpu::Conv2dShape conv2d_shape(const char* name, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                              const Conv2dOptions& options);
+
 struct Conv2d {
   static constexpr const char* name = "conv2d";
   Conv2dOptions options;
