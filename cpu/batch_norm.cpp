@@ -29,11 +29,6 @@ void for_planes(const BatchNormShape& s, const Body& body) {
   for_planes_with_room<float>(s, 0, [&](int64_t plane, int64_t channel, float*) { body(plane, channel); });
 }
 
-template <class T>
-T inverse_deviation(T variance, T eps) {
-  return 1 / std::sqrt(variance + eps);
-}
-
 /// What a backward pass is given.
 template <class T>
 struct Given {
@@ -43,7 +38,7 @@ struct Given {
   const T *mean, *variance, *gamma;
   T eps;
 
-  T inverse(int64_t c) const { return inverse_deviation(variance[c], eps); }
+  T inverse(int64_t c) const { return batch_norm_slope(T{1}, variance[c], eps); }
   T slope(int64_t c) const { return batch_norm_slope(gamma ? gamma[c] : T{1}, variance[c], eps); }
 
   /// The gradient in front of the ReLU, of one plane of dy: dy itself, or what passes of it, put at `to`

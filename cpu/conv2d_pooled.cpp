@@ -37,9 +37,9 @@ class PooledPlan {
         row_((s.width + 2 * s.padding) * lanes()),
         plane_((s.height + 2 * s.padding) * row_),
         blocks_(divide_up(s.in_channels, lanes())) {
-    constexpr int64_t band_bytes = 32 * 1024;
-    const int64_t window_row_bytes = 2 * s.stride * row_ * static_cast<int64_t>(sizeof(T));
-    const int64_t rows = std::max<int64_t>(1, band_bytes / window_row_bytes);
+    constexpr int64_t band_bytes = 32 * 1024, most_bytes = 64;  // of a pixel: the same bands on every machine
+    const int64_t rows =
+        std::max<int64_t>(1, band_bytes / (2 * s.stride * (s.width + 2 * s.padding) * most_bytes));
     for (int64_t y = 0; y < s.out_height() / 2; ++y) {
       if (y % rows == 0) bands_.push_back(y * width_);
       for (int64_t x = 0; x < width_; ++x)
@@ -149,12 +149,10 @@ struct Cut {
   int64_t channels, channel_blocks, chunk, chunks;
 };
 
-template <class T>
-Cut cut(const Conv2dShape& s, const PooledPlan<T>& plan) {
+Cut cut(const Conv2dShape& s) {
   constexpr int64_t tasks = 16,
                     sum_passes = 8;  // a sum is cleared, brought in and out, added: about eight reads
-  const int64_t sums = plan.blocks() * s.out_channels * plan.taps(),
-                images = s.batch * plan.blocks() * plan.plane();
+  const int64_t sums = s.out_channels * s.depth(), images = s.batch * s.in_channels * s.in_pixels();
   int64_t chunks = tasks;
   while (chunks > 1 && sum_passes * sums * chunks / 2 > images * tasks / chunks) chunks /= 2;
   Cut c{};
@@ -232,7 +230,7 @@ template <class T>
 void backward_weight_pooled(const Conv2dShape& s, const T* x, const Conv2dGradient<T>& gradient, T* dweight,
                             T* dbias) {
   const PooledPlan<T> plan(s);
-  const Cut c = cut(s, plan);
+  const Cut c = cut(s);
   const int64_t x_size = plan.blocks() * plan.plane(), size = plan.blocks() * s.out_channels * plan.taps();
   const int64_t bytes = (x_size + 2 * plan.arrivals()) * static_cast<int64_t>(sizeof(T));
   const int64_t stripe = std::clamp<int64_t>(stripe_bytes / (bytes * c.chunks), 1, c.chunk);
@@ -273,7 +271,6 @@ void backward_weight_pooled(const Conv2dShape& s, const T* x, const Conv2dGradie
 
 #define INSTANTIATE(T)                                                                                      \
   template bool pooled_gradient_fits<T>(const Conv2dShape&);                                                \
-                                                                                                            \
   template void backward_input_pooled(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void backward_weight_pooled(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);
 INSTANTIATE(float)

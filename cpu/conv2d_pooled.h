@@ -1,7 +1,8 @@
 // The two gradients of a convolution behind which ReLU and 2x2 max pooling are fused. Of the four outputs of
 // a window one has a gradient, if the ReLU lets it through: three quarters of the products and more would be
 // with zeros. Here each number that arrives is multiplied with the taps of its own window alone, channels
-// side by side.
+// side by side. The order of all sums is a function of the shape and of what arrives, so the bits are the
+// same on every instruction set that rounds a product and a sum at once.
 #pragma once
 
 #include "cpu/conv2d.h"

@@ -273,6 +273,25 @@ TEST_CASE_TEMPLATE("a gradient through pooling has the same bits alone, in any b
     });
 }
 
+TEST_CASE_TEMPLATE(
+    "a gradient through pooling has the same bits on all machines that multiply and add at once", T, float,
+    double) {
+  for (const Conv2dShape& s : pooled_shapes) {
+    CAPTURE(s.width);
+    const PooledData<T> d(s, 1);
+    std::vector<std::vector<T>> results;
+    for_each_isa([&] {
+      if (cpu::isa() == cpu::Isa::plain) return;
+      auto dx = poisoned<T>(s.batch * image_size(s)), dw = poisoned<T>(s.out_channels * s.depth());
+      cpu::conv2d_backward_input(s, d.data.weight.data(), d.gradient(), dx.data());
+      cpu::conv2d_backward_weight<T>(s, d.data.x.data(), d.gradient(), dw.data(), nullptr);
+      dx.insert(dx.end(), dw.begin(), dw.end());
+      results.push_back(std::move(dx));
+    });
+    for (const auto& other : results) CHECK(same_bits(other, results.front()));
+  }
+}
+
 TEST_CASE("gradients through pooling are zero where no ReLU lets anything through") {
   const Conv2dShape s{2, 8, 10, 10, 3, 3, 3, 1, 1};
   const PooledData<float> d(s, 1);

@@ -7,8 +7,8 @@ namespace {
 
 template <class T>
 constexpr int lanes = Simd<T>::lanes;
-/// Taps whose weights, or sums, stay in registers.
-constexpr int most_taps = vector_bytes == 64 ? 25 : 10;
+/// Taps whose sums stay in registers.
+constexpr int most_sums = vector_bytes == 64 ? 25 : 10;
 
 template <class T>
 int64_t list(int64_t n, const T* dy, const T* y, const uint8_t* argmax, const int32_t* origin, int32_t right,
@@ -46,74 +46,67 @@ int64_t list<float>(int64_t n, const float* dy, const float* y, const uint8_t* a
 }
 #endif
 
-/// `rows` rows of the kernel from row r0 on.
-template <class T, int side, int rows>
-void scatter_rows(int r0, const Arrivals<T>& arrivals, const T* weight, T* plane, int64_t row) {
-  Vector<T> w[rows][side];
+/// body(row, column) for each tap of some rows of a kernel, unrolled, so that a vector for each stays in
+/// registers.
+template <int rows, int side, class Body>
+[[gnu::always_inline]] inline void for_taps(const Body& body) {
 #pragma GCC unroll 5
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 5
-    for (int q = 0; q < side; ++q) w[r][q] = load<Vector<T>>(weight + ((r0 + r) * side + q) * lanes<T>);
-  plane += r0 * row;
+    for (int q = 0; q < side; ++q) body(r, q);
+}
+
+/// All taps of an arrival before the next one, whether their weights fit the registers or not: the order in
+/// which a pixel of the plane is added to is part of the result.
+template <class T, int side>
+void scatter_all(const Arrivals<T>& arrivals, const T* weight, T* plane, int64_t row) {
+  using V = Vector<T>;
+  V w[side][side];
+  for_taps<side, side>([&](int r, int q) { w[r][q] = load<V>(weight + (r * side + q) * lanes<T>); });
   for (int64_t i = 0; i < arrivals.count; ++i) {
     T* to = plane + arrivals.at[i];
-    const Vector<T> value = Vector<T>{} + arrivals.value[i];
-#pragma GCC unroll 5
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 5
-      for (int q = 0; q < side; ++q) {
-        T* p = to + r * row + q * lanes<T>;
-        store(p, load<Vector<T>>(p) + value * w[r][q]);
-      }
+    const V value = V{} + arrivals.value[i];
+    for_taps<side, side>([&](int r, int q) {
+      T* p = to + r * row + q * lanes<T>;
+      store(p, load<V>(p) + value * w[r][q]);
+    });
   }
 }
 
+/// `rows` rows of the kernel from row r0 on.
 template <class T, int side, int rows>
 void gather_rows(int r0, const Arrivals<T>& arrivals, const T* plane, int64_t row, T* sums) {
-  Vector<T> sum[rows][side];
-#pragma GCC unroll 5
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 5
-    for (int q = 0; q < side; ++q) sum[r][q] = load<Vector<T>>(sums + ((r0 + r) * side + q) * lanes<T>);
-  plane += r0 * row;
+  using V = Vector<T>;
+  V sum[rows][side];
+  const auto place = [=](int r, int q) { return sums + ((r0 + r) * side + q) * lanes<T>; };
+  for_taps<rows, side>([&](int r, int q) { sum[r][q] = load<V>(place(r, q)); });
   for (int64_t i = 0; i < arrivals.count; ++i) {
-    const T* from = plane + arrivals.at[i];
-    const Vector<T> value = Vector<T>{} + arrivals.value[i];
-#pragma GCC unroll 5
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 5
-      for (int q = 0; q < side; ++q) sum[r][q] += value * load<Vector<T>>(from + r * row + q * lanes<T>);
+    const T* from = plane + r0 * row + arrivals.at[i];
+    const V value = V{} + arrivals.value[i];
+    for_taps<rows, side>([&](int r, int q) { sum[r][q] += value * load<V>(from + r * row + q * lanes<T>); });
   }
-#pragma GCC unroll 5
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 5
-    for (int q = 0; q < side; ++q) store(sums + ((r0 + r) * side + q) * lanes<T>, sum[r][q]);
-}
-
-/// body.operator()<side, rows>(r0) for groups of rows that cover a kernel.
-template <class Body>
-void for_row_groups(int64_t side, const Body& body) {
-  if (side == 3) {
-    body.template operator()<3, 3>(0);
-  } else if constexpr (most_taps >= 25) {
-    body.template operator()<5, 5>(0);
-  } else {
-    body.template operator()<5, 2>(0);
-    body.template operator()<5, 2>(2);
-    body.template operator()<5, 1>(4);
-  }
+  for_taps<rows, side>([&](int r, int q) { store(place(r, q), sum[r][q]); });
 }
 
 template <class T>
 void scatter(int64_t side, const Arrivals<T>& arrivals, const T* weight, T* plane, int64_t row) {
-  for_row_groups(
-      side, [&]<int s, int rows>(int r0) { scatter_rows<T, s, rows>(r0, arrivals, weight, plane, row); });
+  if (side == 3)
+    scatter_all<T, 3>(arrivals, weight, plane, row);
+  else
+    scatter_all<T, 5>(arrivals, weight, plane, row);
 }
 
 template <class T>
 void gather(int64_t side, const Arrivals<T>& arrivals, const T* plane, int64_t row, T* sums) {
-  for_row_groups(side,
-                 [&]<int s, int rows>(int r0) { gather_rows<T, s, rows>(r0, arrivals, plane, row, sums); });
+  if (side == 3) {
+    gather_rows<T, 3, 3>(0, arrivals, plane, row, sums);
+  } else if constexpr (most_sums >= 25) {
+    gather_rows<T, 5, 5>(0, arrivals, plane, row, sums);
+  } else {
+    gather_rows<T, 5, 2>(0, arrivals, plane, row, sums);
+    gather_rows<T, 5, 2>(2, arrivals, plane, row, sums);
+    gather_rows<T, 5, 1>(4, arrivals, plane, row, sums);
+  }
 }
 
 template <class T>
