@@ -22,6 +22,7 @@
 #include "cpu/optim.h"
 #include "cpu/pointwise.h"
 #include "cpu/pool2d.h"
+#include "cpu/winograd.h"
 
 namespace hashgrad::bench {
 namespace {
@@ -220,6 +221,11 @@ struct ConvolutionTensors {
   }
 };
 
+/// The share of the direct way's products that a convolution of this shape takes.
+double share_of_products(const cpu::Conv2dShape& s) {
+  return math_mode() == Math::fp32 && cpu::winograd_fits(s) ? 16.0 / 36 : 1;
+}
+
 void add_convolution(Kernels& kernels, const cpu::Conv2dShape& s, Behind behind = Behind::nothing) {
   const char* const names[] = {"", " relu", " relu pool"};
   const std::string layer =
@@ -234,14 +240,18 @@ void add_convolution(Kernels& kernels, const cpu::Conv2dShape& s, Behind behind 
   const double gradient = y + argmax + (behind == Behind::nothing ? 0 : y);
   const double flops = 2 * outputs * static_cast<double>(s.depth());
   const double arriving = behind == Behind::relu_pool ? flops / 4 : flops;  // the rest would be with zeros
+  const cpu::Conv2dShape of_gradient{s.batch,       s.out_channels, s.out_height(),
+                                     s.out_width(), s.in_channels,  s.kernel_h,
+                                     s.kernel_w,    s.stride,       s.kernel_h - 1 - s.padding};
+  const double d_input = behind == Behind::relu_pool ? arriving : flops * share_of_products(of_gradient);
   const auto add = [&](const char* kernel, double products, double bytes, void (ConvolutionTensors::*run)()) {
     kernels.push_back({layer, kernel, {.flops = products, .bytes = bytes}, [s, behind, run] {
                          const auto tensors = std::make_shared<ConvolutionTensors>(s, behind);
                          return [tensors, run] { ((*tensors).*run)(); };
                        }});
   };
-  add("forward", flops, x + weight + y + argmax, &ConvolutionTensors::forward);
-  add("d input", arriving, gradient + weight + x, &ConvolutionTensors::backward_input);
+  add("forward", flops * share_of_products(s), x + weight + y + argmax, &ConvolutionTensors::forward);
+  add("d input", d_input, gradient + weight + x, &ConvolutionTensors::backward_input);
   add("d weight", arriving, x + gradient + weight, &ConvolutionTensors::backward_weight);
 }
 

@@ -32,6 +32,7 @@
 #include "core/random.h"
 #include "cpu/kernels.h"
 #include "cuda/pipeline.h"
+#include "nn/fixed_weights.h"
 #include "nn/model.h"
 #include "nn/optim.h"
 
@@ -119,6 +120,7 @@ using Function = std::function<Variable(const Variable&)>;
 struct Job {
   int64_t parameters;
   std::function<void()> work;
+  std::unique_ptr<FixedWeights> fixed;  // while it lives; null: of a layer
 };
 
 Function function_of(const LoneLayer& layer, DType type) {
@@ -172,6 +174,7 @@ std::function<void()> training_step(const std::shared_ptr<Model>& model, const T
   return [step, run = pipeline->record(step)] { run(); };  // step owns what the recording reads
 }
 
+/// All but training asks as evaluation and attacks do: of weights that do not change meanwhile.
 std::function<void()> network_work(const std::shared_ptr<Model>& model, const std::string& task,
                                    int64_t batch) {
   const Device device = model->device();
@@ -203,10 +206,12 @@ int64_t parameters_of(const LoneLayer& layer) {
 Job job_of(const std::string& net, const std::string& task, int64_t batch, Device device) {
   if (const auto layer = layers.find(net); layer != layers.end()) {
     const LoneLayer lone = layer->second();
-    return {parameters_of(lone), layer_work(lone, task, batch, device)};
+    return {parameters_of(lone), layer_work(lone, task, batch, device), nullptr};
   }
   const auto model = std::make_shared<Model>(Model(network_spec(net)).to(device));
-  return {model->parameter_count(), network_work(model, task, batch)};
+  const Model* const asked = task == "train" ? nullptr : model.get();
+  return {model->parameter_count(), network_work(model, task, batch),
+          std::make_unique<FixedWeights>(std::initializer_list{asked})};
 }
 
 /// The result for x, and its product with dy differentiated by x.

@@ -11,33 +11,16 @@
 #include "cpu/kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
+#include "cpu/winograd.h"
 
 namespace hashgrad::cpu {
 namespace {
-
-/// turned [in_channels, out_channels, kh, kw] = the weights with both axes of the kernel reversed and those
-/// of the channels exchanged. Sixteen input channels at a time: they lie side by side in memory.
-template <class T>
-void turn_kernels(const Conv2dShape& s, const T* weight, T* turned) {
-  constexpr int64_t side = 16;
-  const int64_t window = s.kernel_h * s.kernel_w;
-  const bool serial = is_small(0, s.out_channels * s.depth());
-  parallel_for_unless(serial, divide_up(s.in_channels, side), [&](int64_t task) {
-    for (int64_t o = 0; o < s.out_channels; ++o)
-      for (int64_t c = task * side; c < std::min((task + 1) * side, s.in_channels); ++c) {
-        const T* from = weight + (o * s.in_channels + c) * window;
-        std::reverse_copy(from, from + window, turned + (c * s.out_channels + o) * window);
-      }
-  });
-}
 
 /// dx of a convolution of stride 1 is a convolution of dy with the kernels turned by 180 degrees and the two
 /// channel axes exchanged, padded so that every input pixel sees every output it took part in.
 template <class T>
 void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient,
                              T* dx) {
-  const Scratch<T> turned(s.out_channels * s.depth());
-  turn_kernels(s, weight, turned.data());
   const Conv2dShape transposed{s.batch,
                                s.out_channels,
                                s.out_height(),
@@ -47,7 +30,14 @@ void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2d
                                s.kernel_w,
                                1,
                                s.kernel_h - 1 - s.padding};
-  convolve<T>(transposed, gradient, turned.data(), nullptr, false, {dx, nullptr, nullptr});
+  const Conv2dDestination<T> to{dx, nullptr, nullptr};
+  if constexpr (std::is_same_v<T, float>) {
+    if (!parts_wanted<T>() && winograd_fits(transposed))
+      return convolve_winograd(transposed, gradient, {weight, true}, nullptr, false, to);
+  }
+  const Scratch<T> turned(s.out_channels * s.depth());
+  turn_kernels(s, weight, turned.data());
+  convolve<T>(transposed, gradient, turned.data(), nullptr, false, to);
 }
 
 /// dx by columns: weight^T * dy gives every product of a tap with a gradient, which are then added where they
@@ -250,6 +240,20 @@ class WeightGradient {
 }  // namespace
 
 template <class T>
+void turn_kernels(const Conv2dShape& s, const T* weight, T* turned) {
+  constexpr int64_t side = 16;  // input channels at a time: they lie side by side in memory
+  const int64_t window = s.kernel_h * s.kernel_w;
+  const bool serial = is_small(0, s.out_channels * s.depth());
+  parallel_for_unless(serial, divide_up(s.in_channels, side), [&](int64_t task) {
+    for (int64_t o = 0; o < s.out_channels; ++o)
+      for (int64_t c = task * side; c < std::min((task + 1) * side, s.in_channels); ++c) {
+        const T* from = weight + (o * s.in_channels + c) * window;
+        std::reverse_copy(from, from + window, turned + (c * s.out_channels + o) * window);
+      }
+  });
+}
+
+template <class T>
 void add_columns(const Conv2dShape& s, int64_t channels, const T* columns, T* dx) {
   const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding,
                 plane = padded_height * padded_width;
@@ -345,6 +349,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
 }
 
 #define INSTANTIATE(T)                                                                                      \
+  template void turn_kernels(const Conv2dShape&, const T*, T*);                                             \
   template void add_columns(const Conv2dShape&, int64_t, const T*, T*);                                     \
   template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void conv2d_backward_weight(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);

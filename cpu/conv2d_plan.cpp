@@ -39,26 +39,25 @@ std::vector<PixelVector> pixel_vectors(const std::vector<int64_t>& offsets, int6
   return vectors;
 }
 
-/// to[i] = from[i * step]. Two by name: as a constant it compiles to vectors.
-template <class T>
-void copy_every(int64_t step, int64_t n, const T* from, T* to) {
-  if (step == 2)
-    for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
-  else
-    for (int64_t i = 0; i < n; ++i) to[i] = from[i * step];
-}
-
 /// One plane [height, width] between its zero borders, columns dealt; not the rows and columns that a small
 /// kernel steps over.
 template <class T>
 void deal_rows(const Conv2dShape& s, const PaddedRows& rows, const T* plane, T* to) {
-  for (int64_t y = 0; y < s.height; ++y) {
-    if ((y + s.padding) % s.stride >= s.kernel_h) continue;
-    for (int64_t x = 0; x < std::min(rows.phases, s.width); ++x)
-      if ((x + s.padding) % s.stride < s.kernel_w)
-        copy_every(rows.phases, divide_up(s.width - x, rows.phases), plane + y * s.width + x,
-                   to + (y + s.padding) * rows.width + rows.column(x + s.padding));
+  const auto row = [&](int64_t y) { return to + (y + s.padding) * rows.width; };
+  const auto column = [&](int64_t x) { return rows.column(x + s.padding); };
+  const auto is_read = [&](int64_t at, int64_t kernel) { return (at + s.padding) % s.stride < kernel; };
+  if (rows.phases == 2) {
+    const int64_t step = std::max(s.stride - s.kernel_h + 1, int64_t{1}),
+                  first = step == 1 ? 0 : s.padding % 2;
+    conv2d_kernels().of<T>().deal_plane(
+        divide_up(s.height - first, step), s.width, plane + first * s.width, step * s.width,
+        is_read(0, s.kernel_w) ? row(first) + column(0) : nullptr,
+        is_read(1, s.kernel_w) ? row(first) + column(1) : nullptr, step * rows.width);
+    return;
   }
+  for (int64_t y = 0; y < s.height; ++y)
+    for (int64_t x = 0; is_read(y, s.kernel_h) && x < s.width; ++x)
+      if (is_read(x, s.kernel_w)) row(y)[column(x)] = plane[y * s.width + x];
 }
 
 /// The last row and column of a plane that pooling dropped, if it did.

@@ -92,6 +92,11 @@ const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channel
   return buffer;
 }
 
+/// turned [in_channels, out_channels, kernel_h, kernel_w] = the weights with both axes of the kernel reversed
+/// and those of the channels exchanged: those of the input gradient as a convolution.
+template <class T>
+void turn_kernels(const Conv2dShape& shape, const T* weight, T* turned);
+
 /// Adds the columns of some channels [channels, kernel_h, kernel_w, out_pixels], products of taps and
 /// gradients, where they belong in those channels of one image of dx; overwrites them.
 template <class T>

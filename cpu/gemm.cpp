@@ -160,7 +160,7 @@ void gemm_few_rows(bool trans_b, int64_t m, int64_t n, int64_t k, const T* a, in
 
 /// All panels of B if it is kept, null if not.
 template <class T>
-const T* kept_panels(const UseAsB& use, const Packer<T>& pack) {
+const T* kept_panels(const PackedUse& use, const Packer<T>& pack) {
   if (use.n == 0 || use.k == 0) return nullptr;
   const int64_t width = gemm_kernels().of<T>().nr;
   const size_t bytes = static_cast<size_t>(round_up(use.n, width) * use.k) * sizeof(T);
@@ -190,7 +190,8 @@ void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const T* 
   const Packer<T> pack_a = trans_a ? pack_dense(a, int64_t{1}, lda) : pack_dense(a, lda, int64_t{1});
   const Packer<T> pack_b = trans_b ? pack_dense(b, ldb, int64_t{1}) : pack_dense(b, int64_t{1}, ldb);
   const RowsOfA<T> rows{trans_a ? nullptr : a, lda};
-  gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue, rows, kept_panels({b, trans_b, n, k, ldb}, pack_b));
+  gemm_packed(m, n, k, pack_a, pack_b, c, ldc, epilogue, rows,
+              kept_panels({b, trans_b ? PackedUse::As::b_transposed : PackedUse::As::b, n, k, ldb}, pack_b));
 }
 
 #define INSTANTIATE(T)                                                                                  \

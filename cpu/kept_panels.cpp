@@ -15,7 +15,7 @@ KeepPanels::KeepPanels(std::vector<const void*> matrices)
 
 KeepPanels::~KeepPanels() { innermost = outer_; }
 
-KeepPanels::Found KeepPanels::find(const UseAsB& use, size_t bytes) {
+KeepPanels::Found KeepPanels::find(const PackedUse& use, size_t bytes) {
   KeepPanels* keeper = nullptr;  // the outermost one: it lives longest
   for (KeepPanels* k = innermost; k; k = k->outer_)
     if (std::ranges::find(k->matrices_, use.data) != k->matrices_.end()) keeper = k;

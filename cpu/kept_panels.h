@@ -1,4 +1,4 @@
-// Panels of matrices whose numbers stay as they are for a while: the weights of a network under attack.
+// Packed weights whose numbers stay as they are for a while: those of a network under attack.
 #pragma once
 
 #include <cstddef>
@@ -10,17 +10,20 @@
 
 namespace hashgrad::cpu {
 
-/// A matrix as operand B of a product: [k, n] with rows of ld numbers, or [n, k] when transposed.
-struct UseAsB {
+/// What weights are packed for.
+struct PackedUse {
+  /// b, b_transposed: operand B of a product, [k, n] with rows of ld numbers, or [n, k]. winograd,
+  /// winograd_turned: a convolution of k to n channels (cpu/winograd.h), or the gradient of its input.
+  enum class As { b, b_transposed, winograd, winograd_turned };
   const void* data;
-  bool transposed;
-  int64_t n, k, ld;
-  bool operator==(const UseAsB&) const = default;
+  As as;
+  int64_t n, k, ld = 0;
+  bool operator==(const PackedUse&) const = default;
 };
 
-/// While one of these lives, products on this thread whose operand B lies at one of the given addresses pack
-/// it once and find its panels again. The numbers there must not change meanwhile. Takes the memory of a
-/// matrix again for each way in which it is used, at most twice.
+/// While one of these lives, what works on this thread with weights at one of the given addresses packs them
+/// once and finds the panels again. The numbers there must not change meanwhile. Takes the memory of a matrix
+/// again for each way in which it is used, at most twice, and 16/9 of that for kernels of 3x3.
 class KeepPanels {
  public:
   explicit KeepPanels(std::vector<const void*> matrices);
@@ -29,16 +32,16 @@ class KeepPanels {
   KeepPanels& operator=(const KeepPanels&) = delete;
 
   struct Found {
-    void* panels;  // aligned to 64 bytes; null when nobody keeps this matrix
+    void* panels;  // aligned to 64 bytes; null when nobody keeps these weights
     bool empty;    // the caller has to fill them
   };
   /// The place of so many bytes for the panels of `use`.
-  static Found find(const UseAsB& use, size_t bytes);
+  static Found find(const PackedUse& use, size_t bytes);
 
  private:
   struct Kept {
-    Kept(const UseAsB& of, size_t bytes) : use(of), panels(static_cast<int64_t>(bytes)) {}
-    UseAsB use;
+    Kept(const PackedUse& of, size_t bytes) : use(of), panels(static_cast<int64_t>(bytes)) {}
+    PackedUse use;
     Scratch<uint8_t> panels;
   };
 

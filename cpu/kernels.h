@@ -123,6 +123,10 @@ struct Conv2dKernels {
   /// Rows [height, width] of a plane to rows [height, stride]; where `output` is not null only what a ReLU
   /// with these outputs lets through, zero elsewhere. What lies between the rows is not touched.
   void (*copy_plane)(int64_t height, int64_t width, const T* values, const T* output, T* to, int64_t stride);
+  /// Rows of a plane [height, width], `apart` elements from each other, by even and odd columns: each half's
+  /// rows lie `stride` elements from each other. Either half may be null.
+  void (*deal_plane)(int64_t height, int64_t width, const T* values, int64_t apart, T* even, T* odd,
+                     int64_t stride);
   /// 2x2 max pooling of one plane, x [height, width] -> y, argmax [height / 2, width / 2]; argmax may be
   /// null.
   void (*pool_2x2)(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax);

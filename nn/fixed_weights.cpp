@@ -8,7 +8,7 @@ std::vector<const void*> matrices_of(std::initializer_list<const Model*> models)
   for (const Model* model : models) {
     if (!model || model->device() != Device{}) continue;
     for (const auto& [name, tensor] : model->state())
-      if (tensor.rank() == 2)
+      if (tensor.rank() == 2 || tensor.rank() == 4)
         for_float_type(tensor.dtype(), "fixed weights",
                        [&]<class T>() { matrices.push_back(tensor.template data<T>()); });
   }

@@ -4,6 +4,7 @@
 
 #include "autograd/ops/conv2d.h"
 #include "core/parallel.h"
+#include "cpu/winograd.h"
 
 namespace hashgrad {
 namespace {
@@ -126,10 +127,13 @@ Windows changed_pixels(const Tensor& images, const std::vector<PixelQueries::Que
 /// What a convolution makes of the windows: the outputs that any of their numbers reaches.
 Windows convolved(const Windows& in, const Tensor& maps, const Tensor& weight, const Tensor& bias,
                   int64_t padding, Activation activation) {
+  const cpu::Conv2dShape shape =
+      conv2d_shape("pixel queries", maps, weight, bias, {.stride = 1, .padding = padding});
   const auto along = [&](int axis) {
     const int64_t kernel = weight.size(axis), outputs = maps.size(axis) + 2 * padding - kernel + 1;
     return [=](Span s) {
-      const Span out = behind_convolution(s, kernel, padding, outputs);
+      const Span reached = behind_convolution(s, kernel, padding, outputs);
+      const cpu::OutputRange out = cpu::same_tiles(shape, {reached.first, reached.size}, outputs);
       return Span{out.first - padding, out.size + kernel - 1};  // the inputs that these see
     };
   };

@@ -39,6 +39,9 @@ const char* const specs[] = {
     "1x13x17 conv4k3p1 relu conv5k3p1 relu maxpool2 conv6k3p1 relu maxpool2 flatten fc3",
     "2x9x7 norm(0.1,0.2;0.5,0.25) conv3k3nb bn relu maxpool2 conv3k1 dropout0.5 flatten fc4",
     "1x3x3 conv2k3p1 relu maxpool2 flatten fc2",
+    // Convolutions in tiles, and next to them such that cannot be: an odd number of outputs, a few.
+    "1x12x14 conv32k3p1 relu conv33k3p1 relu maxpool2 conv32k3p1 relu flatten fc3",
+    "32x9x12 conv32k3 conv32k3p1 relu maxpool2 conv32k3p2 flatten fc3",
     // What ends the windows: a stride, hashed weights, no maps at all, a branch.
     "1x8x8 conv3k3p2 maxpool2 maxpool2 conv2k3p1s2 relu flatten fc3",
     "1x6x6 conv3k3p1@1/4 relu maxpool2 flatten fc3",

@@ -1,53 +1,13 @@
 // The packing stages of a convolution, and the small pooling that is fused behind it.
 #include "cpu/kernels.h"
+#include "cpu/kernels/pixel_reader.h"
 #include "cpu/kernels/simd.h"
 
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
 
 template <class T>
-constexpr int lanes = Simd<T>::lanes;
-template <class T>
 constexpr int nr = 2 * lanes<T>;
-/// Pixels from one PixelVector to the next: also a whole number of vectors into a block of depth, a multiple
-/// of 8.
-template <class T>
-constexpr int spacing = lanes<T> < 8 ? lanes<T> : 8;
-
-/// The read of a PixelVector of so many runs, its masks made once and used for every tap.
-template <class T, int runs>
-struct Reader {
-  using V = Vector<T>;
-  LaneMask<T> from[runs];
-  const T* start[runs];
-
-  [[gnu::always_inline]] void aim(const T* image, const PixelVector& pixels) {
-#pragma GCC unroll 8
-    for (int r = 0; r < runs; ++r) {
-      start[r] = image + pixels.start[r];
-      if (r > 0) from[r] = lanes_from<T>(pixels.turn[r - 1]);
-    }
-  }
-  [[gnu::always_inline]] V operator()(int64_t offset) const {
-    V x = load<V>(start[0] + offset);
-#pragma GCC unroll 8
-    for (int r = 1; r < runs; ++r) x = load_where(from[r], start[r] + offset, x);
-    return x;
-  }
-};
-
-/// Calls body.operator()<n>() with n >= runs; a vector has no more runs than lanes.
-template <class T, class Body>
-void for_runs(int runs, const Body& body) {
-  if (runs <= 2)
-    body.template operator()<2>();
-  else if (runs == 3)
-    body.template operator()<3>();
-  else if (runs == 4 || lanes<T> <= 4)
-    body.template operator()<4>();
-  else if constexpr (lanes<T> > 4)
-    body.template operator()<PixelVector::most_runs>();
-}
 
 template <class T, int runs>
 void unfold_panel(const Unfold<T>& u, const PixelVector* pixels, T* out) {
@@ -243,8 +203,30 @@ void copy_plane(int64_t height, int64_t width, const T* values, const T* output,
 }
 
 template <class T>
-constexpr Conv2dKernels<T> table{lanes<T>,      spacing<T>,  unfold_pixels<T>, unfold_taps<T>,
-                                 copy_plane<T>, pool_2x2<T>, unpool_2x2<T>};
+void deal_plane(int64_t height, int64_t width, const T* values, int64_t apart, T* even, T* odd,
+                int64_t stride) {
+  using V = Vector<T>;
+  constexpr int step = lanes<T>;
+  decltype(V{} < V{}) evens{}, odds{};
+#pragma GCC unroll 16
+  for (int i = 0; i < step; ++i) {
+    evens[i] = 2 * i;
+    odds[i] = 2 * i + 1;
+  }
+  for (int64_t y = 0; y < height; ++y, values += apart) {
+    for (int64_t x = 0; x < width; x += 2 * step) {
+      const int64_t left = width - x, at = y * stride + x / 2;
+      const V a = load_first<V>(values + x, left),
+              b = left > step ? load_first<V>(values + x + step, left - step) : V{};
+      if (even) store_first(even + at, __builtin_shuffle(a, b, evens), (left + 1) / 2);
+      if (odd && left > 1) store_first(odd + at, __builtin_shuffle(a, b, odds), left / 2);
+    }
+  }
+}
+
+template <class T>
+constexpr Conv2dKernels<T> table{lanes<T>,      spacing<T>,    unfold_pixels<T>, unfold_taps<T>,
+                                 copy_plane<T>, deal_plane<T>, pool_2x2<T>,      unpool_2x2<T>};
 
 }  // namespace
 

@@ -6,14 +6,7 @@
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
 
-// Registers: mr * 2 accumulators, 2 vectors of B, 1 broadcast of A.
-#if defined(HASHGRAD_ISA_avx512)
-constexpr int mr = 12;
-#elif defined(HASHGRAD_ISA_avx2)
-constexpr int mr = 6;
-#else
-constexpr int mr = 4;
-#endif
+constexpr int mr = tile_rows;
 template <class T>
 constexpr int lanes = Simd<T>::lanes;
 template <class T>

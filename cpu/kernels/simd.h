@@ -12,12 +12,14 @@
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
 
+// tile_rows: of a tile of a matrix product, two vectors wide. Its sums, two vectors of B and a broadcast of A
+// fill the registers.
 #if defined(HASHGRAD_ISA_avx512)
-constexpr int vector_bytes = 64;
+constexpr int vector_bytes = 64, tile_rows = 12;
 #elif defined(HASHGRAD_ISA_avx2)
-constexpr int vector_bytes = 32;
+constexpr int vector_bytes = 32, tile_rows = 6;
 #else
-constexpr int vector_bytes = 16;
+constexpr int vector_bytes = 16, tile_rows = 4;
 #endif
 
 template <class T, int bytes = vector_bytes>

@@ -1,0 +1,163 @@
+// The three transforms of Winograd's convolution F(2x2, 3x3): additions, and halves, which are exact. So
+// their bits are the same on every instruction set.
+#include "cpu/kernels/pixel_reader.h"
+#include "cpu/kernels/simd.h"
+#include "cpu/winograd_kernels.h"
+
+namespace hashgrad::cpu::HASHGRAD_ISA {
+namespace {
+
+using V = Vector<float>;
+constexpr int width = lanes<float>, nr = 2 * width, mr = tile_rows;
+
+/// B^T d: of four rows.
+[[gnu::always_inline]] inline void combine_inputs(V a, V b, V c, V d, V (&to)[4]) {
+  to[0] = a - c;
+  to[1] = b + c;
+  to[2] = c - b;
+  to[3] = b - d;
+}
+
+template <int runs>
+void transform_vector(const Unfold<float>& u, const PixelVector& pixels, int64_t apart, float* out) {
+  Reader<float, runs> read;
+  read.aim(u.image, pixels);
+  for (int64_t k = 0; k < u.tap_count; k += 16, out += nr) {
+    V columns[4][4];  // [column][row]
+#pragma GCC unroll 4
+    for (int x = 0; x < 4; ++x) {
+      const int64_t* const at = u.tap_offsets + k + x;
+      combine_inputs(read(at[0]), read(at[4]), read(at[8]), read(at[12]), columns[x]);
+    }
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; ++y) {
+      V row[4];
+      combine_inputs(columns[0][y], columns[1][y], columns[2][y], columns[3][y], row);
+#pragma GCC unroll 4
+      for (int x = 0; x < 4; ++x) store(out + (4 * y + x) * apart, row[x]);
+    }
+  }
+}
+
+void transform_input(const Unfold<float>& u, int64_t apart) {
+  for (int64_t t = 0; t < u.pixel_count; t += width) {
+    float* const out = u.panels + t / nr * nr * (u.tap_count / 16) + t % nr;
+    for_runs<float>(u.runs,
+                    [&]<int runs>() { transform_vector<runs>(u, u.pixels[t / spacing<float>], apart, out); });
+  }
+}
+
+/// A^T m: of four rows.
+[[gnu::always_inline]] inline void combine_products(V a, V b, V c, V d, V (&to)[2]) {
+  to[0] = a + b + c;
+  to[1] = b - c - d;
+}
+
+/// Pairs side by side: x[0], y[0], x[1], y[1], ... in two vectors.
+[[gnu::always_inline]] inline void interleave(V x, V y, V (&to)[2]) {
+  decltype(V{} < V{}) low{}, high{};
+#pragma GCC unroll 16
+  for (int i = 0; i < width; ++i) {
+    low[i] = i / 2 + i % 2 * width;
+    high[i] = low[i] + width / 2;
+  }
+  to[0] = __builtin_shuffle(x, y, low);
+  to[1] = __builtin_shuffle(x, y, high);
+}
+
+/// Where the tiles of a vector go: runs of neighbours in one line of outputs.
+struct Runs {
+  int count = 0;
+  int first[width + 1];
+  Runs(const int64_t* corners, int64_t tiles) {
+    for (int i = 0; i < tiles; ++i)
+      if (i == 0 || corners[i] != corners[i - 1] + 2) first[count++] = i;
+    first[count] = static_cast<int>(tiles);
+  }
+};
+
+/// Two lines of the outputs of a vector of tiles to where they belong.
+[[gnu::always_inline]] inline void scatter(const V (&lines)[2][2], const Runs& runs, const int64_t* corners,
+                                           int64_t line, float* y) {
+  float buffer[2][3 * width];  // reads of a run may pass its end
+  for (int i = 0; i < 2; ++i)
+    for (int half = 0; half < 2; ++half) {
+      if (runs.count == 1 && runs.first[1] == width)
+        store(y + corners[0] + i * line + half * width, lines[i][half]);
+      else
+        store(buffer[i] + half * width, lines[i][half]);
+    }
+  if (runs.count == 1 && runs.first[1] == width) return;
+  for (int r = 0; r < runs.count; ++r) {
+    const int first = runs.first[r], n = 2 * (runs.first[r + 1] - first);
+    for (int i = 0; i < 2; ++i) {
+      float* const to = y + corners[first] + i * line;
+      const float* const from = buffer[i] + 2 * first;
+      store_first(to, load<V>(from), n);
+      if (n > width) store_first(to + width, load<V>(from + width), n - width);
+    }
+  }
+}
+
+void transform_output(const WinogradOutput& o) {
+  for (int64_t t = 0; t < o.tiles; t += width) {
+    const int64_t* const corners = o.corners + t;
+    const Runs runs(corners, o.tiles - t < width ? o.tiles - t : width);
+    for (int64_t r = 0; r < o.rows; ++r) {
+      const float* const m = o.products + r * o.stride + t;
+      V columns[4][2], y[2][2];
+#pragma GCC unroll 4
+      for (int x = 0; x < 4; ++x) {
+        const auto at = [&](int row) { return load<V>(m + (4 * row + x) * o.apart); };
+        combine_products(at(0), at(1), at(2), at(3), columns[x]);
+      }
+      V lines[2][2];
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) {
+        combine_products(columns[0][i], columns[1][i], columns[2][i], columns[3][i], y[i]);
+        for (V& v : y[i]) {
+          if (o.bias) v += o.bias[r];
+          if (o.relu) v = v < 0 ? V{} : v;
+        }
+        interleave(y[i][0], y[i][1], lines[i]);
+      }
+      scatter(lines, runs, corners, o.width, o.y + r * o.plane);
+    }
+  }
+}
+
+/// G g: of three rows.
+[[gnu::always_inline]] inline void combine_weights(V a, V b, V c, V (&to)[4]) {
+  const V outer = a + c;
+  to[0] = a;
+  to[1] = (outer + b) * 0.5f;
+  to[2] = (outer - b) * 0.5f;
+  to[3] = c;
+}
+
+void transform_weight(int64_t rows, int64_t channels, const float* weight, float* panels) {
+  constexpr int vectors = (mr + width - 1) / width;
+  for (int64_t c = 0; c < channels; ++c, weight += 9) {
+    float g[9][vectors * width] = {};  // a lane for each row
+    for (int64_t r = 0; r < rows; ++r)
+      for (int i = 0; i < 9; ++i) g[i][r] = weight[r * channels * 9 + i];
+    for (int v = 0; v < vectors; ++v) {
+      const auto at = [&](int i) { return load<V>(g[i] + v * width); };
+      V columns[3][4];
+      for (int x = 0; x < 3; ++x) combine_weights(at(x), at(3 + x), at(6 + x), columns[x]);
+      const int64_t left = mr - v * width;
+      for (int y = 0; y < 4; ++y) {
+        V row[4];
+        combine_weights(columns[0][y], columns[1][y], columns[2][y], row);
+        for (int x = 0; x < 4; ++x)
+          store_first(panels + ((4 * y + x) * channels + c) * mr + v * width, row[x], left);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+extern const WinogradKernels winograd_kernels_table{transform_input, transform_output, transform_weight};
+
+}  // namespace hashgrad::cpu::HASHGRAD_ISA

@@ -1,0 +1,252 @@
+#include "cpu/winograd.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "core/parallel.h"
+#include "cpu/blocking.h"
+#include "cpu/kept_panels.h"
+#include "cpu/kernels.h"
+#include "cpu/scratch.h"
+#include "cpu/winograd_kernels.h"
+
+namespace hashgrad::cpu {
+namespace {
+
+constexpr int64_t places = 16;  // of a transformed tile
+
+/// Tiles as outputs of a convolution that reads 4x4 inputs each.
+Conv2dShape tiles_of(Conv2dShape s) {
+  s.kernel_h = s.kernel_w = 4;
+  s.stride = 2;
+  return s;
+}
+
+/// One layer, some images side by side. Tiles are numbered through the images; a block of them, transformed,
+/// stays in L2 while the weights pass by.
+class Winograd {
+ public:
+  Winograd(const Conv2dShape& s, int64_t images)
+      : s_(s), plan_(tiles_of(s), images, 2), per_image_(tiles_of(s).out_pixels()) {
+    for (int64_t i = 0; i < images; ++i)
+      for (int64_t y = 0; y < s.out_height(); y += 2)
+        for (int64_t x = 0; x < s.out_width(); x += 2)
+          corners_.push_back(i * s.out_channels * s.out_pixels() + y * s.out_width() + x);
+  }
+
+  const Conv2dPlan<float>& plan() const { return plan_; }
+  int64_t tiles(int64_t images) const { return images * per_image_; }
+  /// How many tiles a block has at most.
+  static int64_t block_of(const Conv2dShape& s) {
+    constexpr int64_t numbers = 128 * 1024;  // of its 16 places together
+    return nr() * std::clamp<int64_t>(numbers / (places * s.in_channels * nr()), 1, 4);
+  }
+  int64_t block() const { return block_; }
+  int64_t block_size() const { return places * apart(); }
+  int64_t panels() const { return divide_up(s_.out_channels, mr()); }
+  int64_t weight_size() const { return panels() * panel_size(); }
+
+  int64_t first_channel(int64_t panel) const { return panel * mr(); }
+  int64_t channels_of(int64_t panel) const { return std::min(mr(), s_.out_channels - first_channel(panel)); }
+
+  /// A panel of output channels of the transformed weights.
+  void prepare_weight(int64_t panel, const float* weight, float* transformed) const {
+    winograd_kernels().transform_weight(channels_of(panel), s_.in_channels,
+                                        weight + first_channel(panel) * s_.depth(),
+                                        transformed + panel * panel_size());
+  }
+
+  /// Some channels of a block of tiles from t0 on.
+  void prepare_block(const float* images, int64_t t0, int64_t tiles, int64_t c0, int64_t channels,
+                     float* block) const {
+    for (int64_t t = 0; t < tiles; t += nr())
+      winograd_kernels().transform_input(
+          plan_.unfold(images, t0 + t, std::min(nr(), tiles - t), places * c0, places * channels,
+                       block + t * s_.in_channels + c0 * nr()),
+          apart());
+  }
+
+  /// The outputs of a panel of channels for such a block. y: where the first image's begin.
+  void multiply(int64_t panel, const float* transformed, const float* block, int64_t t0, int64_t tiles,
+                const float* bias, bool relu, float* y) const {
+    const int64_t o = first_channel(panel), rows = channels_of(panel), stride = round_up(tiles, nr());
+    const Scratch<float> products(places * mr() * stride);
+    for (int64_t i = 0; i < places; ++i)
+      gemm_kernels().of<float>().block({.rows = rows,
+                                        .columns = tiles,
+                                        .depth = s_.in_channels,
+                                        .a = transformed + panel * panel_size() + i * s_.in_channels * mr(),
+                                        .b = block + i * apart(),
+                                        .c = products.data() + i * mr() * stride,
+                                        .ldc = stride,
+                                        .row_bias = nullptr,
+                                        .column_bias = nullptr,
+                                        .accumulate = false,
+                                        .relu = false});
+    winograd_kernels().transform_output({.products = products.data(),
+                                         .rows = rows,
+                                         .tiles = tiles,
+                                         .stride = stride,
+                                         .apart = mr() * stride,
+                                         .bias = bias ? bias + o : nullptr,
+                                         .relu = relu,
+                                         .corners = corners_.data() + t0,
+                                         .y = y + o * s_.out_pixels(),
+                                         .plane = s_.out_pixels(),
+                                         .width = s_.out_width()});
+  }
+
+ private:
+  static int64_t mr() { return gemm_kernels().of<float>().mr; }
+  static int64_t nr() { return gemm_kernels().of<float>().nr; }
+  int64_t panel_size() const { return places * s_.in_channels * mr(); }
+  /// Elements from one place of the transformed tiles to the next: no power of two, or all sixteen would fall
+  /// into one set of the L1 cache.
+  int64_t apart() const { return block_ * s_.in_channels + nr(); }
+
+  Conv2dShape s_;
+  Conv2dPlan<float> plan_;
+  int64_t per_image_;
+  int64_t block_ = block_of(s_);
+  std::vector<int64_t> corners_;
+};
+
+/// Transforms the weights of all panels. s: the shape of what is computed with them.
+void prepare_weights(const Conv2dShape& s, const Winograd& layer, const WinogradWeight& weight,
+                     float* transformed) {
+  const Scratch<float> turned(weight.turned ? s.out_channels * s.depth() : 0);
+  if (weight.turned) {
+    Conv2dShape forward = s;
+    std::swap(forward.in_channels, forward.out_channels);
+    turn_kernels(forward, weight.data, turned.data());
+  }
+  parallel_for(layer.panels(), [&](int64_t panel) {
+    layer.prepare_weight(panel, weight.turned ? turned.data() : weight.data, transformed);
+  });
+}
+
+/// The images that one task takes side by side: enough tiles for a block, if there are so many, and few lanes
+/// of the last vector without one.
+int64_t images_per_task(const Conv2dShape& s) {
+  constexpr int64_t many_tiles = 256, lanes = 16;
+  const int64_t tiles = tiles_of(s).out_pixels(), most = std::clamp(many_tiles / tiles, int64_t{1}, s.batch);
+  const auto waste = [&](int64_t images) { return round_up(images * tiles, lanes) - images * tiles; };
+  int64_t best = 1;
+  for (int64_t images = 2; images <= most; ++images)
+    if (best * tiles < Winograd::block_of(s) || waste(images) * best < waste(best) * images) best = images;
+  return best;
+}
+
+/// Brings some finished planes, numbered through the images, to their place.
+void deliver_planes(const Conv2dShape& s, const float* y, int64_t n, int64_t first, int64_t count,
+                    const Conv2dDestination<float>& to) {
+  for (int64_t plane = first; plane < first + count; ++plane)
+    deliver(s, y + plane * s.out_pixels(), n * s.out_channels + plane, to);
+}
+
+/// `images` images from n on, with all threads at work on them: each step starts when what it reads is there
+/// for all, and who finishes the last outputs of some channels delivers them.
+void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
+                       int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
+                       const Conv2dDestination<float>& to) {
+  constexpr int64_t channels = 8, most_blocks = 8;  // of a task, of tiles that wait at a time
+  const int64_t planes = images * s.out_channels, tiles = layer.tiles(images), step = layer.block();
+  const Scratch<float> padded(layer.plan().buffer_size()), blocks(most_blocks * layer.block_size()),
+      buffer(to.y ? 0 : planes * s.out_pixels());
+  float* y = to.y ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
+  std::vector<std::atomic<int64_t>> tiles_done(static_cast<size_t>(layer.panels()));
+  for (int64_t t0 = 0; t0 < tiles; t0 += most_blocks * step) {
+    const int64_t count = std::min(most_blocks, divide_up(tiles - t0, step));
+    const auto first = [&](int64_t b) { return t0 + b * step; };
+    const auto size = [&](int64_t b) { return std::min(step, tiles - first(b)); };
+    parallel_for(divide_up(s.in_channels, channels), [&](int64_t i) {
+      const int64_t c = i * channels, wide = std::min(channels, s.in_channels - c);
+      for (int64_t image = 0; t0 == 0 && image < images; ++image)
+        layer.plan().pad_planes(source, n, image * s.in_channels + c, wide, padded.data());
+      for (int64_t b = 0; b < count; ++b)
+        layer.prepare_block(layer.plan().origin(padded.data()), first(b), size(b), c, wide,
+                            blocks.data() + b * layer.block_size());
+    });
+    parallel_for(count * layer.panels(), [&](int64_t i) {
+      const int64_t b = i % count, panel = i / count;
+      layer.multiply(panel, transformed, blocks.data() + b * layer.block_size(), first(b), size(b), bias,
+                     relu, y);
+      if ((tiles_done[static_cast<size_t>(panel)] += size(b)) < tiles || (to.y && !to.norm)) return;
+      for (int64_t image = 0; image < images; ++image)
+        deliver_planes(s, y, n, image * s.out_channels + layer.first_channel(panel), layer.channels_of(panel),
+                       to);
+    });
+  }
+}
+
+/// The same by one thread: a task among others.
+void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
+                    int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
+                    const Conv2dDestination<float>& to) {
+  const int64_t planes = images * s.out_channels, tiles = layer.tiles(images);
+  const Scratch<float> padded(layer.plan().buffer_size()), block(layer.block_size()),
+      buffer(to.y ? 0 : planes * s.out_pixels());
+  float* y = to.y ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
+  layer.plan().pad(source, n, images, padded.data());
+  for (int64_t t0 = 0; t0 < tiles; t0 += layer.block()) {
+    const int64_t count = std::min(layer.block(), tiles - t0);
+    layer.prepare_block(layer.plan().origin(padded.data()), t0, count, 0, s.in_channels, block.data());
+    for (int64_t panel = 0; panel < layer.panels(); ++panel)
+      layer.multiply(panel, transformed, block.data(), t0, count, bias, relu, y);
+  }
+  if (!to.y || to.norm) deliver_planes(s, y, n, 0, planes, to);
+}
+
+}  // namespace
+
+namespace {
+
+constexpr int64_t fewest_outputs = 6;  // of a line
+
+bool channels_fit(const Conv2dShape& s) {
+  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.in_channels >= 32 && s.out_channels >= 32;
+}
+
+}  // namespace
+
+bool winograd_fits(const Conv2dShape& s) {
+  const auto fits = [](int64_t outputs) { return outputs >= fewest_outputs && outputs % 2 == 0; };
+  return channels_fit(s) && fits(s.out_height()) && fits(s.out_width());
+}
+
+OutputRange same_tiles(const Conv2dShape& s, OutputRange wanted, int64_t outputs) {
+  if (!channels_fit(s)) return wanted;
+  if (outputs % 2 == 1) {  // the whole goes another way, as does what has an odd number of them
+    const int64_t size = wanted.size / 2 * 2 + 1;
+    return {std::min(wanted.first, outputs - size), size};
+  }
+  const int64_t size = std::min(std::max(fewest_outputs, (wanted.size + 2) / 2 * 2), outputs);
+  return {std::min(wanted.first / 2 * 2, outputs - size), size};
+}
+
+void convolve_winograd(const Conv2dShape& s, const Conv2dGradient<float>& source,
+                       const WinogradWeight& weight, const float* bias, bool relu,
+                       const Conv2dDestination<float>& to) {
+  constexpr int64_t few_tasks = 8;
+  if (s.batch == 0) return;
+  const int64_t images = images_per_task(s), tasks = divide_up(s.batch, images);
+  const Winograd layer(s, images);
+  const auto as = weight.turned ? PackedUse::As::winograd_turned : PackedUse::As::winograd;
+  const KeepPanels::Found kept = KeepPanels::find({weight.data, as, s.out_channels, s.in_channels},
+                                                  static_cast<size_t>(layer.weight_size()) * sizeof(float));
+  const Scratch<float> own(kept.panels ? 0 : layer.weight_size());
+  float* const transformed = kept.panels ? static_cast<float*>(kept.panels) : own.data();
+  if (!kept.panels || kept.empty) prepare_weights(s, layer, weight, transformed);
+  const auto run = [&](const auto& convolve_images, int64_t task) {
+    const int64_t n = task * images;
+    convolve_images(s, layer, source, n, std::min(images, s.batch - n), transformed, bias, relu, to);
+  };
+  if (tasks < few_tasks)
+    for (int64_t task = 0; task < tasks; ++task) run(convolve_together, task);
+  else
+    parallel_for(tasks, [&](int64_t task) { run(convolve_alone, task); });
+}
+
+}  // namespace hashgrad::cpu

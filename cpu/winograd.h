@@ -1,0 +1,37 @@
+// Winograd's convolution F(2x2, 3x3): outputs in tiles of 2x2, each from 4x4 inputs by 16 products for every
+// pair of channels where the direct way takes 36.
+#pragma once
+
+#include "cpu/conv2d.h"
+#include "cpu/conv2d_plan.h"
+
+namespace hashgrad::cpu {
+
+/// Whether convolutions of this shape go this way in fp32: 3x3, stride 1, an even number of outputs, at least
+/// 6, in each line and column, at least 32 channels on both sides. Independent of the batch, so that one
+/// image has the same bits in any.
+bool winograd_fits(const Conv2dShape& shape);
+
+/// Some neighbours among the outputs of a line or column.
+struct OutputRange {
+  int64_t first, size;
+};
+/// The outputs to compute, these among them, where a piece of the outputs shall have the bits of the whole:
+/// so that the piece goes the way that the whole goes, in the same tiles. Applies to both axes of any shape.
+/// Its size depends on that of `wanted` alone. outputs: those of a whole line or column.
+OutputRange same_tiles(const Conv2dShape& shape, OutputRange wanted, int64_t outputs);
+
+/// Kernels of a convolution, or those of the convolution whose input gradient is sought (turn_kernels()).
+struct WinogradWeight {
+  const float* data;
+  bool turned;
+};
+
+/// convolve() (cpu/conv2d_plan.h) for such shapes; transformed weights may be kept (cpu/kept_panels.h). Each
+/// output is computed from the 4x4 inputs of its tile: where others than its own nine change, its last bits
+/// may, too. The sums run over channels in order.
+void convolve_winograd(const Conv2dShape& shape, const Conv2dGradient<float>& source,
+                       const WinogradWeight& weight, const float* bias, bool relu,
+                       const Conv2dDestination<float>& to);
+
+}  // namespace hashgrad::cpu

@@ -1,0 +1,36 @@
+// The transforms of Winograd's convolution F(2x2, 3x3) (cpu/winograd.h, cpu/kernels.h).
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+namespace hashgrad::cpu {
+
+/// What becomes of 16 products for each tile of 2x2 outputs of some channels.
+struct WinogradOutput {
+  const float* products;  // [16][rows][stride]
+  int64_t rows, tiles, stride;
+  int64_t apart;           // elements from one of the 16 to the next
+  const float* bias;       // [rows] or null
+  bool relu;               // max(x, 0), NaN stays NaN
+  const int64_t* corners;  // [tiles]: where the upper left output of each lies in y
+  float* y;                // rows `plane` elements apart, each of lines of `width` outputs
+  int64_t plane, width;
+};
+
+struct WinogradKernels {
+  /// Panels of the 4x4 inputs of tiles, transformed: panels[16][panel of nr tiles][channel][nr], B^T d B by
+  /// rows, the 16 `apart` elements from each other. u.tap_offsets: 16 for each channel, u.tap_count of them
+  /// in all. A last vector that is past all tiles is left as it is: no product reads it.
+  void (*transform_input)(const Unfold<float>& u, int64_t apart);
+  /// y = A^T m A + bias, then the ReLU.
+  void (*transform_output)(const WinogradOutput&);
+  /// G g G^T of some filters, weight [rows <= mr, channels, 3, 3], as panels of operand A:
+  /// panels[16][channel] [mr], zeros where there are no rows.
+  void (*transform_weight)(int64_t rows, int64_t channels, const float* weight, float* panels);
+};
+
+HASHGRAD_KERNEL_TABLE(WinogradKernels, winograd_kernels)
+
+}  // namespace hashgrad::cpu
