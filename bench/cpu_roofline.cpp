@@ -18,6 +18,7 @@
 #include "cpu/gemm_pairs.h"
 #include "cpu/hash_gemm.h"
 #include "cpu/hash_kernels.h"
+#include "cpu/kept_panels.h"
 #include "cpu/kernels.h"
 #include "cpu/optim.h"
 #include "cpu/pointwise.h"
@@ -185,11 +186,13 @@ struct ConvolutionTensors {
   Behind behind;
   Tensor x, weight, bias, y, dy, dx, dweight, dbias;
   std::vector<uint8_t> argmax;
+  std::unique_ptr<cpu::KeepPanels> kept;  // as while a network is asked
 
   ConvolutionTensors(const cpu::Conv2dShape& s, Behind b) : shape(s), behind(b) {
     const int64_t outputs = s.batch * s.out_channels * s.out_pixels() / (b == Behind::relu_pool ? 4 : 1);
     x = values(s.batch * s.in_channels * s.in_pixels());
     weight = values(s.out_channels * s.depth());
+    kept = std::make_unique<cpu::KeepPanels>(std::vector<const void*>{weight.data<float>()});
     bias = values(s.out_channels);
     y = values(outputs);
     dy = values(outputs);

@@ -89,24 +89,27 @@ PaddedRows::PaddedRows(const Conv2dShape& s, int64_t dealt_into)
 
 std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images, int64_t phases) {
   const PaddedRows rows(s, phases);
-  std::vector<int64_t> offsets;
+  const int64_t width = s.out_width(), step = s.stride / phases;  // phases: 1 or the stride
+  std::vector<int64_t> offsets(static_cast<size_t>(images * s.out_pixels() + widest_panel));
+  auto at = offsets.begin();
   for (int64_t n = 0; n < images; ++n)
-    for (int64_t y = 0; y < s.out_height(); ++y)
-      for (int64_t x = 0; x < s.out_width(); ++x)
-        offsets.push_back((n * s.in_channels * rows.height + y * s.stride) * rows.width +
-                          x * s.stride / phases);
-  for (int64_t i = 0; i < widest_panel; ++i) offsets.push_back(offsets.back() + 1);
+    for (int64_t y = 0; y < s.out_height(); ++y) {
+      const int64_t row = (n * s.in_channels * rows.height + y * s.stride) * rows.width;
+      for (int64_t x = 0; x < width; ++x) *at++ = row + x * step;
+    }
+  const int64_t last = images > 0 ? at[-1] : 0;
+  for (int64_t i = 1; i <= widest_panel; ++i) *at++ = last + i;
   return offsets;
 }
 
 std::vector<int64_t> tap_offsets(const Conv2dShape& s, int64_t phases) {
   const PaddedRows rows(s, phases);
-  std::vector<int64_t> offsets;
-  for (int64_t c = 0; c < s.in_channels; ++c)
-    for (int64_t r = 0; r < s.kernel_h; ++r)
-      for (int64_t q = 0; q < s.kernel_w; ++q)
-        offsets.push_back((c * rows.height + r) * rows.width + rows.column(q));
-  offsets.resize(offsets.size() + widest_panel, 0);
+  const auto window = static_cast<size_t>(s.kernel_h * s.kernel_w), taps = static_cast<size_t>(s.depth());
+  std::vector<int64_t> offsets(taps + widest_panel);
+  for (int64_t r = 0; r < s.kernel_h; ++r)
+    for (int64_t q = 0; q < s.kernel_w; ++q)
+      offsets[static_cast<size_t>(r * s.kernel_w + q)] = r * rows.width + rows.column(q);
+  for (size_t i = window; i < taps; ++i) offsets[i] = offsets[i - window] + rows.height * rows.width;
   return offsets;
 }
 

@@ -146,39 +146,50 @@ void deliver_planes(const Conv2dShape& s, const float* y, int64_t n, int64_t fir
     deliver(s, y + plane * s.out_pixels(), n * s.out_channels + plane, to);
 }
 
-/// `images` images from n on, with all threads at work on them: each step starts when what it reads is there
-/// for all, and who finishes the last outputs of some channels delivers them.
+/// `images` images from n on, with all threads at work on them. Each takes some tiles; where these are so few
+/// that all would read the same weights for little, some output channels of tiles that all have prepared: what
+/// one core has written another gets slowly.
 void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
                        int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
                        const Conv2dDestination<float>& to) {
-  constexpr int64_t channels = 8, most_blocks = 8;  // of a task, of tiles that wait at a time
-  const int64_t planes = images * s.out_channels, tiles = layer.tiles(images), step = layer.block();
-  const Scratch<float> padded(layer.plan().buffer_size()), blocks(most_blocks * layer.block_size()),
+  constexpr int64_t channels = 8, lanes = 16;  // of a task; of a vector
+  const int64_t planes = images * s.out_channels, tiles = layer.tiles(images);
+  const bool by_tiles = 3 * tiles >= s.out_channels;
+  const int64_t pieces = std::max<int64_t>(divide_up(tiles, layer.block()), by_tiles ? threads() : 1);
+  const int64_t step = round_up(divide_up(tiles, pieces), lanes), count = divide_up(tiles, step);
+  const auto size = [&](int64_t b) { return std::min(step, tiles - b * step); };
+  const Scratch<float> padded(layer.plan().buffer_size()), shared(by_tiles ? 0 : count * layer.block_size()),
       buffer(to.y ? 0 : planes * s.out_pixels());
   float* y = to.y ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
-  std::vector<std::atomic<int64_t>> tiles_done(static_cast<size_t>(layer.panels()));
-  for (int64_t t0 = 0; t0 < tiles; t0 += most_blocks * step) {
-    const int64_t count = std::min(most_blocks, divide_up(tiles - t0, step));
-    const auto first = [&](int64_t b) { return t0 + b * step; };
-    const auto size = [&](int64_t b) { return std::min(step, tiles - first(b)); };
-    parallel_for(divide_up(s.in_channels, channels), [&](int64_t i) {
-      const int64_t c = i * channels, wide = std::min(channels, s.in_channels - c);
-      for (int64_t image = 0; t0 == 0 && image < images; ++image)
-        layer.plan().pad_planes(source, n, image * s.in_channels + c, wide, padded.data());
-      for (int64_t b = 0; b < count; ++b)
-        layer.prepare_block(layer.plan().origin(padded.data()), first(b), size(b), c, wide,
-                            blocks.data() + b * layer.block_size());
-    });
+  const auto prepare = [&](int64_t b, int64_t c, int64_t wide, float* block) {
+    layer.prepare_block(layer.plan().origin(padded.data()), b * step, size(b), c, wide, block);
+  };
+  std::vector<std::atomic<int64_t>> done(static_cast<size_t>(layer.panels()));
+  const auto multiply = [&](int64_t b, int64_t panel, const float* block) {
+    layer.multiply(panel, transformed, block, b * step, size(b), bias, relu, y);
+    if (++done[static_cast<size_t>(panel)] < count || (to.y && !to.norm)) return;
+    for (int64_t image = 0; image < images; ++image)  // who is last delivers
+      deliver_planes(s, y, n, image * s.out_channels + layer.first_channel(panel), layer.channels_of(panel),
+                     to);
+  };
+  parallel_for(divide_up(s.in_channels, channels), [&](int64_t i) {
+    const int64_t c = i * channels, wide = std::min(channels, s.in_channels - c);
+    for (int64_t image = 0; image < images; ++image)
+      layer.plan().pad_planes(source, n, image * s.in_channels + c, wide, padded.data());
+    for (int64_t b = 0; !by_tiles && b < count; ++b)
+      prepare(b, c, wide, shared.data() + b * layer.block_size());
+  });
+  if (!by_tiles) {
     parallel_for(count * layer.panels(), [&](int64_t i) {
-      const int64_t b = i % count, panel = i / count;
-      layer.multiply(panel, transformed, blocks.data() + b * layer.block_size(), first(b), size(b), bias,
-                     relu, y);
-      if ((tiles_done[static_cast<size_t>(panel)] += size(b)) < tiles || (to.y && !to.norm)) return;
-      for (int64_t image = 0; image < images; ++image)
-        deliver_planes(s, y, n, image * s.out_channels + layer.first_channel(panel), layer.channels_of(panel),
-                       to);
+      multiply(i % count, i / count, shared.data() + i % count * layer.block_size());
     });
+    return;
   }
+  parallel_for(count, [&](int64_t b) {
+    const Scratch<float> block(layer.block_size());
+    prepare(b, 0, s.in_channels, block.data());
+    for (int64_t panel = 0; panel < layer.panels(); ++panel) multiply(b, panel, block.data());
+  });
 }
 
 /// The same by one thread: a task among others.
