@@ -49,7 +49,9 @@ struct Given {
     if (!g.relu) return dy;
     const int64_t c = plane % shape.channels, at = plane % (shape.batch * shape.channels) * shape.pixels;
     const auto& gate = channel_kernels().of<T>().gate;
-    if (g.output)
+    if (g.mask)
+      channel_kernels().of<T>().pass(shape.pixels, g.mask, at, dy, to);
+    else if (g.output)
       gate(shape.pixels, g.output + at, dy, T{0}, T{1}, T{0}, to);
     else
       gate(shape.pixels, x + at, dy, mean[c], slope(c), g.beta ? g.beta[c] : T{0}, to);

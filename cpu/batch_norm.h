@@ -47,10 +47,11 @@ template <class T>
 struct BatchNormGradient {
   const T* dy;  // [batch, channels, pixels]
   bool relu = false;
-  const T* output = nullptr;  // y; null if nothing was added in front of the ReLU: x then tells as much
-  const T* beta = nullptr;    // [channels], null for 0; with relu, and without output
-  T* passed = nullptr;        // if not null, dy where the ReLU lets it through, else 0, is written here:
-                              // the gradient of what was added. With relu only. May be dy
+  const T* output = nullptr;      // y; null if nothing was added in front of the ReLU: x then tells as much
+  const T* beta = nullptr;        // [channels], null for 0; with relu, and without output
+  T* passed = nullptr;            // if not null, dy where the ReLU lets it through, else 0, is written here:
+                                  // the gradient of what was added. With relu only. May be dy
+  const uint8_t* mask = nullptr;  // in place of output: its cpu/relu_mask.h, NaN passes; on the CPU only
 };
 
 /// Backward of training: mean and variance are those of x itself. dx [batch, channels, pixels], dgamma and
@@ -60,8 +61,8 @@ void batch_norm_backward(const BatchNormShape& shape, const T* x, const BatchNor
                          const T* mean, const T* variance, T eps, const T* gamma, T* dx, T* dgamma, T* dbeta);
 
 /// Backward of inference: mean and variance are constants. Same outputs. x may be null where neither dgamma
-/// nor dbeta is wanted and gradient.output tells of the ReLU. Only there `copies` may be more than one: of
-/// dy, dx and gradient.passed, one behind the other.
+/// nor dbeta is wanted and gradient.output or .mask tells of the ReLU. Only there `copies` may be more than
+/// one: of dy, dx and gradient.passed, one behind the other.
 template <class T>
 void batch_norm_inference_backward(const BatchNormShape& shape, const T* x,
                                    const BatchNormGradient<T>& gradient, const T* mean, const T* variance,

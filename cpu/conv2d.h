@@ -56,17 +56,19 @@ void conv2d_norm_forward(const Conv2dShape& shape, const T* x, const T* weight, 
 /// The gradient that arrives at a convolution, seen through what was fused behind it:
 ///   {dy}                     plain: dy has the shape of y;
 ///   {dy, output}             conv2d_forward with relu: output is its y; dy counts where output > 0;
-///   {dy, output, argmax}     conv2d_relu_pool_forward: all three have the pooled shape.
+///   {dy, .mask}              the same, told by its mask (cpu/relu_mask.h, NaN does not pass); on the CPU
+///   only; {dy, output, argmax}     conv2d_relu_pool_forward: all three have the pooled shape.
 template <class T>
 struct Conv2dGradient {
   const T* dy;
   const T* output = nullptr;
   const uint8_t* argmax = nullptr;
+  const uint8_t* mask = nullptr;
 };
 
 /// dx [batch, in_channels, height, width] = gradient with respect to x; overwritten. The bits of one image
 /// depend on that image and its gradient alone. dy and dx may hold several stacked cotangents, [copies *
-/// batch, ...]; output and argmax are those of one.
+/// batch, ...]; output, argmax and mask are those of one.
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const T* weight, const Conv2dGradient<T>& gradient,
                            T* dx, int64_t copies = 1);

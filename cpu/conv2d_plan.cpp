@@ -183,6 +183,13 @@ void write_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, i
     const int64_t at = (n * channels + c) * rows * row;
     const T *dy = source.dy + at, *output = source.output ? source.output + at : nullptr;
     T* plane = out + c * plane_stride;
+    if (source.mask) {
+      const int64_t lines = row_stride == row ? 1 : rows, length = row_stride == row ? rows * row : row;
+      for (int64_t y = 0; y < lines; ++y)
+        channel_kernels().of<T>().pass(length, source.mask, at + y * row, dy + y * row,
+                                       plane + y * row_stride);
+      continue;
+    }
     if (!pooled) {
       kernel.copy_plane(rows, row, dy, output, plane, row_stride);
       continue;

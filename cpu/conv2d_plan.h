@@ -87,7 +87,7 @@ void write_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, i
 template <class T>
 const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, int64_t height,
                      int64_t width, T* buffer) {
-  if (!source.output && !source.argmax) return source.dy + n * channels * height * width;
+  if (!source.output && !source.argmax && !source.mask) return source.dy + n * channels * height * width;
   write_image(source, n, channels, height, width, buffer, width, height * width);
   return buffer;
 }

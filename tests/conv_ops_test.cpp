@@ -5,6 +5,7 @@
 #include "autograd/ops/pointwise.h"
 #include "autograd/ops/pool2d.h"
 #include "core/math_mode.h"
+#include "cpu/relu_mask.h"
 #include "tests/ops_testing.h"
 
 using namespace hashgrad;
@@ -177,6 +178,23 @@ TEST_CASE("conv2d saves and computes what its gradients need, nothing else") {
   CHECK(identical(training.backward(0b100, dy, 1)[2], only_parameters[2]));
 }
 
+TEST_CASE(
+    "conv2d saves a mask of its ReLU where nobody wants the gradient of its weights, with the same bits") {
+  for (const Case& c : cases)
+    for (const DType dtype : {DType::float32, DType::float64}) {
+      CAPTURE(to_string(c.x));
+      const Tensor x = random_tensor(c.x, 1, dtype), w = random_tensor(c.weight, 2, dtype), none;
+      Conv2d attack{fused(c.stride, c.padding, false)}, training = attack;
+      const Tensor y = attack.forward(0b001, x, w, none);
+      training.forward(0b011, x, w, none);
+      CHECK((!attack.output.defined() && attack.mask.numel() == cpu::relu_mask_bytes(y.numel())));
+      CHECK((training.output.defined() && !training.mask.defined()));
+      constexpr int64_t copies = 3;
+      const Tensor dy = random_tensor(y.shape().with(0, copies * y.size(0)), 3, dtype);
+      CHECK(identical(attack.backward(0b001, dy, copies)[0], training.backward(0b001, dy, copies)[0]));
+    }
+}
+
 TEST_CASE("conv2d refuses what does not fit, and says what would") {
   const Tensor x = Tensor::zeros({1, 3, 5, 5}), w = Tensor::zeros({2, 3, 3, 3});
   CHECK_THROWS_WITH_AS(conv2d(Tensor::zeros({3, 5, 5}), w), "conv2d: x of shape [3,5,5], [N,C,H,W] expected",
@@ -344,9 +362,9 @@ TEST_CASE("batch_norm saves what its gradients need, nothing else") {
     CHECK((!nothing.x.defined() && !nothing.output.defined() && !nothing.beta.defined()));
     CHECK((all.x.defined() && !all.output.defined()));
     CHECK((added_too.x.defined() && added_too.output.defined()));
-    CHECK((!only_added.x.defined() && only_added.output.defined()));
+    CHECK((!only_added.x.defined() && !only_added.output.defined() && only_added.mask.defined()));
     CHECK(attack.x.defined() == training);
-    CHECK(attack.output.defined() == !training);
+    CHECK((!attack.output.defined() && attack.mask.defined() == !training));
   }
 }
 

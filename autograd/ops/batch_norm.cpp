@@ -2,6 +2,7 @@
 
 #include "autograd/op_info.h"
 #include "autograd/ops/piece.h"
+#include "autograd/ops/relu_mask.h"
 #include "cuda/batch_norm.h"
 
 namespace hashgrad {
@@ -68,8 +69,15 @@ Tensor BatchNorm::forward(Needs needs, const Tensor& in, const Tensor& gamma_in,
   const bool from_x = relu && x.defined() && !added.defined();
   if (needs[0] || from_x) gamma = gamma_in;
   if (from_x) beta = beta_in;
-  if (relu && !from_x) output = y;
+  if (relu && !from_x) save_output(y, !needs[1] && !needs[2]);
   return y;
+}
+
+void BatchNorm::save_output(const Tensor& y, bool masked) {
+  if (masked && y.device() == Device{})
+    mask = relu_mask(y, true);
+  else
+    output = y;
 }
 
 // With h = (x - mean) / sqrt(variance + eps), g = dy where a fused ReLU lets it through and 0 elsewhere, and
@@ -94,6 +102,7 @@ Gradients<4> BatchNorm::backward(Needs needs, Tensor dy, int64_t copies) const {
     const int64_t pieces = at_once ? 1 : copies;  // sums are those of one copy
     for (int64_t k = 0; k < pieces; ++k) {
       cpu::BatchNormGradient<T> g{piece<T>(dy, k, pieces), relu, piece<T>(output), piece<T>(beta)};
+      g.mask = piece<uint8_t>(mask);
       if (relu) g.passed = piece<T>(dadded, k, pieces);
       T *dx_k = piece<T>(dx, k, pieces), *dgamma_k = piece<T>(dgamma, k, pieces),
         *dbeta_k = piece<T>(dbeta, k, pieces);

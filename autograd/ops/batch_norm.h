@@ -27,7 +27,11 @@ struct BatchNorm {
   BatchNormOptions options;
   cpu::BatchNormShape shape = {};
   Tensor x = {}, gamma = {}, mean = {}, variance = {};  // saved
-  Tensor beta = {}, output = {};  // saved with ReLU: what it lets through is known from x, or from its output
+  Tensor beta = {},
+         output = {};  // saved with ReLU: what it lets through is known from x, or from its output,
+  Tensor mask = {};    // or from the mask of that
+  /// Saves what tells of the ReLU in front of y where x does not; masked: y is not known to be saved anyway.
+  void save_output(const Tensor& y, bool masked);
   Tensor forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta_in,
                  const Tensor& added);
   Gradients<4> backward(Needs needs, Tensor dy, int64_t copies) const;

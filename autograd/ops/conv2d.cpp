@@ -2,6 +2,7 @@
 
 #include "autograd/op_info.h"
 #include "autograd/ops/piece.h"
+#include "autograd/ops/relu_mask.h"
 #include "cuda/conv2d.h"
 
 namespace hashgrad {
@@ -46,7 +47,8 @@ Tensor Conv2d::forward(Needs needs, const Tensor& in, const Tensor& w, const Ten
   });
   if (needs[0]) weight = cw;
   if (needs[1] || needs[2]) x = cx;
-  if (relu && needs.any()) output = y;
+  const bool masked = y.device() == Device{} && !needs[1] && !options.max_pool2;
+  if (relu && needs.any()) (masked ? mask : output) = masked ? relu_mask(y, false) : y;
   return y;
 }
 
@@ -64,7 +66,8 @@ Gradients<3> Conv2d::backward(Needs needs, const Tensor& dy, int64_t copies) con
         Tensor::empty({copies * s.out_channels, s.in_channels, s.kernel_h, s.kernel_w}, g.dtype(), device);
   if (needs[2]) dbias = Tensor::empty({copies * s.out_channels}, g.dtype(), device);
   for_float_type(g.dtype(), name, [&]<class T>() {
-    cpu::Conv2dGradient<T> gradient{piece<T>(g), piece<T>(output), piece<uint8_t>(argmax)};
+    cpu::Conv2dGradient<T> gradient{piece<T>(g), piece<T>(output), piece<uint8_t>(argmax),
+                                    piece<uint8_t>(mask)};
     if (needs[0])
       HASHGRAD_ON(device, conv2d_backward_input(s, weight.data<T>(), gradient, piece<T>(dx), copies));
     for (int64_t k = 0; (needs[1] || needs[2]) && k < copies; ++k) {

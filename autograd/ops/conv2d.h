@@ -25,6 +25,7 @@ struct Conv2d {
   cpu::Conv2dShape shape = {};
   Tensor x = {}, weight = {};       // saved for the gradient of the other one
   Tensor output = {}, argmax = {};  // saved when fused: what ReLU and pooling let through
+  Tensor mask = {};                 // in place of output where that is not known to be saved anyway
 
   Tensor forward(Needs needs, const Tensor& in, const Tensor& w, const Tensor& bias);
   Gradients<3> backward(Needs needs, const Tensor& dy, int64_t copies) const;

@@ -36,11 +36,11 @@ Tensor ConvNorm::forward(Needs needs, const Tensor& in, const Tensor& w, const T
   norm.gamma = gamma;
   norm.mean = norm.running_mean.clone();
   norm.variance = norm.running_var.clone();
-  if (relu) norm.output = y;
+  if (relu) norm.save_output(y, true);
   return y;
 }
 
-// The two backward passes one after the other: batch norm's needs nothing but the output, the convolution's
+// The two backward passes one after the other: batch norm's needs nothing but the mask, the convolution's
 // nothing but the weights.
 Gradients<6> ConvNorm::backward(Needs needs, Tensor dy, int64_t copies) const {
   Needs of_norm, of_conv;

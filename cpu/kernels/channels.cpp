@@ -180,6 +180,62 @@ void gate(int64_t n, const T* x, const T* dy, T center, T slope, T shift, T* g) 
   map(n, x, dy, g, [=](V v, V d) { return affine(v) <= V{} ? V{} : d; });
 }
 
+/// The bits of up to eight numbers.
+template <class T>
+[[gnu::always_inline]] inline uint8_t bits_of(int64_t n, const T* y, bool nan_passes) {
+  unsigned bits = 0;
+  for (int64_t i = 0; i < n; ++i)
+    bits |= static_cast<unsigned>(y[i] > 0 || (nan_passes && y[i] != y[i])) << i;
+  return static_cast<uint8_t>(bits);
+}
+
+template <class T>
+void mark(int64_t n, const T* y, bool nan_passes, uint8_t* mask) {
+  int64_t i = 0;
+#if defined(HASHGRAD_ISA_avx512)
+  constexpr int lanes = Simd<T>::lanes;
+  for (; i + lanes <= n; i += lanes) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const __m512 v = _mm512_loadu_ps(y + i), zero = _mm512_setzero_ps();
+      const __mmask16 bits =
+          nan_passes ? _mm512_cmp_ps_mask(v, zero, _CMP_NLE_UQ) : _mm512_cmp_ps_mask(v, zero, _CMP_GT_OQ);
+      __builtin_memcpy(mask + i / 8, &bits, 2);
+    } else {
+      const __m512d v = _mm512_loadu_pd(y + i), zero = _mm512_setzero_pd();
+      mask[i / 8] =
+          nan_passes ? _mm512_cmp_pd_mask(v, zero, _CMP_NLE_UQ) : _mm512_cmp_pd_mask(v, zero, _CMP_GT_OQ);
+    }
+  }
+#else
+  for (; i + 8 <= n; i += 8) mask[i / 8] = bits_of(8, y + i, nan_passes);
+#endif
+  for (; i < n; i += 8) mask[i / 8] = bits_of(n - i < 8 ? n - i : 8, y + i, nan_passes);
+}
+
+template <class T>
+void pass(int64_t n, const uint8_t* mask, int64_t first, const T* dy, T* g) {
+  using V = Vector<T>;
+  using Index = decltype(V{} < V{});
+  constexpr int lanes = Simd<T>::lanes;
+  const auto bits_from = [&](int64_t i) {
+    uint32_t word;
+    __builtin_memcpy(&word, mask + (first + i) / 8, sizeof word);
+    return word >> (first + i) % 8;
+  };
+  if (n < parts) {  // as in gate()
+    for (int64_t i = 0; i < n; ++i) g[i] = bits_from(i) & 1 ? dy[i] : T{0};
+    return;
+  }
+  Index place{};
+  for (int i = 0; i < lanes; ++i) place[i] = 1 << i;
+  const auto passed = [&](int64_t i, V d) {
+    return ((Index{} + static_cast<int>(bits_from(i) & 0xffff)) & place) != 0 ? d : V{};
+  };
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) store(g + i, passed(i, load<V>(dy + i)));
+  if (i < n) store_first(g + i, passed(i, load_first<V>(dy + i, n - i)), n - i);
+}
+
 template <class T>
 void gradient(int64_t n, const T* x, const T* dy, T center, T slope, T mean_dy, T along, T* dx) {
   map(n, x, dy, dx, [=](Vector<T> v, Vector<T> g) { return slope * (g - mean_dy - (v - center) * along); });
@@ -191,8 +247,8 @@ void scale(int64_t n, const T* x, T slope, T* y) {
 }
 
 template <class T>
-constexpr ChannelKernels<T> table{sum<T>,  moments<T>,  products<T>, normalise<T>,
-                                  gate<T>, gradient<T>, scale<T>};
+constexpr ChannelKernels<T> table{sum<T>,  moments<T>, products<T>, normalise<T>, gate<T>,
+                                  mark<T>, pass<T>,    gradient<T>, scale<T>};
 
 }  // namespace
 
