@@ -28,16 +28,18 @@ Conv2dShape tiles_of(Conv2dShape s) {
 /// stays in L2 while the weights pass by.
 class Winograd {
  public:
-  Winograd(const Conv2dShape& s, int64_t images)
-      : s_(s), plan_(tiles_of(s), images, 2), per_image_(tiles_of(s).out_pixels()) {
+  Winograd(const Conv2dShape& s, int64_t images, bool pooled)
+      : s_(s), pooled_(pooled), plan_(tiles_of(s), images, 2), per_image_(tiles_of(s).out_pixels()) {
+    const int64_t width = s.out_width() / 2;
     for (int64_t i = 0; i < images; ++i)
-      for (int64_t y = 0; y < s.out_height(); y += 2)
-        for (int64_t x = 0; x < s.out_width(); x += 2)
-          corners_.push_back(i * s.out_channels * s.out_pixels() + y * s.out_width() + x);
+      for (int64_t tile = 0; tile < per_image_; ++tile)
+        places_.push_back(i * s.out_channels * plane() +
+                          (pooled ? tile : 2 * (tile / width * s.out_width() + tile % width)));
   }
 
   const Conv2dPlan<float>& plan() const { return plan_; }
   int64_t tiles(int64_t images) const { return images * per_image_; }
+  int64_t plane() const { return pooled_ ? per_image_ : s_.out_pixels(); }  // numbers of one result
   /// How many tiles a block has at most.
   static int64_t block_of(const Conv2dShape& s) {
     constexpr int64_t numbers = 128 * 1024;  // of its 16 places together
@@ -68,9 +70,9 @@ class Winograd {
           apart());
   }
 
-  /// The outputs of a panel of channels for such a block. y: where the first image's begin.
+  /// The results of a panel of channels for such a block; n: the number of the first image.
   void multiply(int64_t panel, const float* transformed, const float* block, int64_t t0, int64_t tiles,
-                const float* bias, bool relu, float* y) const {
+                const float* bias, bool relu, int64_t n, const Conv2dDestination<float>& to) const {
     const int64_t o = first_channel(panel), rows = channels_of(panel), stride = round_up(tiles, nr());
     const Scratch<float> products(places * mr() * stride);
     for (int64_t i = 0; i < places; ++i)
@@ -85,6 +87,7 @@ class Winograd {
                                         .column_bias = nullptr,
                                         .accumulate = false,
                                         .relu = false});
+    const int64_t at = (n * s_.out_channels + o) * plane();
     winograd_kernels().transform_output({.products = products.data(),
                                          .rows = rows,
                                          .tiles = tiles,
@@ -92,10 +95,11 @@ class Winograd {
                                          .apart = mr() * stride,
                                          .bias = bias ? bias + o : nullptr,
                                          .relu = relu,
-                                         .corners = corners_.data() + t0,
-                                         .y = y + o * s_.out_pixels(),
-                                         .plane = s_.out_pixels(),
-                                         .width = s_.out_width()});
+                                         .places = places_.data() + t0,
+                                         .y = (pooled_ ? to.pooled : to.y) + at,
+                                         .plane = plane(),
+                                         .width = pooled_ ? 0 : s_.out_width(),
+                                         .argmax = to.argmax ? to.argmax + at : nullptr});
   }
 
  private:
@@ -107,10 +111,11 @@ class Winograd {
   int64_t apart() const { return block_ * s_.in_channels + nr(); }
 
   Conv2dShape s_;
+  bool pooled_;
   Conv2dPlan<float> plan_;
   int64_t per_image_;
   int64_t block_ = block_of(s_);
-  std::vector<int64_t> corners_;
+  std::vector<int64_t> places_;
 };
 
 /// Transforms the weights of all panels. s: the shape of what is computed with them.
@@ -139,38 +144,35 @@ int64_t images_per_task(const Conv2dShape& s) {
   return best;
 }
 
-/// Brings some finished planes, numbered through the images, to their place.
-void deliver_planes(const Conv2dShape& s, const float* y, int64_t n, int64_t first, int64_t count,
-                    const Conv2dDestination<float>& to) {
-  for (int64_t plane = first; plane < first + count; ++plane)
-    deliver(s, y + plane * s.out_pixels(), n * s.out_channels + plane, to);
+/// Normalises some finished planes, numbered through the images from n on, where they lie, if that is wanted.
+void finish_planes(const Conv2dShape& s, int64_t n, int64_t first, int64_t count,
+                   const Conv2dDestination<float>& to) {
+  for (int64_t plane = n * s.out_channels + first; to.norm && count > 0; ++plane, --count)
+    deliver(s, to.y + plane * s.out_pixels(), plane, to);
 }
 
 /// `images` images from n on, with all threads at work on them. Each takes some tiles; where these are so few
-/// that all would read the same weights for little, some output channels of tiles that all have prepared: what
-/// one core has written another gets slowly.
+/// that all would read the same weights for little, some output channels of tiles that all have prepared:
+/// what one core has written another gets slowly.
 void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
                        int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
                        const Conv2dDestination<float>& to) {
   constexpr int64_t channels = 8, lanes = 16;  // of a task; of a vector
-  const int64_t planes = images * s.out_channels, tiles = layer.tiles(images);
+  const int64_t tiles = layer.tiles(images);
   const bool by_tiles = 3 * tiles >= s.out_channels;
   const int64_t pieces = std::max<int64_t>(divide_up(tiles, layer.block()), by_tiles ? threads() : 1);
   const int64_t step = round_up(divide_up(tiles, pieces), lanes), count = divide_up(tiles, step);
   const auto size = [&](int64_t b) { return std::min(step, tiles - b * step); };
-  const Scratch<float> padded(layer.plan().buffer_size()), shared(by_tiles ? 0 : count * layer.block_size()),
-      buffer(to.y ? 0 : planes * s.out_pixels());
-  float* y = to.y ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
+  const Scratch<float> padded(layer.plan().buffer_size()), shared(by_tiles ? 0 : count * layer.block_size());
   const auto prepare = [&](int64_t b, int64_t c, int64_t wide, float* block) {
     layer.prepare_block(layer.plan().origin(padded.data()), b * step, size(b), c, wide, block);
   };
   std::vector<std::atomic<int64_t>> done(static_cast<size_t>(layer.panels()));
   const auto multiply = [&](int64_t b, int64_t panel, const float* block) {
-    layer.multiply(panel, transformed, block, b * step, size(b), bias, relu, y);
-    if (++done[static_cast<size_t>(panel)] < count || (to.y && !to.norm)) return;
-    for (int64_t image = 0; image < images; ++image)  // who is last delivers
-      deliver_planes(s, y, n, image * s.out_channels + layer.first_channel(panel), layer.channels_of(panel),
-                     to);
+    layer.multiply(panel, transformed, block, b * step, size(b), bias, relu, n, to);
+    if (++done[static_cast<size_t>(panel)] < count) return;
+    for (int64_t image = 0; image < images; ++image)  // who is last finishes
+      finish_planes(s, n, image * s.out_channels + layer.first_channel(panel), layer.channels_of(panel), to);
   };
   parallel_for(divide_up(s.in_channels, channels), [&](int64_t i) {
     const int64_t c = i * channels, wide = std::min(channels, s.in_channels - c);
@@ -196,18 +198,16 @@ void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2d
 void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
                     int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
                     const Conv2dDestination<float>& to) {
-  const int64_t planes = images * s.out_channels, tiles = layer.tiles(images);
-  const Scratch<float> padded(layer.plan().buffer_size()), block(layer.block_size()),
-      buffer(to.y ? 0 : planes * s.out_pixels());
-  float* y = to.y ? to.y + n * s.out_channels * s.out_pixels() : buffer.data();
+  const int64_t tiles = layer.tiles(images);
+  const Scratch<float> padded(layer.plan().buffer_size()), block(layer.block_size());
   layer.plan().pad(source, n, images, padded.data());
   for (int64_t t0 = 0; t0 < tiles; t0 += layer.block()) {
     const int64_t count = std::min(layer.block(), tiles - t0);
     layer.prepare_block(layer.plan().origin(padded.data()), t0, count, 0, s.in_channels, block.data());
     for (int64_t panel = 0; panel < layer.panels(); ++panel)
-      layer.multiply(panel, transformed, block.data(), t0, count, bias, relu, y);
+      layer.multiply(panel, transformed, block.data(), t0, count, bias, relu, n, to);
   }
-  if (!to.y || to.norm) deliver_planes(s, y, n, 0, planes, to);
+  finish_planes(s, n, 0, images * s.out_channels, to);
 }
 
 }  // namespace
@@ -243,7 +243,7 @@ void convolve_winograd(const Conv2dShape& s, const Conv2dGradient<float>& source
   constexpr int64_t few_tasks = 8;
   if (s.batch == 0) return;
   const int64_t images = images_per_task(s), tasks = divide_up(s.batch, images);
-  const Winograd layer(s, images);
+  const Winograd layer(s, images, to.pooled);
   const auto as = weight.turned ? PackedUse::As::winograd_turned : PackedUse::As::winograd;
   const KeepPanels::Found kept = KeepPanels::find({weight.data, as, s.out_channels, s.in_channels},
                                                   static_cast<size_t>(layer.weight_size()) * sizeof(float));

@@ -11,12 +11,14 @@ namespace hashgrad::cpu {
 struct WinogradOutput {
   const float* products;  // [16][rows][stride]
   int64_t rows, tiles, stride;
-  int64_t apart;           // elements from one of the 16 to the next
-  const float* bias;       // [rows] or null
-  bool relu;               // max(x, 0), NaN stays NaN
-  const int64_t* corners;  // [tiles]: where the upper left output of each lies in y
-  float* y;                // rows `plane` elements apart, each of lines of `width` outputs
-  int64_t plane, width;
+  int64_t apart;          // elements from one of the 16 to the next
+  const float* bias;      // [rows] or null
+  bool relu;              // max(x, 0), NaN stays NaN
+  const int64_t* places;  // [tiles]: where each one's upper left output lies in y, or its pooled one
+  float* y;               // rows `plane` elements apart
+  int64_t plane;
+  int64_t width;    // of a line of outputs; 0: a tile is pooled to its maximum
+  uint8_t* argmax;  // like y, where that is pooled: 2 * row + column of the first maximum; or null
 };
 
 struct WinogradKernels {

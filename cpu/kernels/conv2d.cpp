@@ -1,5 +1,6 @@
 // The packing stages of a convolution, and the small pooling that is fused behind it.
 #include "cpu/kernels.h"
+#include "cpu/kernels/larger.h"
 #include "cpu/kernels/pixel_reader.h"
 #include "cpu/kernels/simd.h"
 
@@ -70,14 +71,6 @@ void unfold_taps(const Unfold<T>& u) {
 constexpr int pool_bytes = vector_bytes < 32 ? vector_bytes : 32;
 template <class T>
 using Pixels = Simd<T, pool_bytes>;
-
-/// The larger of two and where it was; a later one wins only when greater or NaN.
-template <class V, class Index>
-[[gnu::always_inline]] inline void keep_larger(V x, Index at, V& best, Index& where) {
-  const auto wins = (x > best) | (x != x);
-  best = wins ? x : best;
-  where = wins ? at : where;
-}
 
 template <class T>
 void pool_row(const T* top, const T* bottom, int64_t ox, T* y, uint8_t* argmax) {

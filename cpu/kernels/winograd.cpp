@@ -1,5 +1,6 @@
 // The three transforms of Winograd's convolution F(2x2, 3x3): additions, and halves, which are exact. So
 // their bits are the same on every instruction set.
+#include "cpu/kernels/larger.h"
 #include "cpu/kernels/pixel_reader.h"
 #include "cpu/kernels/simd.h"
 #include "cpu/winograd_kernels.h"
@@ -65,33 +66,30 @@ void transform_input(const Unfold<float>& u, int64_t apart) {
   to[1] = __builtin_shuffle(x, y, high);
 }
 
-/// Where the tiles of a vector go: runs of neighbours in one line of outputs.
+/// Where the tiles of a vector go: runs of neighbours.
 struct Runs {
   int count = 0;
   int first[width + 1];
-  Runs(const int64_t* corners, int64_t tiles) {
+  Runs(const int64_t* places, int64_t tiles, int64_t apart) {
     for (int i = 0; i < tiles; ++i)
-      if (i == 0 || corners[i] != corners[i - 1] + 2) first[count++] = i;
+      if (i == 0 || places[i] != places[i - 1] + apart) first[count++] = i;
     first[count] = static_cast<int>(tiles);
   }
+  bool whole() const { return count == 1 && first[1] == width; }
 };
 
 /// Two lines of the outputs of a vector of tiles to where they belong.
-[[gnu::always_inline]] inline void scatter(const V (&lines)[2][2], const Runs& runs, const int64_t* corners,
+[[gnu::always_inline]] inline void scatter(const V (&lines)[2][2], const Runs& runs, const int64_t* places,
                                            int64_t line, float* y) {
   float buffer[2][3 * width];  // reads of a run may pass its end
   for (int i = 0; i < 2; ++i)
-    for (int half = 0; half < 2; ++half) {
-      if (runs.count == 1 && runs.first[1] == width)
-        store(y + corners[0] + i * line + half * width, lines[i][half]);
-      else
-        store(buffer[i] + half * width, lines[i][half]);
-    }
-  if (runs.count == 1 && runs.first[1] == width) return;
+    for (int half = 0; half < 2; ++half)
+      store((runs.whole() ? y + places[0] + i * line : buffer[i]) + half * width, lines[i][half]);
+  if (runs.whole()) return;
   for (int r = 0; r < runs.count; ++r) {
     const int first = runs.first[r], n = 2 * (runs.first[r + 1] - first);
     for (int i = 0; i < 2; ++i) {
-      float* const to = y + corners[first] + i * line;
+      float* const to = y + places[first] + i * line;
       const float* const from = buffer[i] + 2 * first;
       store_first(to, load<V>(from), n);
       if (n > width) store_first(to + width, load<V>(from + width), n - width);
@@ -99,29 +97,59 @@ struct Runs {
   }
 }
 
+/// The maxima of a vector of tiles, and which outputs they are.
+[[gnu::always_inline]] inline void scatter_maxima(const V (&y)[2][2], const Runs& runs, const int64_t* places,
+                                                  float* to, uint8_t* argmax) {
+  typedef uint8_t Bytes __attribute__((vector_size(width)));
+  V best = y[0][0];
+  decltype(V{} < V{}) where{};
+  keep_larger(y[0][1], decltype(where){} + 1, best, where);
+  keep_larger(y[1][0], decltype(where){} + 2, best, where);
+  keep_larger(y[1][1], decltype(where){} + 3, best, where);
+  float values[2 * width];
+  uint8_t bytes[2 * width];  // reads of a run may pass its end
+  store(values, best);
+  store(bytes, __builtin_convertvector(where, Bytes));
+  for (int r = 0; r < runs.count; ++r) {
+    const int first = runs.first[r], n = runs.first[r + 1] - first;
+    store_first(to + places[first], load<V>(values + first), n);
+    for (int i = 0; argmax && i < n; ++i) argmax[places[first] + i] = bytes[first + i];
+  }
+}
+
+/// A^T m A of a vector of tiles, with bias and ReLU.
+[[gnu::always_inline]] inline void outputs_of(const WinogradOutput& o, int64_t row, const float* products,
+                                              V (&y)[2][2]) {
+  V columns[4][2];
+#pragma GCC unroll 4
+  for (int x = 0; x < 4; ++x) {
+    const auto at = [&](int r) { return load<V>(products + (4 * r + x) * o.apart); };
+    combine_products(at(0), at(1), at(2), at(3), columns[x]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    combine_products(columns[0][i], columns[1][i], columns[2][i], columns[3][i], y[i]);
+    for (V& v : y[i]) {
+      if (o.bias) v += o.bias[row];
+      if (o.relu) v = v < 0 ? V{} : v;
+    }
+  }
+}
+
 void transform_output(const WinogradOutput& o) {
   for (int64_t t = 0; t < o.tiles; t += width) {
-    const int64_t* const corners = o.corners + t;
-    const Runs runs(corners, o.tiles - t < width ? o.tiles - t : width);
+    const int64_t* const places = o.places + t;
+    const Runs runs(places, o.tiles - t < width ? o.tiles - t : width, o.width ? 2 : 1);
     for (int64_t r = 0; r < o.rows; ++r) {
-      const float* const m = o.products + r * o.stride + t;
-      V columns[4][2], y[2][2];
-#pragma GCC unroll 4
-      for (int x = 0; x < 4; ++x) {
-        const auto at = [&](int row) { return load<V>(m + (4 * row + x) * o.apart); };
-        combine_products(at(0), at(1), at(2), at(3), columns[x]);
+      V y[2][2], lines[2][2];
+      outputs_of(o, r, o.products + r * o.stride + t, y);
+      float* const to = o.y + r * o.plane;
+      if (o.width == 0) {
+        scatter_maxima(y, runs, places, to, o.argmax ? o.argmax + r * o.plane : nullptr);
+        continue;
       }
-      V lines[2][2];
-#pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-        combine_products(columns[0][i], columns[1][i], columns[2][i], columns[3][i], y[i]);
-        for (V& v : y[i]) {
-          if (o.bias) v += o.bias[r];
-          if (o.relu) v = v < 0 ? V{} : v;
-        }
-        interleave(y[i][0], y[i][1], lines[i]);
-      }
-      scatter(lines, runs, corners, o.width, o.y + r * o.plane);
+      for (int i = 0; i < 2; ++i) interleave(y[i][0], y[i][1], lines[i]);
+      scatter(lines, runs, places, o.width, to);
     }
   }
 }
