@@ -17,19 +17,36 @@ namespace {
 
 constexpr int64_t places = 16;  // of a transformed tile
 
-/// Tiles as outputs of a convolution that reads 4x4 inputs each.
-Conv2dShape tiles_of(Conv2dShape s) {
-  s.kernel_h = s.kernel_w = 4;
+/// Tiles as outputs of a convolution that reads so many inputs each.
+Conv2dShape tiles_of(Conv2dShape s, int64_t side) {
+  s.kernel_h = s.kernel_w = side;
   s.stride = 2;
   return s;
 }
+Conv2dShape tiles_of(const Conv2dShape& s) { return tiles_of(s, s.kernel_h + 1); }
 
-/// One layer, some images side by side. Tiles are numbered through the images; a block of them, transformed,
-/// stays in L2 while the weights pass by.
+// The quarters of a 5x5 kernel, in an order in which those that a place takes lie together as far as they
+// can. A 3x3 kernel is the first.
+constexpr WinogradQuarter quarters[] = {{0, 0}, {0, 1}, {1, 1}, {1, 0}};
+int64_t quarters_of(const Conv2dShape& s) { return s.kernel_h == 5 ? 4 : 1; }
+
+/// Whether a quarter's transformed kernel has anything at a place: its first row, or column, of three is
+/// missing further down, or right, and with it the first of four.
+bool has_place(const WinogradQuarter& q, int64_t place) {
+  return !(q.down && place / 4 == 0) && !(q.right && place % 4 == 0);
+}
+
+/// One layer, some images side by side. The depth of its products is input channels, those of each quarter of
+/// the kernel after the other: a quarter further down or right reads the inputs of the next tile. Tiles are
+/// numbered through the images; a block of them, transformed, stays in L2 while the weights pass by.
 class Winograd {
  public:
   Winograd(const Conv2dShape& s, int64_t images, bool pooled)
-      : s_(s), pooled_(pooled), plan_(tiles_of(s), images, 2), per_image_(tiles_of(s).out_pixels()) {
+      : s_(s),
+        pooled_(pooled),
+        plan_(tiles_of(s), images, 2),
+        taps_(tap_offsets(tiles_of(s, 4), 2)),
+        per_image_(tiles_of(s).out_pixels()) {
     const int64_t width = s.out_width() / 2;
     for (int64_t i = 0; i < images; ++i)
       for (int64_t tile = 0; tile < per_image_; ++tile)
@@ -43,7 +60,7 @@ class Winograd {
   /// How many tiles a block has at most.
   static int64_t block_of(const Conv2dShape& s) {
     constexpr int64_t numbers = 128 * 1024;  // of its 16 places together
-    return nr() * std::clamp<int64_t>(numbers / (places * s.in_channels * nr()), 1, 4);
+    return nr() * std::clamp<int64_t>(numbers / (places * depth_of(s) * nr()), 1, 4);
   }
   int64_t block() const { return block_; }
   int64_t block_size() const { return places * apart(); }
@@ -55,19 +72,24 @@ class Winograd {
 
   /// A panel of output channels of the transformed weights.
   void prepare_weight(int64_t panel, const float* weight, float* transformed) const {
-    winograd_kernels().transform_weight(channels_of(panel), s_.in_channels,
-                                        weight + first_channel(panel) * s_.depth(),
-                                        transformed + panel * panel_size());
+    for (int64_t q = 0; q < quarters_of(s_); ++q)
+      winograd_kernels().transform_weight(channels_of(panel), s_.in_channels, s_.kernel_h, quarters[q],
+                                          weight + first_channel(panel) * s_.depth(),
+                                          transformed + panel * panel_size() + q * s_.in_channels * mr(),
+                                          depth_of(s_) * mr());
   }
 
   /// Some channels of a block of tiles from t0 on.
   void prepare_block(const float* images, int64_t t0, int64_t tiles, int64_t c0, int64_t channels,
                      float* block) const {
     for (int64_t t = 0; t < tiles; t += nr())
-      winograd_kernels().transform_input(
-          plan_.unfold(images, t0 + t, std::min(nr(), tiles - t), places * c0, places * channels,
-                       block + t * s_.in_channels + c0 * nr()),
-          apart());
+      for (int64_t q = 0; q < quarters_of(s_); ++q) {
+        const int64_t next = quarters[q].down * 2 * plan_.padded_width() + quarters[q].right;
+        Unfold<float> u = plan_.unfold(images + next, t0 + t, std::min(nr(), tiles - t), 0, places * channels,
+                                       block + t * depth_of(s_) + (q * s_.in_channels + c0) * nr());
+        u.tap_offsets = taps_.data() + places * c0;
+        winograd_kernels().transform_input(u, apart());
+      }
   }
 
   /// The results of a panel of channels for such a block; n: the number of the first image.
@@ -75,18 +97,20 @@ class Winograd {
                 const float* bias, bool relu, int64_t n, const Conv2dDestination<float>& to) const {
     const int64_t o = first_channel(panel), rows = channels_of(panel), stride = round_up(tiles, nr());
     const Scratch<float> products(places * mr() * stride);
-    for (int64_t i = 0; i < places; ++i)
-      gemm_kernels().of<float>().block({.rows = rows,
-                                        .columns = tiles,
-                                        .depth = s_.in_channels,
-                                        .a = transformed + panel * panel_size() + i * s_.in_channels * mr(),
-                                        .b = block + i * apart(),
-                                        .c = products.data() + i * mr() * stride,
-                                        .ldc = stride,
-                                        .row_bias = nullptr,
-                                        .column_bias = nullptr,
-                                        .accumulate = false,
-                                        .relu = false});
+    const int64_t step = quarters_of(s_) == 1 ? tiles : nr();  // block() wants panels as deep as the product
+    for (int64_t place = 0; place < places; ++place)
+      for (int64_t t = 0; t < tiles; t += step)
+        multiply_place(place, {.rows = rows,
+                               .columns = std::min(step, tiles - t),
+                               .depth = 0,
+                               .a = transformed + panel * panel_size() + place * depth_of(s_) * mr(),
+                               .b = block + place * apart() + t * depth_of(s_),
+                               .c = products.data() + place * mr() * stride + t,
+                               .ldc = stride,
+                               .row_bias = nullptr,
+                               .column_bias = nullptr,
+                               .accumulate = false,
+                               .relu = false});
     const int64_t at = (n * s_.out_channels + o) * plane();
     winograd_kernels().transform_output({.products = products.data(),
                                          .rows = rows,
@@ -105,14 +129,32 @@ class Winograd {
  private:
   static int64_t mr() { return gemm_kernels().of<float>().mr; }
   static int64_t nr() { return gemm_kernels().of<float>().nr; }
-  int64_t panel_size() const { return places * s_.in_channels * mr(); }
+  static int64_t depth_of(const Conv2dShape& s) { return quarters_of(s) * s.in_channels; }
+  int64_t panel_size() const { return places * depth_of(s_) * mr(); }
   /// Elements from one place of the transformed tiles to the next: no power of two, or all sixteen would fall
   /// into one set of the L1 cache.
-  int64_t apart() const { return block_ * s_.in_channels + nr(); }
+  int64_t apart() const { return block_ * depth_of(s_) + nr(); }
+
+  /// The product at one place: of all quarters that have it, neighbours at once. g lacks the depth.
+  void multiply_place(int64_t place, GemmBlock<float> g) const {
+    const int64_t count = quarters_of(s_), c = s_.in_channels;
+    for (int64_t q = 0; q < count; ++q) {
+      const int64_t first = q;
+      while (q < count && has_place(quarters[q], place)) ++q;
+      if (q == first) continue;
+      GemmBlock<float> part = g;
+      part.depth = (q - first) * c;
+      part.a += first * c * mr();
+      part.b += first * c * nr();
+      gemm_kernels().of<float>().block(part);
+      g.accumulate = true;
+    }
+  }
 
   Conv2dShape s_;
   bool pooled_;
   Conv2dPlan<float> plan_;
+  std::vector<int64_t> taps_;  // of the 4x4 inputs of a tile and quarter
   int64_t per_image_;
   int64_t block_ = block_of(s_);
   std::vector<int64_t> places_;
@@ -217,7 +259,8 @@ namespace {
 constexpr int64_t fewest_outputs = 6;  // of a line
 
 bool channels_fit(const Conv2dShape& s) {
-  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.in_channels >= 32 && s.out_channels >= 32;
+  return s.kernel_h == s.kernel_w && (s.kernel_h == 3 || s.kernel_h == 5) && s.stride == 1 &&
+         s.in_channels >= 32 && s.out_channels >= 32;
 }
 
 }  // namespace

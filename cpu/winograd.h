@@ -1,5 +1,6 @@
 // Winograd's convolution F(2x2, 3x3): outputs in tiles of 2x2, each from 4x4 inputs by 16 products for every
-// pair of channels where the direct way takes 36.
+// pair of channels where the direct way takes 36. A 5x5 kernel is the sum of one of 3x3, two of 3x2 and one
+// of 2x2, two inputs apart: 49 products in the place of 100.
 #pragma once
 
 #include "cpu/conv2d.h"
@@ -7,9 +8,9 @@
 
 namespace hashgrad::cpu {
 
-/// Whether convolutions of this shape go this way in fp32: 3x3, stride 1, an even number of outputs, at least
-/// 6, in each line and column, at least 32 channels on both sides. Independent of the batch, so that one
-/// image has the same bits in any.
+/// Whether convolutions of this shape go this way in fp32: 3x3 or 5x5, stride 1, an even number of outputs,
+/// at least 6, in each line and column, at least 32 channels on both sides. Independent of the batch, so that
+/// one image has the same bits in any.
 bool winograd_fits(const Conv2dShape& shape);
 
 /// Some neighbours among the outputs of a line or column.
@@ -28,8 +29,8 @@ struct WinogradWeight {
 };
 
 /// convolve() (cpu/conv2d_plan.h) for such shapes; transformed weights may be kept (cpu/kept_panels.h). Each
-/// output is computed from the 4x4 inputs of its tile: where others than its own nine change, its last bits
-/// may, too. The sums run over channels in order.
+/// output is computed from all inputs of its tile, 4x4 or 6x6: where others than its own change, its last
+/// bits may, too. The sums run over quarters of the kernel and their channels in order.
 void convolve_winograd(const Conv2dShape& shape, const Conv2dGradient<float>& source,
                        const WinogradWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to);

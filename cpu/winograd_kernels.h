@@ -1,4 +1,5 @@
-// The transforms of Winograd's convolution F(2x2, 3x3) (cpu/winograd.h, cpu/kernels.h).
+// The transforms of Winograd's convolution F(2x2, 3x3), and of 5x5 kernels as four of those (cpu/winograd.h,
+// cpu/kernels.h).
 #pragma once
 
 #include <cstdint>
@@ -21,16 +22,23 @@ struct WinogradOutput {
   uint8_t* argmax;  // like y, where that is pooled: 2 * row + column of the first maximum; or null
 };
 
+/// The 3x3 numbers of a kernel from row 2 down and column 2 right on. A kernel of 3x3 has one, of 5x5 four:
+/// they overlap in a row or column, which counts in the upper or left one; the others have zeros there.
+struct WinogradQuarter {
+  int64_t down, right;  // 0 or 1
+};
+
 struct WinogradKernels {
-  /// Panels of the 4x4 inputs of tiles, transformed: panels[16][panel of nr tiles][channel][nr], B^T d B by
-  /// rows, the 16 `apart` elements from each other. u.tap_offsets: 16 for each channel, u.tap_count of them
-  /// in all. A last vector that is past all tiles is left as it is: no product reads it.
+  /// A panel of the 4x4 inputs of at most nr tiles, transformed: [16][channel][nr], B^T d B by rows, the 16
+  /// `apart` elements from each other. u.tap_offsets: 16 for each channel, u.tap_count of them in all. A last
+  /// vector that is past all tiles is left as it is: no product reads it.
   void (*transform_input)(const Unfold<float>& u, int64_t apart);
   /// y = A^T m A + bias, then the ReLU.
   void (*transform_output)(const WinogradOutput&);
-  /// G g G^T of some filters, weight [rows <= mr, channels, 3, 3], as panels of operand A:
-  /// panels[16][channel] [mr], zeros where there are no rows.
-  void (*transform_weight)(int64_t rows, int64_t channels, const float* weight, float* panels);
+  /// G g G^T of a quarter of some filters, weight [rows <= mr, channels, side, side], as panels of operand A:
+  /// [16][channel][mr], the 16 `apart` elements from each other, zeros where there are no rows.
+  void (*transform_weight)(int64_t rows, int64_t channels, int64_t side, const WinogradQuarter& quarter,
+                           const float* weight, float* panels, int64_t apart);
 };
 
 HASHGRAD_KERNEL_TABLE(WinogradKernels, winograd_kernels)

@@ -41,6 +41,7 @@ const char* const specs[] = {
     "1x3x3 conv2k3p1 relu maxpool2 flatten fc2",
     // Convolutions in tiles, and next to them such that cannot be: an odd number of outputs, a few.
     "1x12x14 conv32k3p1 relu conv33k3p1 relu maxpool2 conv32k3p1 relu flatten fc3",
+    "1x14x12 conv32k5p2 relu conv32k5p2 relu maxpool2 conv32k3p1 relu flatten fc3",
     "32x9x12 conv32k3 conv32k3p1 relu maxpool2 conv32k3p2 flatten fc3",
     // What ends the windows: a stride, hashed weights, no maps at all, a branch.
     "1x8x8 conv3k3p2 maxpool2 maxpool2 conv2k3p1s2 relu flatten fc3",

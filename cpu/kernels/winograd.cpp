@@ -41,11 +41,10 @@ void transform_vector(const Unfold<float>& u, const PixelVector& pixels, int64_t
 }
 
 void transform_input(const Unfold<float>& u, int64_t apart) {
-  for (int64_t t = 0; t < u.pixel_count; t += width) {
-    float* const out = u.panels + t / nr * nr * (u.tap_count / 16) + t % nr;
-    for_runs<float>(u.runs,
-                    [&]<int runs>() { transform_vector<runs>(u, u.pixels[t / spacing<float>], apart, out); });
-  }
+  for (int64_t t = 0; t < u.pixel_count; t += width)
+    for_runs<float>(u.runs, [&]<int runs>() {
+      transform_vector<runs>(u, u.pixels[t / spacing<float>], apart, u.panels + t);
+    });
 }
 
 /// A^T m: of four rows.
@@ -163,12 +162,17 @@ void transform_output(const WinogradOutput& o) {
   to[3] = c;
 }
 
-void transform_weight(int64_t rows, int64_t channels, const float* weight, float* panels) {
+void transform_weight(int64_t rows, int64_t channels, int64_t side, const WinogradQuarter& quarter,
+                      const float* weight, float* panels, int64_t apart) {
   constexpr int vectors = (mr + width - 1) / width;
-  for (int64_t c = 0; c < channels; ++c, weight += 9) {
+  for (int64_t c = 0; c < channels; ++c) {
     float g[9][vectors * width] = {};  // a lane for each row
-    for (int64_t r = 0; r < rows; ++r)
-      for (int i = 0; i < 9; ++i) g[i][r] = weight[r * channels * 9 + i];
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* const from =
+          weight + ((r * channels + c) * side + 2 * quarter.down) * side + 2 * quarter.right;
+      for (int64_t y = quarter.down; y < 3; ++y)
+        for (int64_t x = quarter.right; x < 3; ++x) g[3 * y + x][r] = from[y * side + x];
+    }
     for (int v = 0; v < vectors; ++v) {
       const auto at = [&](int i) { return load<V>(g[i] + v * width); };
       V columns[3][4];
@@ -178,7 +182,7 @@ void transform_weight(int64_t rows, int64_t channels, const float* weight, float
         V row[4];
         combine_weights(columns[0][y], columns[1][y], columns[2][y], row);
         for (int x = 0; x < 4; ++x)
-          store_first(panels + ((4 * y + x) * channels + c) * mr + v * width, row[x], left);
+          store_first(panels + (4 * y + x) * apart + c * mr + v * width, row[x], left);
       }
     }
   }
