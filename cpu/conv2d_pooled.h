@@ -11,7 +11,8 @@ namespace hashgrad::cpu {
 
 /// Whether these are for that convolution, a function of the shape of one image and of --math: square kernels
 /// of 3 and 5, eight input channels and more, windows enough to make up for the weights' way into the lanes.
-/// Sums are in T, so not where --math asks for one or two bf16 parts, whose products are faster.
+/// Sums are in T, so not where --math asks for bf16 parts whose products are faster: one, or two of 32 input
+/// channels and more.
 template <class T>
 bool pooled_gradient_fits(const Conv2dShape& shape);
 
