@@ -174,7 +174,6 @@ std::function<void()> training_step(const std::shared_ptr<Model>& model, const T
   return [step, run = pipeline->record(step)] { run(); };  // step owns what the recording reads
 }
 
-/// All but training asks as evaluation and attacks do: of weights that do not change meanwhile.
 std::function<void()> network_work(const std::shared_ptr<Model>& model, const std::string& task,
                                    int64_t batch) {
   const Device device = model->device();
@@ -203,6 +202,7 @@ int64_t parameters_of(const LoneLayer& layer) {
   return count;
 }
 
+/// All of a network but training asks as evaluation and attacks do: of weights that do not change meanwhile.
 Job job_of(const std::string& net, const std::string& task, int64_t batch, Device device) {
   if (const auto layer = layers.find(net); layer != layers.end()) {
     const LoneLayer lone = layer->second();

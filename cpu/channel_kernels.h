@@ -24,8 +24,8 @@ struct ChannelKernels {
   void (*gate)(int64_t n, const T* x, const T* dy, T center, T slope, T shift, T* g);
   /// Bit i % 8 of mask[i / 8]: whether y[i] > 0; a NaN's bit as said. Writes ceil(n / 8) bytes.
   void (*mark)(int64_t n, const T* y, bool nan_passes, uint8_t* mask);
-  /// g[i] = dy[i] where bit first + i of the mask is set, else 0. Reads up to 4 bytes behind the last bit. g may
-  /// be dy.
+  /// g[i] = dy[i] where bit first + i of the mask is set, else 0. Reads up to 4 bytes behind the last bit. g
+  /// may be dy.
   void (*pass)(int64_t n, const uint8_t* mask, int64_t first, const T* dy, T* g);
   /// dx = slope * (dy - mean_dy - (x - center) * along); dx may be x or dy.
   void (*gradient)(int64_t n, const T* x, const T* dy, T center, T slope, T mean_dy, T along, T* dx);

@@ -289,7 +289,8 @@ void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGr
   const int64_t pool = gradient.argmax ? 2 : 1;
   const int64_t dy_size = s.batch * s.out_channels * (s.out_height() / pool) * (s.out_width() / pool);
   for (int64_t copy = 0; copy < copies; ++copy, dx += s.batch * s.in_channels * s.in_pixels()) {
-    const Conv2dGradient<T> one{gradient.dy + copy * dy_size, gradient.output, gradient.argmax, gradient.mask};
+    const Conv2dGradient<T> one{gradient.dy + copy * dy_size, gradient.output, gradient.argmax,
+                                gradient.mask};
     if (s.stride == 1 && square && fits && s.in_channels > 3)
       backward_input_convolve(s, weight, one, dx);
     else

@@ -23,7 +23,8 @@ struct PackedUse {
 
 /// While one of these lives, what works on this thread with weights at one of the given addresses packs them
 /// once and finds the panels again. The numbers there must not change meanwhile. Takes the memory of a matrix
-/// again for each way in which it is used, at most twice, and 16/9 or 64/25 of that for kernels of 3x3 or 5x5.
+/// again for each way in which it is used, at most twice, and 16/9 or 64/25 of that for kernels of 3x3 or
+/// 5x5.
 class KeepPanels {
  public:
   explicit KeepPanels(std::vector<const void*> matrices);

@@ -15,7 +15,13 @@
 namespace hashgrad::cpu {
 namespace {
 
-constexpr int64_t places = 16;  // of a transformed tile
+constexpr int64_t places = 16;         // of a transformed tile
+constexpr int64_t fewest_outputs = 6;  // of a line
+
+bool channels_fit(const Conv2dShape& s) {
+  return s.kernel_h == s.kernel_w && (s.kernel_h == 3 || s.kernel_h == 5) && s.stride == 1 &&
+         s.in_channels >= 32 && s.out_channels >= 32;
+}
 
 /// Tiles as outputs of a convolution that reads so many inputs each.
 Conv2dShape tiles_of(Conv2dShape s, int64_t side) {
@@ -250,17 +256,6 @@ void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGra
       layer.multiply(panel, transformed, block.data(), t0, count, bias, relu, n, to);
   }
   finish_planes(s, n, 0, images * s.out_channels, to);
-}
-
-}  // namespace
-
-namespace {
-
-constexpr int64_t fewest_outputs = 6;  // of a line
-
-bool channels_fit(const Conv2dShape& s) {
-  return s.kernel_h == s.kernel_w && (s.kernel_h == 3 || s.kernel_h == 5) && s.stride == 1 &&
-         s.in_channels >= 32 && s.out_channels >= 32;
 }
 
 }  // namespace

@@ -186,12 +186,16 @@ TEST_CASE(
       const Tensor x = random_tensor(c.x, 1, dtype), w = random_tensor(c.weight, 2, dtype), none;
       Conv2d attack{fused(c.stride, c.padding, false)}, training = attack;
       const Tensor y = attack.forward(0b001, x, w, none);
-      training.forward(0b011, x, w, none);
+      training.forward(0b111, x, w, none);
       CHECK((!attack.output.defined() && attack.mask.numel() == cpu::relu_mask_bytes(y.numel())));
       CHECK((training.output.defined() && !training.mask.defined()));
       constexpr int64_t copies = 3;
       const Tensor dy = random_tensor(y.shape().with(0, copies * y.size(0)), 3, dtype);
       CHECK(identical(attack.backward(0b001, dy, copies)[0], training.backward(0b001, dy, copies)[0]));
+      Conv2d only_bias{fused(c.stride, c.padding, false)};
+      only_bias.forward(0b100, x, w, none);
+      CHECK(only_bias.mask.defined());
+      CHECK(identical(only_bias.backward(0b100, dy, copies)[2], training.backward(0b100, dy, copies)[2]));
     }
 }
 

@@ -3,19 +3,12 @@
 #include "core/error.h"
 #include "cpu/conv2d.h"
 #include "cpu/conv2d_pooled.h"
-#include "tests/cpu_testing.h"
+#include "tests/cpu_conv2d_testing.h"
 
 namespace {
 
 using namespace hashgrad;
 using namespace hashgrad::cpu_testing;
-using cpu::Conv2dShape;
-
-int64_t image_size(const Conv2dShape& s) { return s.in_channels * s.in_pixels(); }
-int64_t output_size(const Conv2dShape& s) { return s.out_channels * s.out_pixels(); }
-int64_t pooled_size(const Conv2dShape& s) {
-  return s.out_channels * (s.out_height() / 2) * (s.out_width() / 2);
-}
 
 /// Calls visit(y index, x index, weight index) for every product of the convolution.
 template <class Visit>
@@ -57,16 +50,6 @@ Oracle oracle(const Conv2dShape& s, const std::vector<T>& x, const std::vector<T
   });
   return want;
 }
-
-template <class T>
-struct Data {
-  std::vector<T> x, weight, bias, dy;
-  explicit Data(const Conv2dShape& s)
-      : x(random_values<T>(s.batch * image_size(s), 1)),
-        weight(random_values<T>(s.out_channels * s.depth(), 2)),
-        bias(random_values<T>(s.out_channels, 3)),
-        dy(random_values<T>(s.batch * output_size(s), 4)) {}
-};
 
 const Conv2dShape shapes[] = {
     {1, 1, 1, 1, 1, 1, 1},

@@ -4,27 +4,14 @@
 #include "cpu/batch_norm.h"
 #include "cpu/kept_panels.h"
 #include "cpu/winograd.h"
-#include "tests/cpu_testing.h"
+#include "tests/cpu_conv2d_testing.h"
 
 namespace {
 
 using namespace hashgrad;
 using namespace hashgrad::cpu_testing;
-using cpu::Conv2dShape;
-
-int64_t image_size(const Conv2dShape& s) { return s.in_channels * s.in_pixels(); }
-int64_t output_size(const Conv2dShape& s) { return s.out_channels * s.out_pixels(); }
 
 std::vector<double> to_double(const std::vector<float>& x) { return {x.begin(), x.end()}; }
-
-struct Data {
-  std::vector<float> x, weight, bias, dy;
-  explicit Data(const Conv2dShape& s)
-      : x(random_values<float>(s.batch * image_size(s), 1)),
-        weight(random_values<float>(s.out_channels * s.depth(), 2)),
-        bias(random_values<float>(s.out_channels, 3)),
-        dy(random_values<float>(s.batch * output_size(s), 4)) {}
-};
 
 // Small maps and rows, all paddings, channels that do not fill a panel, vectors and blocks of tiles that end
 // within an image, groups of images that do not divide the batch.
@@ -34,13 +21,13 @@ const Conv2dShape shapes[] = {
     {10, 32, 32, 12, 32, 3, 3, 1, 1}, {0, 32, 8, 8, 32, 3, 3, 1, 1},    {1, 32, 6, 6, 32, 5, 5, 1, 2},
     {3, 33, 12, 10, 35, 5, 5, 1, 0},  {17, 40, 14, 14, 32, 5, 5, 1, 2}, {2, 65, 8, 6, 33, 5, 5, 1, 4}};
 
-std::vector<float> forward(const Conv2dShape& s, const Data& d, bool relu = false) {
+std::vector<float> forward(const Conv2dShape& s, const Data<float>& d, bool relu = false) {
   auto y = poisoned<float>(s.batch * output_size(s));
   cpu::conv2d_forward(s, d.x.data(), d.weight.data(), d.bias.data(), relu, y.data());
   return y;
 }
 
-std::vector<float> backward(const Conv2dShape& s, const Data& d) {
+std::vector<float> backward(const Conv2dShape& s, const Data<float>& d) {
   auto dx = poisoned<float>(s.batch * image_size(s));
   cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data()}, dx.data());
   return dx;
@@ -55,7 +42,7 @@ TEST_CASE("Winograd's convolution and its input gradient agree with float64, whi
   for (const Conv2dShape& s : shapes) {
     CAPTURE(named(s));
     REQUIRE(cpu::winograd_fits(s));
-    const Data d(s);
+    const Data<float> d(s);
     std::vector<double> y(d.dy.size()), dx(d.x.size());
     cpu::conv2d_forward(s, to_double(d.x).data(), to_double(d.weight).data(), to_double(d.bias).data(), false,
                         y.data());
@@ -72,7 +59,7 @@ TEST_CASE("Winograd's convolution fused with relu, pooling and norm has the bits
        {Conv2dShape{3, 32, 8, 12, 35, 3, 3, 1, 1}, Conv2dShape{40, 33, 14, 8, 32, 3, 3, 1, 1},
         Conv2dShape{9, 32, 14, 12, 33, 5, 5, 1, 2}})
     for_each_isa([&] {
-      const Data d(s);
+      const Data<float> d(s);
       const std::vector<float> plain = forward(s, d);
       std::vector<float> y = plain;
       for (float& v : y) v = std::max(v, 0.0f);
@@ -120,13 +107,13 @@ TEST_CASE("Winograd's convolution has the same bits however its batch is cut, on
        {Conv2dShape{33, 32, 14, 14, 37, 3, 3, 1, 1}, Conv2dShape{33, 65, 8, 6, 32, 3, 3, 1, 1},
         Conv2dShape{33, 32, 28, 28, 32, 3, 3, 1, 1}, Conv2dShape{33, 32, 14, 10, 37, 5, 5, 1, 2}})
     for_each_isa([&] {
-      const Data d(all);
+      const Data<float> d(all);
       const std::vector<float> y = forward(all, d), dx = backward(all, d);
       constexpr int64_t first = 5;
       for (const int64_t count : {1, 2, 7, 8, 17}) {
         Conv2dShape some = all;
         some.batch = count;
-        Data part = d;
+        Data<float> part = d;
         part.x.erase(part.x.begin(), part.x.begin() + first * image_size(all));
         part.dy.erase(part.dy.begin(), part.dy.begin() + first * output_size(all));
         const auto y_at = y.begin() + first * output_size(all), dx_at = dx.begin() + first * image_size(all);
@@ -140,7 +127,7 @@ TEST_CASE("Winograd's convolution has the same bits however its batch is cut, on
 
 TEST_CASE("Winograd's convolution has the same bits on all machines that multiply and add at once") {
   for (const Conv2dShape& s : shapes) {
-    const Data d(s);
+    const Data<float> d(s);
     std::vector<std::vector<float>> results;
     for_each_isa([&] {
       if (cpu::isa() == cpu::Isa::plain) return;
@@ -153,7 +140,7 @@ TEST_CASE("Winograd's convolution has the same bits on all machines that multipl
 }
 
 /// Outputs of rows and columns [first, first + size) of one image, computed from the inputs these see.
-std::vector<float> piece_of(const Conv2dShape& s, const Data& d, cpu::OutputRange rows,
+std::vector<float> piece_of(const Conv2dShape& s, const Data<float>& d, cpu::OutputRange rows,
                             cpu::OutputRange columns) {
   const Conv2dShape piece{1,
                           s.in_channels,
@@ -184,7 +171,7 @@ TEST_CASE("pieces of maps have the bits of the whole in the tiles of the whole")
         Conv2dShape{1, 7, 12, 12, 32, 3, 3, 1, 1}, Conv2dShape{1, 32, 14, 10, 32, 5, 5, 1, 2},
         Conv2dShape{1, 32, 12, 13, 32, 5, 5, 1, 2}}) {
     CAPTURE(named(s));
-    const Data d(s);
+    const Data<float> d(s);
     const std::vector<float> y = forward(s, d);
     for (const int64_t size : {1, 3, 4, 7})
       for (int64_t at = 0; at + std::min(size, s.out_height()) <= s.out_height(); ++at) {
@@ -214,7 +201,7 @@ TEST_CASE("pieces of maps have the bits of the whole in the tiles of the whole")
 TEST_CASE("Winograd's weights are transformed once while they are kept, for each direction") {
   for (const Conv2dShape& s :
        {Conv2dShape{2, 32, 8, 8, 35, 3, 3, 1, 1}, Conv2dShape{2, 32, 8, 8, 35, 5, 5, 1, 2}}) {
-    Data d(s);
+    Data<float> d(s);
     const std::vector<float> y = forward(s, d), dx = backward(s, d);
     const cpu::KeepPanels kept({d.weight.data()});
     CHECK(same_bits(forward(s, d), y));
@@ -230,7 +217,7 @@ TEST_CASE("a NaN or an infinity reaches the outputs that see it") {
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       const Conv2dShape s{1, 32, 8, 8, 32, side, side, 1, side / 2};
-      Data d(s);
+      Data<float> d(s);
       d.x[3 * 64 + 8 * 4 + 4] = bad;  // channel 3, row 4, column 4
       const std::vector<float> y = forward(s, d, std::isnan(bad));
       for (int64_t r = 4 - side / 2; r <= 4 + side / 2; ++r)

@@ -27,9 +27,8 @@ struct BatchNorm {
   BatchNormOptions options;
   cpu::BatchNormShape shape = {};
   Tensor x = {}, gamma = {}, mean = {}, variance = {};  // saved
-  Tensor beta = {},
-         output = {};  // saved with ReLU: what it lets through is known from x, or from its output,
-  Tensor mask = {};    // or from the mask of that
+  // Saved with ReLU: what it lets through is known from x, or from its output, or from the mask of that.
+  Tensor beta = {}, output = {}, mask = {};
   /// Saves what tells of the ReLU in front of y where x does not; masked: y is not known to be saved anyway.
   void save_output(const Tensor& y, bool masked);
   Tensor forward(Needs needs, const Tensor& in, const Tensor& gamma_in, const Tensor& beta_in,

@@ -126,20 +126,6 @@ void pool_2x2(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax) 
   }
 }
 
-/// x[0], y[0], x[1], y[1], ...
-template <class T, class V>
-[[gnu::always_inline]] inline void store_interleaved(V x, V y, T* out) {
-  constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
-  decltype(V{} < V{}) low{}, high{};
-#pragma GCC unroll 8
-  for (int i = 0; i < lanes; ++i) {
-    low[i] = i / 2 + i % 2 * lanes;
-    high[i] = low[i] + lanes / 2;
-  }
-  store(out, __builtin_shuffle(x, y, low));
-  store(out + lanes, __builtin_shuffle(x, y, high));
-}
-
 /// A row by vectors of so many bytes, of which the last overlaps the one before; false when it is too short.
 template <class T, int bytes>
 bool unpool_vectors(int64_t width, const T* dy, const T* y, const uint8_t* argmax, T* top, T* bottom) {

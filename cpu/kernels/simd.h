@@ -114,6 +114,20 @@ template <class Mask, class T, class V>
 }
 #endif
 
+/// x[0], y[0], x[1], y[1], ...
+template <class T, class V>
+[[gnu::always_inline]] inline void store_interleaved(V x, V y, T* out) {
+  constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
+  decltype(V{} < V{}) low{}, high{};
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) {
+    low[i] = i / 2 + i % 2 * lanes;
+    high[i] = low[i] + lanes / 2;
+  }
+  store(out, __builtin_shuffle(x, y, low));
+  store(out + lanes, __builtin_shuffle(x, y, high));
+}
+
 /// Transposes rows [lanes][lanes] in registers: exchanges the off-diagonal blocks of 1, 2, 4, ... lanes.
 template <int lanes, int step = 1, class V>
 [[gnu::always_inline]] inline void transpose(V (&rows)[lanes]) {

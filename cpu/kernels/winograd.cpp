@@ -53,18 +53,6 @@ void transform_input(const Unfold<float>& u, int64_t apart) {
   to[1] = b - c - d;
 }
 
-/// Pairs side by side: x[0], y[0], x[1], y[1], ... in two vectors.
-[[gnu::always_inline]] inline void interleave(V x, V y, V (&to)[2]) {
-  decltype(V{} < V{}) low{}, high{};
-#pragma GCC unroll 16
-  for (int i = 0; i < width; ++i) {
-    low[i] = i / 2 + i % 2 * width;
-    high[i] = low[i] + width / 2;
-  }
-  to[0] = __builtin_shuffle(x, y, low);
-  to[1] = __builtin_shuffle(x, y, high);
-}
-
 /// Where the tiles of a vector go: runs of neighbours.
 struct Runs {
   int count = 0;
@@ -77,18 +65,17 @@ struct Runs {
   bool whole() const { return count == 1 && first[1] == width; }
 };
 
-/// Two lines of the outputs of a vector of tiles to where they belong.
-[[gnu::always_inline]] inline void scatter(const V (&lines)[2][2], const Runs& runs, const int64_t* places,
-                                           int64_t line, float* y) {
+/// The outputs of a vector of tiles, y[row][column], to their two lines.
+[[gnu::always_inline]] inline void scatter(const V (&y)[2][2], const Runs& runs, const int64_t* places,
+                                           int64_t line, float* out) {
   float buffer[2][3 * width];  // reads of a run may pass its end
   for (int i = 0; i < 2; ++i)
-    for (int half = 0; half < 2; ++half)
-      store((runs.whole() ? y + places[0] + i * line : buffer[i]) + half * width, lines[i][half]);
+    store_interleaved(y[i][0], y[i][1], runs.whole() ? out + places[0] + i * line : buffer[i]);
   if (runs.whole()) return;
   for (int r = 0; r < runs.count; ++r) {
     const int first = runs.first[r], n = 2 * (runs.first[r + 1] - first);
     for (int i = 0; i < 2; ++i) {
-      float* const to = y + places[first] + i * line;
+      float* const to = out + places[first] + i * line;
       const float* const from = buffer[i] + 2 * first;
       store_first(to, load<V>(from), n);
       if (n > width) store_first(to + width, load<V>(from + width), n - width);
@@ -140,15 +127,13 @@ void transform_output(const WinogradOutput& o) {
     const int64_t* const places = o.places + t;
     const Runs runs(places, o.tiles - t < width ? o.tiles - t : width, o.width ? 2 : 1);
     for (int64_t r = 0; r < o.rows; ++r) {
-      V y[2][2], lines[2][2];
+      V y[2][2];
       outputs_of(o, r, o.products + r * o.stride + t, y);
       float* const to = o.y + r * o.plane;
-      if (o.width == 0) {
+      if (o.width == 0)
         scatter_maxima(y, runs, places, to, o.argmax ? o.argmax + r * o.plane : nullptr);
-        continue;
-      }
-      for (int i = 0; i < 2; ++i) interleave(y[i][0], y[i][1], lines[i]);
-      scatter(lines, runs, places, o.width, to);
+      else
+        scatter(y, runs, places, o.width, to);
     }
   }
 }
