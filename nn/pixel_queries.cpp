@@ -145,7 +145,13 @@ Windows convolved(const Windows& in, const Tensor& maps, const Tensor& weight, c
 }
 
 Windows pooled(const Windows& in, const Tensor& maps, const Model& model, size_t layer) {
-  const auto along = [&](int axis) { return [n = maps.size(axis)](Span s) { return whole_pairs(s, n); }; };
+  // Convolutions in tiles leave windows that are whole pairs already.
+  const auto even = [](int64_t i) { return i % 2 == 0; };
+  const bool whole = even(in.height()) && even(in.width()) && std::ranges::all_of(in.row, even) &&
+                     std::ranges::all_of(in.column, even);
+  const auto along = [&](int axis) {
+    return [n = maps.size(axis), whole](Span s) { return whole ? s : whole_pairs(s, n); };
+  };
   Windows out = reframed(in, maps, along(2), along(3));
   out.values = model.forward(out.values, {}, layer, layer + 1);
   for (auto* starts : {&out.row, &out.column})
