@@ -115,10 +115,11 @@ void convolve_together(const Conv2dShape& s, const Conv2dPlan<T>& plan, const Co
   gemm_packed<T>(s.out_channels, pixels, k, {}, unfold, y, pixels, {.row_bias = bias, .relu = relu},
                  {weight, k});
   if (in_place && !to.norm) return;
+  const Delivery<T> deliver(s, to);
+  const int64_t plane = s.out_pixels();
   for_pieces(s.out_channels, pixels, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c)
-      for (int64_t i = 0; i < images; ++i)
-        deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
+      for (int64_t i = 0; i < images; ++i) deliver(y + (c * images + i) * plane, n + i, c);
   });
 }
 
@@ -135,30 +136,37 @@ void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T
 }  // namespace
 
 template <class T>
-void deliver(const Conv2dShape& s, const T* y, int64_t plane, const Conv2dDestination<T>& to) {
-  if (to.norm) {
-    const Conv2dNorm<T>& norm = *to.norm;
-    const int64_t c = plane % s.out_channels, at = plane * s.out_pixels();
-    channel_kernels().of<T>().normalise(
-        s.out_pixels(), y, norm.mean[c],
-        batch_norm_slope(norm.gamma ? norm.gamma[c] : T{1}, norm.variance[c], norm.eps),
-        norm.beta ? norm.beta[c] : T{0}, norm.added ? norm.added + at : nullptr, norm.relu, to.y + at);
-    return;
+Delivery<T>::Delivery(const Conv2dShape& s, const Conv2dDestination<T>& to)
+    : channels_(s.out_channels),
+      height_(s.out_height()),
+      width_(s.out_width()),
+      pixels_(height_ * width_),
+      to_(to) {}
+
+template <class T>
+void Delivery<T>::operator()(const T* y, int64_t n, int64_t c) const {
+  const int64_t plane = n * channels_ + c;
+  if (to_.norm) {
+    const Conv2dNorm<T>& norm = to_.norm->of;
+    const int64_t at = plane * pixels_;
+    channel_kernels().of<T>().normalise(pixels_, y, norm.mean[c], to_.norm->slope[c],
+                                        norm.beta ? norm.beta[c] : T{0},
+                                        norm.added ? norm.added + at : nullptr, norm.relu, to_.y + at);
+  } else if (to_.y) {
+    std::copy_n(y, pixels_, to_.y + plane * pixels_);
+  } else {
+    const int64_t at = plane * (height_ / 2) * (width_ / 2);
+    conv2d_kernels().of<T>().pool_2x2(height_, width_, y, to_.pooled + at,
+                                      to_.argmax ? to_.argmax + at : nullptr);
   }
-  if (to.y) {
-    std::copy_n(y, s.out_pixels(), to.y + plane * s.out_pixels());
-    return;
-  }
-  const int64_t at = plane * (s.out_height() / 2) * (s.out_width() / 2);
-  conv2d_kernels().of<T>().pool_2x2(s.out_height(), s.out_width(), y, to.pooled + at,
-                                    to.argmax ? to.argmax + at : nullptr);
 }
 
 template <class T>
 void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
               bool relu, const Conv2dDestination<T>& to) {
   if constexpr (std::is_same_v<T, float>) {
-    if (const int parts = parts_wanted<T>()) return convolve_pairs(parts, s, source, weight, bias, relu, to);
+    if (const int parts = parts_wanted<T>())
+      return convolve_pairs(parts, s, source, {weight, false}, bias, relu, to);
     if (winograd_fits(s)) return convolve_winograd(s, source, {weight, false}, bias, relu, to);
   }
   if (s.batch < 8 || s.batch * s.out_pixels() <= few_outputs / 4)  // too few for tasks of whole images
@@ -169,16 +177,17 @@ void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* we
   const bool in_place = to.in_place(group);
   const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
   pack_weight(s.out_channels, s.depth(), weight, packed.data());
+  const Delivery<T> deliver(s, to);
+  const int64_t plane = s.out_pixels();
 
   parallel_for(divide_up(s.batch, group), [&](int64_t task) {
-    const int64_t n = task * group, images = std::min(group, s.batch - n), pixels = images * s.out_pixels();
+    const int64_t n = task * group, images = std::min(group, s.batch - n), pixels = images * plane;
     const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
     T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
     plan.pad(source, n, images, padded.data());
     convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, y);
     for (int64_t c = 0; (!in_place || to.norm) && c < s.out_channels; ++c)
-      for (int64_t i = 0; i < images; ++i)
-        deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + c, to);
+      for (int64_t i = 0; i < images; ++i) deliver(y + (c * images + i) * plane, n + i, c);
   });
 }
 
@@ -192,7 +201,11 @@ template <class T>
 void conv2d_norm_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias,
                          const Conv2dNorm<T>& norm, T* y) {
   check_conv2d(shape);
-  convolve<T>(shape, {x}, weight, bias, false, {y, nullptr, nullptr, &norm});
+  const Scratch<T> slope(shape.out_channels);
+  for (int64_t c = 0; c < shape.out_channels; ++c)
+    slope.data()[c] = batch_norm_slope(norm.gamma ? norm.gamma[c] : T{1}, norm.variance[c], norm.eps);
+  const PlaneNorm<T> planes{norm, slope.data()};
+  convolve<T>(shape, {x}, weight, bias, false, {y, nullptr, nullptr, &planes});
 }
 
 template <class T>
@@ -206,7 +219,7 @@ void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* wei
 }
 
 #define INSTANTIATE(T)                                                                                      \
-  template void deliver(const Conv2dShape&, const T*, int64_t, const Conv2dDestination<T>&);                \
+  template class Delivery<T>;                                                                               \
   template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const T*, const T*, bool,            \
                          const Conv2dDestination<T>&);                                                      \
   template void conv2d_forward(const Conv2dShape&, const T*, const T*, const T*, bool, T*);                 \

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/parallel.h"
@@ -32,7 +33,9 @@ void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2d
                                s.kernel_h - 1 - s.padding};
   const Conv2dDestination<T> to{dx, nullptr, nullptr};
   if constexpr (std::is_same_v<T, float>) {
-    if (!parts_wanted<T>() && winograd_fits(transposed))
+    if (const int parts = parts_wanted<T>())
+      return convolve_pairs(parts, transposed, gradient, {weight, true}, nullptr, false, to);
+    if (winograd_fits(transposed))
       return convolve_winograd(transposed, gradient, {weight, true}, nullptr, false, to);
   }
   const Scratch<T> turned(s.out_channels * s.depth());
@@ -251,6 +254,14 @@ void turn_kernels(const Conv2dShape& s, const T* weight, T* turned) {
         std::reverse_copy(from, from + window, turned + (c * s.out_channels + o) * window);
       }
   });
+}
+
+const float* as_convolved(const Conv2dShape& s, const ConvolvedWeight& weight, float* buffer) {
+  if (!weight.turned) return weight.data;
+  Conv2dShape forward = s;
+  std::swap(forward.in_channels, forward.out_channels);
+  turn_kernels(forward, weight.data, buffer);
+  return buffer;
 }
 
 template <class T>

@@ -6,6 +6,7 @@
 
 #include "core/parallel.h"
 #include "cpu/blocking.h"
+#include "cpu/kept_panels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
 
@@ -124,36 +125,47 @@ class PairImages {
   std::vector<PixelRuns> runs_;
 };
 
-/// The weights with channels in pairs, as operand A: block of depth after block of depth.
+/// The weights with channels in pairs, as operand A: block of depth after block of depth. May be kept.
 class PairWeights {
  public:
-  PairWeights(int parts, const Conv2dShape& s, const float* weight)
+  PairWeights(int parts, const Conv2dShape& s, const ConvolvedWeight& weight)
       : parts_(parts),
         depth_(2 * paired(s).depth()),
         block_(pair_block_depth(depth_, parts)),
         panels_(divide_up(s.out_channels, pair_panel)),
-        words_(divide_up(depth_, block_) * panels_ * pair_panel_words(block_, parts)) {
-    const Scratch<float> rows(s.out_channels * depth_);  // [out_channels, pairs, kernel_h, kernel_w, 2]
-    parallel_for(s.out_channels,
-                 [&](int64_t o) { reorder(s, weight + o * s.depth(), rows.data() + o * depth_); });
-    parallel_for(divide_up(depth_, block_) * panels_, [&](int64_t task) {
-      const int64_t k0 = task / panels_ * block_, first = task % panels_ * pair_panel;
-      pair_kernels().pack_a(
-          {rows.data() + first * depth_ + k0, depth_, 1, std::min(pair_panel, s.out_channels - first),
-           std::min(block_, depth_ - k0), parts_},
-          words_.data() + at(k0, first));
-    });
+        size_(divide_up(depth_, block_) * panels_ * pair_panel_words(block_, parts)),
+        kept_(
+            KeepPanels::find({weight.data, weight.turned ? PackedUse::As::pairs_turned : PackedUse::As::pairs,
+                              s.out_channels, s.in_channels, parts},
+                             static_cast<size_t>(size_) * sizeof(uint32_t))),
+        own_(kept_.panels ? 0 : size_),
+        words_(kept_.panels ? static_cast<uint32_t*>(kept_.panels) : own_.data()) {
+    if (!kept_.panels || kept_.empty) fill(s, weight);
   }
 
   int64_t depth() const { return depth_; }
   int64_t block() const { return block_; }
   /// The panels from output channel `first` on (a multiple of pair_panel) at depth k0.
-  const uint32_t* panels(int64_t k0, int64_t first) const { return words_.data() + at(k0, first); }
+  const uint32_t* panels(int64_t k0, int64_t first) const { return words_ + at(k0, first); }
 
  private:
   int64_t at(int64_t k0, int64_t first) const {
     return k0 / block_ * panels_ * pair_panel_words(block_, parts_) +
            first / pair_panel * pair_panel_words(std::min(block_, depth_ - k0), parts_);
+  }
+  void fill(const Conv2dShape& s, const ConvolvedWeight& weight) const {
+    const Scratch<float> turned(weight.turned ? s.out_channels * s.depth() : 0);
+    const float* kernels = as_convolved(s, weight, turned.data());
+    const Scratch<float> rows(s.out_channels * depth_);  // [out_channels, pairs, kernel_h, kernel_w, 2]
+    parallel_for(s.out_channels,
+                 [&](int64_t o) { reorder(s, kernels + o * s.depth(), rows.data() + o * depth_); });
+    parallel_for(divide_up(depth_, block_) * panels_, [&](int64_t task) {
+      const int64_t k0 = task / panels_ * block_, first = task % panels_ * pair_panel;
+      pair_kernels().pack_a(
+          {rows.data() + first * depth_ + k0, depth_, 1, std::min(pair_panel, s.out_channels - first),
+           std::min(block_, depth_ - k0), parts_},
+          words_ + at(k0, first));
+    });
   }
   static void reorder(const Conv2dShape& s, const float* from, float* to) {
     const int64_t window = s.kernel_h * s.kernel_w;
@@ -165,8 +177,10 @@ class PairWeights {
   }
 
   int parts_;
-  int64_t depth_, block_, panels_;
-  Scratch<uint32_t> words_;
+  int64_t depth_, block_, panels_, size_;
+  KeepPanels::Found kept_;
+  Scratch<uint32_t> own_;
+  uint32_t* words_;
 };
 
 /// y [channels from i0, pixels] = weight * unfolded images, some panels of pixels at a time: their sums stay
@@ -193,17 +207,19 @@ void convolve_block(int parts, const PairImages& images, const uint32_t* pairs, 
 
 }  // namespace
 
-void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>& source, const float* weight,
-                    const float* bias, bool relu, const Conv2dDestination<float>& to) {
+void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>& source,
+                    const ConvolvedWeight& weight, const float* bias, bool relu,
+                    const Conv2dDestination<float>& to) {
   const int64_t group = images_per_task(s);
   const PairImages plan(parts, s, group);
   const PairWeights weights(parts, s, weight);
   // A large batch is split by images; a small one by blocks of output channels too.
   const int64_t block = s.batch >= 8 ? s.out_channels : round_up(divide_up(s.out_channels, 4), pair_panel);
   const int64_t blocks = divide_up(s.out_channels, block);
+  const Delivery<float> deliver(s, to);
+  const int64_t plane = s.out_pixels();
   parallel_for(divide_up(s.batch, group) * blocks, [&](int64_t task) {
-    const int64_t n = task / blocks * group, images = std::min(group, s.batch - n),
-                  pixels = images * s.out_pixels();
+    const int64_t n = task / blocks * group, images = std::min(group, s.batch - n), pixels = images * plane;
     const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
     const Scratch<uint32_t> pairs(plan.size());
     plan.fill(source, n, images, pairs.data());
@@ -212,8 +228,7 @@ void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>
     float* y = in_place ? to.y + (n * s.out_channels + i0) * pixels : buffer.data();
     convolve_block(parts, plan, pairs.data(), pixels, weights, bias, relu, i0, channels, y);
     for (int64_t c = 0; (!in_place || to.norm) && c < channels; ++c)
-      for (int64_t i = 0; i < images; ++i)
-        deliver(s, y + c * pixels + i * s.out_pixels(), (n + i) * s.out_channels + i0 + c, to);
+      for (int64_t i = 0; i < images; ++i) deliver(y + (c * images + i) * plane, n + i, i0 + c);
   });
 }
 
@@ -318,20 +333,27 @@ class WeightGradient {
                          uint32_t* dy, float* bias_sums) const {
     const int64_t n = unit * units_.images, images = images_of(unit), pixels = s_.out_pixels(),
                   k = units_.depth;
+    const bool single = units_.images == 1;  // then its lines are the plane, to be read where it lies
     const Scratch<float> buffer(pixels), lines(count * k);
-    if (images * pixels < k) std::fill_n(lines.data(), count * k, 0.0f);
+    if (!single && images * pixels < k) std::fill_n(lines.data(), count * k, 0.0f);
+    const float* first_plane = nullptr;
     for (int64_t c = 0; c < count; ++c)
       for (int64_t i = 0; i < images; ++i) {
         const int64_t at = (n + i) * s_.out_channels + first + c;
-        const float* plane = whole_image(gradient, at, 1, s_.out_height(), s_.out_width(), buffer.data());
+        const float* plane = whole_image(gradient, at, 1, s_.out_height(), s_.out_width(),
+                                         single ? lines.data() + c * pixels : buffer.data());
+        if (c == 0) first_plane = plane;
         if (bias_sums) bias_sums[at] = sum_plane(pixels, plane);
-        pair_kernels().deal({plane, s_.out_height(), s_.out_width(), 1, 0, line_, 1, 1,
-                             lines.data() + c * k + i * s_.out_width()});
+        if (!single)
+          pair_kernels().deal({plane, s_.out_height(), s_.out_width(), 1, 0, line_, 1, 1,
+                               lines.data() + c * k + i * s_.out_width()});
       }
+    const float* from = single ? first_plane : lines.data();
     for (int64_t k0 = 0; k0 < k; k0 += block_) {
       const int64_t depth = std::min(block_, k - k0);
-      pair_kernels().pack_b({lines.data() + k0, k, 1, count, depth, parts_},
-                            dy + dy_at(k0) + first / pair_panel * pair_panel_words(depth, parts_));
+      pair_kernels().pack_b(
+          {from + k0, single ? pixels : k, 1, count, single ? std::min(depth, pixels - k0) : depth, parts_},
+          dy + dy_at(k0) + first / pair_panel * pair_panel_words(depth, parts_));
     }
   }
 

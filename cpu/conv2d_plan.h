@@ -92,10 +92,18 @@ const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channel
   return buffer;
 }
 
+/// The weights of a convolution, or those of the convolution whose input gradient is sought: to be turned.
+struct ConvolvedWeight {
+  const float* data;
+  bool turned;
+};
+
 /// turned [in_channels, out_channels, kernel_h, kernel_w] = the weights with both axes of the kernel reversed
 /// and those of the channels exchanged: those of the input gradient as a convolution.
 template <class T>
 void turn_kernels(const Conv2dShape& shape, const T* weight, T* turned);
+/// The weights as the convolution `shape` reads them: where they lie, or turned into `buffer`.
+const float* as_convolved(const Conv2dShape& shape, const ConvolvedWeight& weight, float* buffer);
 
 /// Adds the columns of some channels [channels, kernel_h, kernel_w, out_pixels], products of taps and
 /// gradients, where they belong in those channels of one image of dx; overwrites them.
@@ -108,22 +116,38 @@ T sum_plane(int64_t n, const T* x) {
   return channel_kernels().of<T>().sum(n, x);
 }
 
+/// A Conv2dNorm, its slopes (batch_norm_slope()) worked out for each channel.
+template <class T>
+struct PlaneNorm {
+  const Conv2dNorm<T>& of;
+  const T* slope;
+};
+
 /// Where a convolution leaves its result: in y, normalised if so wanted, or pooled when y is null.
 template <class T>
 struct Conv2dDestination {
   T* y;
   T* pooled;
   uint8_t* argmax;
-  const Conv2dNorm<T>* norm = nullptr;
+  const PlaneNorm<T>* norm = nullptr;
 
   /// Whether `images` images are finished once they are computed where they belong.
   bool in_place(int64_t images) const { return y && images == 1; }
 };
 
-/// Brings one finished plane of outputs to its place, where it may be already, normalised or pooled on the
-/// way.
+/// Brings finished planes of outputs to their places, where they may be already, normalised or pooled on the
+/// way. (An object: the extents of outputs are divisions, too slow to be worked out for every plane.)
 template <class T>
-void deliver(const Conv2dShape& shape, const T* y, int64_t plane, const Conv2dDestination<T>& to);
+class Delivery {
+ public:
+  Delivery(const Conv2dShape& shape, const Conv2dDestination<T>& to);
+  /// The plane of channel c of image n, which lies at y.
+  void operator()(const T* y, int64_t n, int64_t c) const;
+
+ private:
+  int64_t channels_, height_, width_, pixels_;
+  const Conv2dDestination<T>& to_;
+};
 
 /// The forward product on an image or on a gradient: the input gradient of stride 1 is a convolution as well.
 template <class T>

@@ -49,7 +49,7 @@ int parts_of(Math math) {
 }
 
 int64_t pair_block_depth(int64_t k, int parts) {
-  const int64_t most = parts == 1 ? 320 : parts == 2 ? 256 : 512;  // measured: cpu/README.md
+  const int64_t most = parts == 1 ? 320 : parts == 2 ? 128 : 512;  // measured: cpu/README.md
   const int64_t blocks = std::max<int64_t>(1, divide_up(k, most));
   return std::max(pair_depth, round_up(divide_up(k, blocks), pair_depth));
 }

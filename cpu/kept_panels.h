@@ -13,8 +13,9 @@ namespace hashgrad::cpu {
 /// What weights are packed for.
 struct PackedUse {
   /// b, b_transposed: operand B of a product, [k, n] with rows of ld numbers, or [n, k]. winograd,
-  /// winograd_turned: a convolution of k to n channels (cpu/winograd.h), or the gradient of its input.
-  enum class As { b, b_transposed, winograd, winograd_turned };
+  /// winograd_turned: a convolution of k to n channels (cpu/winograd.h), or the gradient of its input. pairs,
+  /// pairs_turned: likewise, for bf16 numbers (cpu/conv2d_pairs.h), ld of them for each.
+  enum class As { b, b_transposed, winograd, winograd_turned, pairs, pairs_turned };
   const void* data;
   As as;
   int64_t n, k, ld = 0;
@@ -24,7 +25,7 @@ struct PackedUse {
 /// While one of these lives, what works on this thread with weights at one of the given addresses packs them
 /// once and finds the panels again. The numbers there must not change meanwhile. Takes the memory of a matrix
 /// again for each way in which it is used, at most twice, and 16/9 or 64/25 of that for kernels of 3x3 or
-/// 5x5.
+/// 5x5; in bf16 half of it for each number.
 class KeepPanels {
  public:
   explicit KeepPanels(std::vector<const void*> matrices);

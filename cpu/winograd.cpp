@@ -167,17 +167,11 @@ class Winograd {
 };
 
 /// Transforms the weights of all panels. s: the shape of what is computed with them.
-void prepare_weights(const Conv2dShape& s, const Winograd& layer, const WinogradWeight& weight,
+void prepare_weights(const Conv2dShape& s, const Winograd& layer, const ConvolvedWeight& weight,
                      float* transformed) {
   const Scratch<float> turned(weight.turned ? s.out_channels * s.depth() : 0);
-  if (weight.turned) {
-    Conv2dShape forward = s;
-    std::swap(forward.in_channels, forward.out_channels);
-    turn_kernels(forward, weight.data, turned.data());
-  }
-  parallel_for(layer.panels(), [&](int64_t panel) {
-    layer.prepare_weight(panel, weight.turned ? turned.data() : weight.data, transformed);
-  });
+  const float* kernels = as_convolved(s, weight, turned.data());
+  parallel_for(layer.panels(), [&](int64_t panel) { layer.prepare_weight(panel, kernels, transformed); });
 }
 
 /// The images that one task takes side by side: enough tiles for a block, if there are so many, and few lanes
@@ -195,8 +189,11 @@ int64_t images_per_task(const Conv2dShape& s) {
 /// Normalises some finished planes, numbered through the images from n on, where they lie, if that is wanted.
 void finish_planes(const Conv2dShape& s, int64_t n, int64_t first, int64_t count,
                    const Conv2dDestination<float>& to) {
-  for (int64_t plane = n * s.out_channels + first; to.norm && count > 0; ++plane, --count)
-    deliver(s, to.y + plane * s.out_pixels(), plane, to);
+  if (!to.norm) return;
+  const Delivery<float> deliver(s, to);
+  const int64_t channels = s.out_channels, pixels = s.out_pixels();
+  for (int64_t i = first; i < first + count; ++i)
+    deliver(to.y + (n * channels + i) * pixels, n + i / channels, i % channels);
 }
 
 /// `images` images from n on, with all threads at work on them. Each takes some tiles; where these are so few
@@ -276,7 +273,7 @@ OutputRange same_tiles(const Conv2dShape& s, OutputRange wanted, int64_t outputs
 }
 
 void convolve_winograd(const Conv2dShape& s, const Conv2dGradient<float>& source,
-                       const WinogradWeight& weight, const float* bias, bool relu,
+                       const ConvolvedWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to) {
   constexpr int64_t few_tasks = 8;
   if (s.batch == 0) return;

@@ -22,17 +22,11 @@ struct OutputRange {
 /// Its size depends on that of `wanted` alone. outputs: those of a whole line or column.
 OutputRange same_tiles(const Conv2dShape& shape, OutputRange wanted, int64_t outputs);
 
-/// Kernels of a convolution, or those of the convolution whose input gradient is sought (turn_kernels()).
-struct WinogradWeight {
-  const float* data;
-  bool turned;
-};
-
 /// convolve() (cpu/conv2d_plan.h) for such shapes; transformed weights may be kept (cpu/kept_panels.h). Each
 /// output is computed from all inputs of its tile, 4x4 or 6x6: where others than its own change, its last
 /// bits may, too. The sums run over quarters of the kernel and their channels in order.
 void convolve_winograd(const Conv2dShape& shape, const Conv2dGradient<float>& source,
-                       const WinogradWeight& weight, const float* bias, bool relu,
+                       const ConvolvedWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to);
 
 }  // namespace hashgrad::cpu

@@ -469,30 +469,27 @@ void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, 
 
 #endif
 
-/// Brings a finished square [32, 32] to C; i and j are its place there. Called with constant flags, so that
-/// the loops become vector code.
-template <bool accumulate>
-[[gnu::always_inline]] inline void deliver(const PairBlock& g, const float* sums, int64_t i, int64_t j) {
+/// Brings a finished square [32, 32] to C; i and j are its place there.
+void deliver(const PairBlock& g, const float* sums, int64_t i, int64_t j) {
   const int64_t rows = g.rows - i < pair_panel ? g.rows - i : pair_panel,
                 columns = g.columns - j < pair_panel ? g.columns - j : pair_panel;
-  alignas(64) float column_bias[pair_panel] = {};
-  for (int64_t l = 0; l < columns && g.column_bias; ++l) column_bias[l] = g.column_bias[j + l];
-  const float least = g.relu ? 0 : -__builtin_inff();
+  Floats column_bias[2] = {};
+  const int halves = columns > lanes ? 2 : 1;
+  for (int half = 0; half < halves && g.column_bias; ++half)
+    column_bias[half] = load_first<Floats>(g.column_bias + j + half * lanes, columns - half * lanes);
+  const Floats least = Floats{} + (g.relu ? 0 : -__builtin_inff());
+  const bool whole = columns == pair_panel;
   for (int64_t r = 0; r < rows; ++r, sums += pair_panel) {
-    float* c = g.c + (i + r) * g.ldc + j;
     const float row_bias = g.row_bias ? g.row_bias[i + r] : 0;
-    const auto finished = [&](int64_t l) {
-      float x = sums[l];
-      if (accumulate) x += c[l];
-      x = x + row_bias + column_bias[l];
-      return x < least ? least : x;  // NaN compares false and stays
-    };
-    if (columns == pair_panel) {
-      float line[pair_panel];
-      for (int l = 0; l < pair_panel; ++l) line[l] = finished(l);
-      for (int l = 0; l < pair_panel; ++l) c[l] = line[l];
-    } else {
-      for (int64_t l = 0; l < columns; ++l) c[l] = finished(l);
+#pragma GCC unroll 2
+    for (int half = 0; half < halves; ++half) {
+      float* c = g.c + (i + r) * g.ldc + j + half * lanes;
+      const int64_t n = columns - half * lanes;
+      Floats x = load<Floats>(sums + half * lanes);
+      if (g.accumulate) x += load_first<Floats>(c, n);
+      x = x + row_bias + column_bias[half];
+      x = x < least ? least : x;  // NaN compares false and stays
+      whole ? store(c, x) : store_first(c, x, n);
     }
   }
 }
@@ -516,7 +513,7 @@ void deliver_turned(PairBlock g, const float* sums, int64_t i, int64_t j) {
   const int64_t rows = g.rows;
   g.rows = g.columns;
   g.columns = rows;
-  deliver<false>(g, turned, j, i);
+  deliver(g, turned, j, i);
 }
 
 template <int parts>
@@ -528,10 +525,7 @@ void block_of(const PairBlock& g) {
   for (int64_t j = 0; j < g.columns; j += pair_panel)
     for (int64_t i = 0; i < g.rows; i += pair_panel, sums += once ? 0 : pair_panel * pair_panel) {
       multiply<parts>(depth_tiles, g.a + i / pair_panel * panel, g.b + j / pair_panel * panel, g.first, sums);
-      if (g.last)
-        g.turned       ? deliver_turned(g, sums, i, j)
-        : g.accumulate ? deliver<true>(g, sums, i, j)
-                       : deliver<false>(g, sums, i, j);
+      if (g.last) g.turned ? deliver_turned(g, sums, i, j) : deliver(g, sums, i, j);
     }
 }
 
