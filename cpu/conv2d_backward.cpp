@@ -45,7 +45,8 @@ void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2d
 
 /// dx by columns: weight^T * dy gives every product of a tap with a gradient, which are then added where they
 /// belong. Any stride; also the faster way for one to three input channels, where the other one would fill a
-/// tile of six rows with so few. A task takes one image and some channels, so that the columns stay in L2.
+/// tile of six rows with so few: there every gradient is read once, where it lies. A task takes one image and
+/// some channels, so that the columns stay in L2.
 template <class T>
 void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx) {
   if constexpr (std::is_same_v<T, float>) {
@@ -55,27 +56,43 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t window = s.kernel_h * s.kernel_w, pixels = s.out_pixels(), kc = block_depth(s.out_channels);
   const int64_t group = std::clamp<int64_t>(block_elements / (window * pixels), 1, s.in_channels);
-  const int64_t groups = divide_up(s.in_channels, group), padded_rows = round_up(group * window, kernel.mr);
+  const bool few = s.in_channels <= 3;
+  const int64_t groups = divide_up(s.in_channels, group),
+                padded_rows = round_up(group * window, few ? kernel.tall : kernel.mr);
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };
 
   const Scratch<T> packed(groups * padded_rows * s.out_channels);
   parallel_for(groups, [&](int64_t g) {
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc)
-      kernel.pack_a_lanes(weight + k0 * s.depth() + g * group * window, s.depth(), rows_of(g),
-                          std::min(kc, s.out_channels - k0),
-                          packed.data() + padded_rows * (g * s.out_channels + k0));
+      (few ? kernel.pack_tall_lanes : kernel.pack_a_lanes)(
+          weight + k0 * s.depth() + g * group * window, s.depth(), rows_of(g),
+          std::min(kc, s.out_channels - k0), packed.data() + padded_rows * (g * s.out_channels + k0));
   });
 
   parallel_for(s.batch * groups, [&](int64_t task) {
     const int64_t n = task / groups, g = task % groups, rows = rows_of(g), channels = rows / window;
-    const Scratch<T> dy_buffer(s.out_channels * pixels), panels(round_up(pixels, kernel.nr) * kc),
+    const Scratch<T> dy_buffer(s.out_channels * pixels), panels(few ? 0 : round_up(pixels, kernel.nr) * kc),
         columns(rows * pixels);
     const T* dy = whole_image(gradient, n, s.out_channels, s.out_height(), s.out_width(), dy_buffer.data());
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc) {
       const int64_t depth = std::min(kc, s.out_channels - k0);
-      kernel.pack_b_lanes(dy + k0 * pixels, pixels, pixels, depth, panels.data());
-      kernel.block({rows, pixels, depth, packed.data() + padded_rows * (g * s.out_channels + k0),
-                    panels.data(), columns.data(), pixels, nullptr, nullptr, k0 > 0, false});
+      GemmBlock<T> block{.rows = rows,
+                         .columns = pixels,
+                         .depth = depth,
+                         .a = packed.data() + padded_rows * (g * s.out_channels + k0),
+                         .b = dy + k0 * pixels,
+                         .c = columns.data(),
+                         .ldc = pixels,
+                         .row_bias = nullptr,
+                         .column_bias = nullptr,
+                         .accumulate = k0 > 0,
+                         .relu = false,
+                         .ldb = pixels};
+      if (!few) {
+        kernel.pack_b_lanes(block.b, pixels, pixels, depth, panels.data());
+        block.b = panels.data();
+      }
+      (few ? kernel.tall_lanes : kernel.block)(block);
     }
     add_columns(s, channels, columns.data(), dx + (n * s.in_channels + g * group) * s.in_pixels());
   });

@@ -77,6 +77,8 @@ const Conv2dShape shapes[] = {
     {37, 5, 4, 4, 3, 3, 3, 1, 1},
     {19, 32, 8, 8, 3, 3, 3, 2, 1},
     {9, 64, 7, 6, 3, 1, 1, 2, 0},
+    // An input gradient of 75 rows, two blocks deep.
+    {2, 3, 5, 7, 330, 5, 5, 1, 2},
 };
 
 template <class T>

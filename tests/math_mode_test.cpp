@@ -9,6 +9,7 @@
 #include "cpu/conv2d.h"
 #include "cpu/gemm.h"
 #include "cpu/hash_gemm.h"
+#include "cpu/kept_panels.h"
 #include "tests/attack_models.h"
 #include "tests/cpu_testing.h"
 #include "tests/error_of.h"
@@ -226,6 +227,46 @@ TEST_CASE("pooling fused behind a convolution pools what the convolution alone m
       CHECK(wrong == 0);
     }
   });
+}
+
+TEST_CASE("a ReLU that lets everything through changes no bit of a gradient, in every arithmetic") {
+  for (const Conv2dShape& s : {Conv2dShape{3, 2, 33, 33, 40, 3, 3, 1, 1}, {9, 33, 8, 8, 5, 3, 3, 1, 1}}) {
+    Case c(s);
+    std::fill(c.output.begin(), c.output.end(), 1.0f);
+    for_each_isa([&] {
+      for (const Math math : reduced) {
+        const MathScope scope(math);
+        const auto gated = convolution(s, c.x, c.weight, c.bias, c.dy, c.output);
+        auto dx = poisoned<float>(std::ssize(c.x)), dweight = poisoned<float>(std::ssize(c.weight)),
+             dbias = poisoned<float>(std::ssize(c.bias));
+        cpu::conv2d_backward_input(s, c.weight.data(), {c.dy.data()}, dx.data());
+        cpu::conv2d_backward_weight(s, c.x.data(), {c.dy.data()}, dweight.data(), dbias.data());
+        CHECK(same_bits(dx, gated.dx));
+        CHECK(same_bits(dweight, gated.dweight));
+        CHECK(same_bits(dbias, gated.dbias));
+      }
+    });
+  }
+}
+
+TEST_CASE("weights of a convolution are packed once while they are kept, for each arithmetic and direction") {
+  const Conv2dShape s{2, 34, 8, 8, 34, 3, 3, 1, 1};
+  Case c(s);
+  std::vector<Convolution<float>> want;
+  const auto check_all = [&] {
+    for (size_t i = 0; i < std::size(reduced); ++i) {
+      const MathScope scope(reduced[i]);
+      const auto got = convolution(s, c.x, c.weight, c.bias, c.dy, c.output);
+      if (want.size() == i) want.push_back(got);
+      CHECK(same_bits(got.y, want[i].y));
+      CHECK(same_bits(got.dx, want[i].dx));
+    }
+  };
+  check_all();
+  const cpu::KeepPanels kept({c.weight.data()});
+  check_all();
+  std::fill(c.weight.begin(), c.weight.end(), 0.0f);  // nobody looks
+  check_all();
 }
 
 TEST_CASE("reduced arithmetic gives the same bits whatever the threads, and a row the same in any batch") {
