@@ -94,7 +94,9 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
       }
       (few ? kernel.tall_lanes : kernel.block)(block);
     }
-    add_columns(s, channels, columns.data(), dx + (n * s.in_channels + g * group) * s.in_pixels());
+    for (int64_t c = 0; c < channels; ++c)
+      add_columns(s, columns.data() + c * window * pixels, pixels,
+                  dx + (n * s.in_channels + g * group + c) * s.in_pixels());
   });
 }
 
@@ -282,29 +284,13 @@ const float* as_convolved(const Conv2dShape& s, const ConvolvedWeight& weight, f
 }
 
 template <class T>
-void add_columns(const Conv2dShape& s, int64_t channels, const T* columns, T* dx) {
-  const int64_t padded_height = s.height + 2 * s.padding, padded_width = s.width + 2 * s.padding,
-                plane = padded_height * padded_width;
-  const Scratch<T> padded(channels * plane);
-  std::fill_n(padded.data(), channels * plane, T{0});
-  for (int64_t c = 0; c < channels; ++c) {
-    for (int64_t r = 0; r < s.kernel_h; ++r) {
-      for (int64_t q = 0; q < s.kernel_w; ++q) {
-        for (int64_t y = 0; y < s.out_height(); ++y, columns += s.out_width()) {
-          T* to = padded.data() + c * plane + (y * s.stride + r) * padded_width + q;
-          if (s.stride == 1)
-            for (int64_t x = 0; x < s.out_width(); ++x) to[x] += columns[x];
-          else
-            for (int64_t x = 0; x < s.out_width(); ++x) to[x * s.stride] += columns[x];
-        }
-      }
-    }
-  }
-  for (int64_t row = 0; row < channels * s.height; ++row) {
-    const int64_t from =
-        (row / s.height * padded_height + row % s.height + s.padding) * padded_width + s.padding;
-    std::copy_n(padded.data() + from, s.width, dx + row * s.width);
-  }
+void add_columns(const Conv2dShape& s, const T* columns, int64_t step, T* dx) {
+  const PaddedRows padded(s, s.stride);
+  const int64_t rows = round_up(padded.height, s.stride);
+  const Scratch<T> dealt(rows * padded.width);
+  conv2d_kernels().of<T>().add_columns({columns, step, s.kernel_h, s.kernel_w, s.out_height(), s.out_width(),
+                                        dealt.data(), rows, s.stride, padded.width / padded.phases, s.padding,
+                                        dx, s.height, s.width});
 }
 
 template <class T>
@@ -379,7 +365,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
 
 #define INSTANTIATE(T)                                                                                      \
   template void turn_kernels(const Conv2dShape&, const T*, T*);                                             \
-  template void add_columns(const Conv2dShape&, int64_t, const T*, T*);                                     \
+  template void add_columns(const Conv2dShape&, const T*, int64_t, T*);                                     \
   template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void conv2d_backward_weight(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);
 INSTANTIATE(float)

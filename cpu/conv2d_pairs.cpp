@@ -37,14 +37,6 @@ class DealtPlane {
         {plane, s_.height, s_.width, s_.stride, s_.padding, phase(), s_.kernel_h, s_.kernel_w, out});
   }
 
-  /// Makes a plane of an input gradient of the columns of its channel, planes `step` apart.
-  void add_columns(const float* columns, int64_t step, float* dx) const {
-    const Scratch<float> dealt(plane());
-    pair_kernels().add_columns({columns, step, s_.kernel_h, s_.kernel_w, s_.out_height(), s_.out_width(),
-                                dealt.data(), rows(), s_.stride, phase(), s_.padding, dx, s_.height,
-                                s_.width});
-  }
-
  private:
   int64_t phase() const { return padded_.width / padded_.phases; }
 
@@ -241,7 +233,6 @@ void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* 
   const int64_t groups = divide_up(s.in_channels, group), panel = pair_panel_words(k, parts);
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };
   const int64_t group_words = divide_up(group * window, pair_panel) * panel;
-  const DealtPlane dealt(s);
   const Scratch<uint32_t> packed(groups * group_words);
   parallel_for(groups, [&](int64_t g) {
     pair_kernels().pack_a({weight + g * group * window, 1, s.depth(), rows_of(g), k, parts},
@@ -267,8 +258,8 @@ void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* 
                             sums.data(), true, true, columns.data(), row, nullptr, nullptr, false, false});
       for (int64_t i = 0; i < images; ++i)
         for (int64_t c = 0; c < rows_of(g) / window; ++c)
-          dealt.add_columns(columns.data() + c * window * row + i * pixels, row,
-                            dx + ((n + i) * s.in_channels + g * group + c) * s.in_pixels());
+          add_columns(s, columns.data() + c * window * row + i * pixels, row,
+                      dx + ((n + i) * s.in_channels + g * group + c) * s.in_pixels());
     }
   });
 }

@@ -105,10 +105,10 @@ void turn_kernels(const Conv2dShape& shape, const T* weight, T* turned);
 /// The weights as the convolution `shape` reads them: where they lie, or turned into `buffer`.
 const float* as_convolved(const Conv2dShape& shape, const ConvolvedWeight& weight, float* buffer);
 
-/// Adds the columns of some channels [channels, kernel_h, kernel_w, out_pixels], products of taps and
-/// gradients, where they belong in those channels of one image of dx; overwrites them.
+/// Makes one plane of an input gradient of its columns, for each place of the kernel out_pixels products of
+/// weights and gradients, `step` elements from each other.
 template <class T>
-void add_columns(const Conv2dShape& shape, int64_t channels, const T* columns, T* dx);
+void add_columns(const Conv2dShape& shape, const T* columns, int64_t step, T* dx);
 
 /// Sum of a plane in T: sixteen interleaved sums, then their sum.
 template <class T>

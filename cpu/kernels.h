@@ -115,6 +115,18 @@ struct Unfold {
   T* panels;
 };
 
+/// Adds the columns of one channel, kernel_h * kernel_w planes [out_height, out_width] that lie column_step
+/// apart, where they belong in dx [height, width]; in a dealt plane first, where neighbours stay neighbours.
+template <class T>
+struct Conv2dColumns {
+  const T* columns;
+  int64_t column_step, kernel_h, kernel_w, out_height, out_width;
+  T* dealt;  // [dealt_rows, stride, phase]; overwritten
+  int64_t dealt_rows, stride, phase, padding;
+  T* dx;
+  int64_t height, width;
+};
+
 template <class T>
 struct Conv2dKernels {
   int64_t lanes, spacing;  // of the PixelVectors
@@ -131,6 +143,7 @@ struct Conv2dKernels {
   /// rows lie `stride` elements from each other. Either half may be null.
   void (*deal_plane)(int64_t height, int64_t width, const T* values, int64_t apart, T* even, T* odd,
                      int64_t stride);
+  void (*add_columns)(const Conv2dColumns<T>&);
   /// 2x2 max pooling of one plane, x [height, width] -> y, argmax [height / 2, width / 2]; argmax may be
   /// null.
   void (*pool_2x2)(int64_t height, int64_t width, const T* x, T* y, uint8_t* argmax);

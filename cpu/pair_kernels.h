@@ -69,17 +69,6 @@ struct PairDeal {
   float* out;
 };
 
-/// Adds the columns of one channel, kernel_h * kernel_w planes [out_height, out_width] that lie column_step
-/// apart, where they belong in dx [height, width]; in a dealt plane first, where neighbours stay neighbours.
-struct PairColumns {
-  const float* columns;
-  int64_t column_step, kernel_h, kernel_w, out_height, out_width;
-  float* dealt;  // [dealt_rows, stride, phase]; overwritten
-  int64_t dealt_rows, stride, phase, padding;
-  float* dx;
-  int64_t height, width;
-};
-
 /// Rows of several planes side by side: out[part * part_stride + (y * images + i) * width + x] = a part of
 /// planes[i * plane_stride + y * row_stride + x], for y in [0, rows), i in [0, images), x in [0, width). Up
 /// to 15 floats behind a row are read.
@@ -131,7 +120,6 @@ struct PairKernels {
   void (*pack_b)(const PairSource&, uint32_t* panels);
   void (*pair_planes)(const PairPlanes&);
   void (*deal)(const PairDeal&);
-  void (*add_columns)(const PairColumns&);
   void (*split_lines)(const PairLines&);
   void (*unfold)(const PairUnfold&);
   void (*unfold_rows)(const PairRows&);

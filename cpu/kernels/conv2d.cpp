@@ -203,9 +203,53 @@ void deal_plane(int64_t height, int64_t width, const T* values, int64_t apart, T
   }
 }
 
+/// The opposite of dealing: out[x] = column x of a dealt row, from column `first` of it on; `width` of them.
 template <class T>
-constexpr Conv2dKernels<T> table{lanes<T>,      spacing<T>,    unfold_pixels<T>, unfold_taps<T>,
-                                 copy_plane<T>, deal_plane<T>, pool_2x2<T>,      unpool_2x2<T>};
+void gather_row(const T* row, int64_t first, int64_t width, int64_t stride, int64_t phase, T* out) {
+  using V = Vector<T>;
+  constexpr int step = lanes<T>;
+  const auto at = [&](int64_t x) { return row + (first + x) % stride * phase + (first + x) / stride; };
+  decltype(V{} < V{}) low{}, high{};
+#pragma GCC unroll 16
+  for (int i = 0; i < step; ++i) {
+    low[i] = i / 2 + i % 2 * step;
+    high[i] = low[i] + step / 2;
+  }
+  const T *even = at(0), *odd = stride == 2 ? at(1) : even;
+  for (int64_t x = 0, n = width; stride == 2 && x < width; x += 2 * step, n -= 2 * step) {
+    const V a = load_first<V>(even + x / 2, (n + 1) / 2), b = n > 1 ? load_first<V>(odd + x / 2, n / 2) : V{};
+    store_first(out + x, __builtin_shuffle(a, b, low), n);
+    if (n > step) store_first(out + x + step, __builtin_shuffle(a, b, high), n - step);
+  }
+  for (int64_t x = 0; stride == 1 && x < width; x += step)
+    store_first(out + x, load_first<V>(even + x, width - x), width - x);
+  for (int64_t x = 0; stride > 2 && x < width; ++x) out[x] = *at(x);
+}
+
+template <class T>
+void add_columns(const Conv2dColumns<T>& c) {
+  using V = Vector<T>;
+  const int64_t row = c.stride * c.phase, size = c.dealt_rows * row;
+  for (int64_t i = 0; i < size; i += lanes<T>) store_first(c.dealt + i, V{}, size - i);
+  const T* from = c.columns;
+  for (int64_t r = 0; r < c.kernel_h; ++r)
+    for (int64_t q = 0; q < c.kernel_w; ++q, from += c.column_step) {
+      T* to = c.dealt + r * row + q % c.stride * c.phase + q / c.stride;
+      for (int64_t y = 0; y < c.out_height; ++y)
+        for (int64_t x = 0; x < c.out_width; x += lanes<T>) {
+          const int64_t n = c.out_width - x;
+          T* at = to + y * c.stride * row + x;
+          store_first(at, load_first<V>(at, n) + load_first<V>(from + y * c.out_width + x, n), n);
+        }
+    }
+  for (int64_t y = 0; y < c.height; ++y)
+    gather_row(c.dealt + (y + c.padding) * row, c.padding, c.width, c.stride, c.phase, c.dx + y * c.width);
+}
+
+template <class T>
+constexpr Conv2dKernels<T> table{lanes<T>,       spacing<T>,    unfold_pixels<T>,
+                                 unfold_taps<T>, copy_plane<T>, deal_plane<T>,
+                                 add_columns<T>, pool_2x2<T>,   unpool_2x2<T>};
 
 }  // namespace
 

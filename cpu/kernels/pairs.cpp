@@ -177,46 +177,6 @@ void deal(const PairDeal& d) {
   }
 }
 
-/// The opposite of dealing: out[x] = column x of a dealt row, from column `first` of it on; `width` of them.
-[[gnu::always_inline]] inline void gather_row(const float* row, int64_t first, int64_t width, int64_t stride,
-                                              int64_t phase, float* out) {
-  const auto at = [&](int64_t x) { return row + (first + x) % stride * phase + (first + x) / stride; };
-  Words low{}, high{};
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) {
-    low[i] = static_cast<uint32_t>(i / 2 + i % 2 * lanes);
-    high[i] = low[i] + lanes / 2;
-  }
-  const float *even = at(0), *odd = stride == 2 ? at(1) : even;
-  for (int64_t x = 0, n = width; stride == 2 && x < width; x += 2 * lanes, n -= 2 * lanes) {
-    const Floats a = load_first<Floats>(even + x / 2, (n + 1) / 2),
-                 b = n > 1 ? load_first<Floats>(odd + x / 2, n / 2) : Floats{};
-    store_first(out + x, __builtin_shuffle(a, b, low), n);
-    if (n > lanes) store_first(out + x + lanes, __builtin_shuffle(a, b, high), n - lanes);
-  }
-  for (int64_t x = 0; stride == 1 && x < width; x += lanes)
-    store_first(out + x, load_first<Floats>(even + x, width - x), width - x);
-  for (int64_t x = 0; stride > 2 && x < width; ++x) out[x] = *at(x);
-}
-
-void add_columns(const PairColumns& c) {
-  const int64_t row = c.stride * c.phase, size = c.dealt_rows * row;
-  for (int64_t i = 0; i < size; i += lanes) store_first(c.dealt + i, Floats{}, size - i);
-  const float* from = c.columns;
-  for (int64_t r = 0; r < c.kernel_h; ++r)
-    for (int64_t q = 0; q < c.kernel_w; ++q, from += c.column_step) {
-      float* to = c.dealt + r * row + q % c.stride * c.phase + q / c.stride;
-      for (int64_t y = 0; y < c.out_height; ++y)
-        for (int64_t x = 0; x < c.out_width; x += lanes) {
-          const int64_t n = c.out_width - x;
-          float* at = to + y * c.stride * row + x;
-          store_first(at, load_first<Floats>(at, n) + load_first<Floats>(from + y * c.out_width + x, n), n);
-        }
-    }
-  for (int64_t y = 0; y < c.height; ++y)
-    gather_row(c.dealt + (y + c.padding) * row, c.padding, c.width, c.stride, c.phase, c.dx + y * c.width);
-}
-
 /// The first n >= 1 halves of 16 pairs; n may exceed them.
 [[gnu::always_inline]] inline void store_halves(uint16_t* to, Words pairs, int64_t n) {
 #if defined(__AVX512BW__)
@@ -533,7 +493,7 @@ void block(const PairBlock& g) { (g.parts == 1 ? block_of<1> : g.parts == 2 ? bl
 
 }  // namespace
 
-extern const PairKernels pair_kernels_table{pack<true>,  pack<false>, pair_planes, deal,  add_columns,
-                                            split_lines, unfold,      unfold_rows, tiles, block};
+extern const PairKernels pair_kernels_table{pack<true>, pack<false>, pair_planes, deal, split_lines,
+                                            unfold,     unfold_rows, tiles,       block};
 
 }  // namespace hashgrad::cpu::HASHGRAD_ISA
