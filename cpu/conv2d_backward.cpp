@@ -9,6 +9,7 @@
 #include "cpu/conv2d_pairs.h"
 #include "cpu/conv2d_plan.h"
 #include "cpu/conv2d_pooled.h"
+#include "cpu/few_channels_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
@@ -45,8 +46,7 @@ void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2d
 
 /// dx by columns: weight^T * dy gives every product of a tap with a gradient, which are then added where they
 /// belong. Any stride; also the faster way for one to three input channels, where the other one would fill a
-/// tile of six rows with so few: there every gradient is read once, where it lies. A task takes one image and
-/// some channels, so that the columns stay in L2.
+/// tile of six rows with so few. A task takes one image and some channels, so that the columns stay in L2.
 template <class T>
 void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx) {
   if constexpr (std::is_same_v<T, float>) {
@@ -56,47 +56,62 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t window = s.kernel_h * s.kernel_w, pixels = s.out_pixels(), kc = block_depth(s.out_channels);
   const int64_t group = std::clamp<int64_t>(block_elements / (window * pixels), 1, s.in_channels);
-  const bool few = s.in_channels <= 3;
-  const int64_t groups = divide_up(s.in_channels, group),
-                padded_rows = round_up(group * window, few ? kernel.tall : kernel.mr);
+  const int64_t groups = divide_up(s.in_channels, group), padded_rows = round_up(group * window, kernel.mr);
   const auto rows_of = [&](int64_t g) { return std::min(group, s.in_channels - g * group) * window; };
 
   const Scratch<T> packed(groups * padded_rows * s.out_channels);
   parallel_for(groups, [&](int64_t g) {
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc)
-      (few ? kernel.pack_tall_lanes : kernel.pack_a_lanes)(
-          weight + k0 * s.depth() + g * group * window, s.depth(), rows_of(g),
-          std::min(kc, s.out_channels - k0), packed.data() + padded_rows * (g * s.out_channels + k0));
+      kernel.pack_a_lanes(weight + k0 * s.depth() + g * group * window, s.depth(), rows_of(g),
+                          std::min(kc, s.out_channels - k0),
+                          packed.data() + padded_rows * (g * s.out_channels + k0));
   });
 
   parallel_for(s.batch * groups, [&](int64_t task) {
     const int64_t n = task / groups, g = task % groups, rows = rows_of(g), channels = rows / window;
-    const Scratch<T> dy_buffer(s.out_channels * pixels), panels(few ? 0 : round_up(pixels, kernel.nr) * kc),
+    const Scratch<T> dy_buffer(s.out_channels * pixels), panels(round_up(pixels, kernel.nr) * kc),
         columns(rows * pixels);
     const T* dy = whole_image(gradient, n, s.out_channels, s.out_height(), s.out_width(), dy_buffer.data());
     for (int64_t k0 = 0; k0 < s.out_channels; k0 += kc) {
       const int64_t depth = std::min(kc, s.out_channels - k0);
-      GemmBlock<T> block{.rows = rows,
-                         .columns = pixels,
-                         .depth = depth,
-                         .a = packed.data() + padded_rows * (g * s.out_channels + k0),
-                         .b = dy + k0 * pixels,
-                         .c = columns.data(),
-                         .ldc = pixels,
-                         .row_bias = nullptr,
-                         .column_bias = nullptr,
-                         .accumulate = k0 > 0,
-                         .relu = false,
-                         .ldb = pixels};
-      if (!few) {
-        kernel.pack_b_lanes(block.b, pixels, pixels, depth, panels.data());
-        block.b = panels.data();
-      }
-      (few ? kernel.tall_lanes : kernel.block)(block);
+      kernel.pack_b_lanes(dy + k0 * pixels, pixels, pixels, depth, panels.data());
+      kernel.block({.rows = rows,
+                    .columns = pixels,
+                    .depth = depth,
+                    .a = packed.data() + padded_rows * (g * s.out_channels + k0),
+                    .b = panels.data(),
+                    .c = columns.data(),
+                    .ldc = pixels,
+                    .row_bias = nullptr,
+                    .column_bias = nullptr,
+                    .accumulate = k0 > 0,
+                    .relu = false});
     }
     for (int64_t c = 0; c < channels; ++c)
       add_columns(s, columns.data() + c * window * pixels, pixels,
                   dx + (n * s.in_channels + g * group + c) * s.in_pixels());
+  });
+}
+
+/// Whether dx is that of a first layer (cpu/few_channels_kernels.h). A function of the shape of one image, so
+/// that the bits are the same whatever the instruction set.
+template <class T>
+bool few_channels_fit(const Conv2dShape& s) {
+  using F = FewChannels<T>;
+  const bool same = s.kernel_h == s.kernel_w && s.stride == 1 && s.padding == s.kernel_h / 2;
+  return same && (s.kernel_h == 3 || s.kernel_h == 5) && s.in_channels <= F::most_channels &&
+         s.height >= F::least_height && s.width >= F::least_width;
+}
+
+template <class T>
+void backward_input_few_channels(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient,
+                                 T* dx) {
+  parallel_for(s.batch, [&](int64_t n) {
+    const Scratch<T> buffer(s.out_channels * s.in_pixels()), sums(FewChannels<T>::sums_size(s.width));
+    const T* dy = whole_image(gradient, n, s.out_channels, s.height, s.width, buffer.data());
+    few_channels_kernels().of<T>().input_gradient({dy, weight, s.out_channels, s.in_channels, s.kernel_h,
+                                                   s.height, s.width, dx + n * s.in_channels * s.in_pixels(),
+                                                   sums.data()});
   });
 }
 
@@ -305,7 +320,9 @@ void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGr
   for (int64_t copy = 0; copy < copies; ++copy, dx += s.batch * s.in_channels * s.in_pixels()) {
     const Conv2dGradient<T> one{gradient.dy + copy * dy_size, gradient.output, gradient.argmax,
                                 gradient.mask};
-    if (s.stride == 1 && square && fits && s.in_channels > 3)
+    if (few_channels_fit<T>(s) && !parts_wanted<T>())
+      backward_input_few_channels(s, weight, one, dx);
+    else if (s.stride == 1 && square && fits && s.in_channels > 3)
       backward_input_convolve(s, weight, one, dx);
     else
       backward_input_columns(s, weight, one, dx);

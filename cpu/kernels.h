@@ -73,22 +73,18 @@ struct GemmBlock {
 
 template <class T>
 struct GemmKernels {
-  int64_t mr, nr, tall;
+  int64_t mr, nr;
   /// b packed; a packed, or not.
   void (*block)(const GemmBlock<T>&);
   /// At most mr rows, neither operand packed: a [rows, lda]; b [columns, ldb] (_depth) or [depth, ldb]
   /// (_lanes).
   void (*few_rows_depth)(const GemmBlock<T>&);
   void (*few_rows_lanes)(const GemmBlock<T>&);
-  /// a packed in panels of `tall` rows, b [depth, ldb] where it lies: for a few dozen rows, which read it
-  /// once or twice.
-  void (*tall_lanes)(const GemmBlock<T>&);
-  /// pack_*: panels[(p * depth + k) * width + lane] = P[first + p*width + lane, k0 + k], width mr (a), nr
-  /// (b) or tall. _lanes: P[i, k] = src[i + k * stride]; _depth: P[i, k] = src[i * stride + k]; src points at
-  /// the block's origin.
+  /// pack_*: panels[(p * depth + k) * width + lane] = P[first + p*width + lane, k0 + k], width mr (a) or nr
+  /// (b). _lanes: P[i, k] = src[i + k * stride]; _depth: P[i, k] = src[i * stride + k]; src points at the
+  /// block's origin.
   void (*pack_a_lanes)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
   void (*pack_a_depth)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
-  void (*pack_tall_lanes)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
   void (*pack_b_lanes)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
   void (*pack_b_depth)(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels);
 };

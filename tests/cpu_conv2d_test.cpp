@@ -289,6 +289,30 @@ TEST_CASE("gradients through pooling are zero where no ReLU lets anything throug
   for (const auto* zeros : {&dx, &dw, &db}) CHECK(same_bits(*zeros, std::vector<float>(zeros->size(), 0.0f)));
 }
 
+TEST_CASE_TEMPLATE("input gradients of first layers agree with the loops, with the same bits on all machines",
+                   T, float, double) {
+  // The least planes that cpu/few_channels_kernels.h takes, last bands and vectors that overlap, none that
+  // do.
+  constexpr int64_t planes[][2] = {{4, 16}, {5, 17}, {9, 31}, {8, 32}, {7, 50}};
+  for (const auto& [height, width] : planes)
+    for (const int64_t side : {3, 5})
+      for (const int64_t channels : {1, 2, 3}) {
+        const Conv2dShape s{2, channels, height, width, 7, side, side, 1, side / 2};
+        CAPTURE(std::to_string(channels) + "x" + std::to_string(height) + "x" + std::to_string(width));
+        CAPTURE(side);
+        const Data<T> d(s);
+        const Oracle want = oracle(s, d.x, d.weight, d.bias, d.dy);
+        std::vector<std::vector<T>> results;
+        for_each_isa([&] {
+          auto dx = poisoned<T>(s.batch * image_size(s));
+          cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data()}, dx.data());
+          CHECK(distance(dx, want.dx) <= tolerance<T>(s.out_channels * side * side));
+          if (cpu::isa() != cpu::Isa::plain) results.push_back(std::move(dx));
+        });
+        for (const auto& other : results) CHECK(same_bits(other, results.front()));
+      }
+}
+
 TEST_CASE("convolution gives the same bits for any number of threads") {
   const Conv2dShape s{11, 3, 17, 15, 13, 3, 3, 1, 1};
   const Data<float> d(s);

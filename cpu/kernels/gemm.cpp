@@ -247,41 +247,6 @@ void few_rows_lanes(const GemmBlock<T>& g) {
   for_rows(g.rows, [&]<int rows>() { few_rows_lanes_tiles<T, rows>(g); });
 }
 
-/// A tile of one vector of C, as tall as registers allow: as much work for every read of B as a tile can do.
-constexpr int tall = mr > 9 ? 27 : 9;
-
-/// The tile at row i and column j of C, which `held` describes.
-template <class T, int rows, class Held>
-[[gnu::always_inline]] inline void tall_tile(const GemmBlock<T>& g, int64_t i, int64_t j, const Held& held) {
-  constexpr int64_t ahead = 2 * lanes<T>;  // B comes from memory while products go on
-  Vector<T> sums[rows][1] = {};
-  const T *a = g.a + i * g.depth, *b = g.b + j;
-  for (int64_t k = 0; k < g.depth; ++k, a += tall, b += g.ldb) {
-    if (i == 0) __builtin_prefetch(b + ahead, 0, 2);
-    const Vector<T> row = held.read(b, 0);
-    for_each_vector<T>(sums, [&](Vector<T>& x, int r, int) { x += a[r] * row; });
-  }
-  finish<T>(sums, g.c + i * g.ldc + j, g.ldc, tile_end(g, i, j), held);
-}
-
-template <class T, int rows>
-[[gnu::noinline]] void tall_tiles(const GemmBlock<T>& g, int64_t i) {
-  int64_t j = 0;
-  if (g.rows - i >= rows)
-    for (; j + lanes<T> <= g.columns; j += lanes<T>) tall_tile<T, rows>(g, i, j, Whole<T>{});
-  for (; j < g.columns; j += lanes<T>) tall_tile<T, rows>(g, i, j, Part<T>{g.rows - i, g.columns - j});
-}
-
-template <class T>
-void tall_lanes(const GemmBlock<T>& g) {
-  for (int64_t i = 0; i < g.rows; i += tall) {
-    if (g.rows - i <= tall / 3)
-      tall_tiles<T, tall / 3>(g, i);
-    else
-      tall_tiles<T, tall>(g, i);
-  }
-}
-
 /// Panels whose lanes lie side by side in memory: copies.
 template <class T, int width>
 void pack_lanes(const T* src, int64_t stride, int64_t count, int64_t depth, T* panels) {
@@ -333,14 +298,11 @@ void pack_depth(const T* src, int64_t stride, int64_t count, int64_t depth, T* p
 template <class T>
 constexpr GemmKernels<T> table{mr,
                                nr<T>,
-                               tall,
                                block<T>,
                                few_rows_depth<T>,
                                few_rows_lanes<T>,
-                               tall_lanes<T>,
                                pack_lanes<T, mr>,
                                pack_depth<T, mr>,
-                               pack_lanes<T, tall>,
                                pack_lanes<T, nr<T>>,
                                pack_depth<T, nr<T>>};
 
