@@ -146,26 +146,31 @@ class PairWeights {
            first / pair_panel * pair_panel_words(std::min(block_, depth_ - k0), parts_);
   }
   void fill(const Conv2dShape& s, const ConvolvedWeight& weight) const {
-    const Scratch<float> turned(weight.turned ? s.out_channels * s.depth() : 0);
-    const float* kernels = as_convolved(s, weight, turned.data());
-    const Scratch<float> rows(s.out_channels * depth_);  // [out_channels, pairs, kernel_h, kernel_w, 2]
-    parallel_for(s.out_channels,
-                 [&](int64_t o) { reorder(s, kernels + o * s.depth(), rows.data() + o * depth_); });
     parallel_for(divide_up(depth_, block_) * panels_, [&](int64_t task) {
-      const int64_t k0 = task / panels_ * block_, first = task % panels_ * pair_panel;
-      pair_kernels().pack_a(
-          {rows.data() + first * depth_ + k0, depth_, 1, std::min(pair_panel, s.out_channels - first),
-           std::min(block_, depth_ - k0), parts_},
-          words_ + at(k0, first));
+      const int64_t k0 = task / panels_ * block_, depth = std::min(block_, depth_ - k0);
+      const int64_t first = task % panels_ * pair_panel, count = std::min(pair_panel, s.out_channels - first);
+      const Scratch<float> rows(count * depth);  // [output, (pair of channels, row, column), 2]
+      gather(s, weight, first, count, k0, depth, rows.data());
+      pair_kernels().pack_a({rows.data(), depth, 1, count, depth, parts_}, words_ + at(k0, first));
     });
   }
-  static void reorder(const Conv2dShape& s, const float* from, float* to) {
+  /// The weights of a panel at depth [k0, k0 + depth), which may begin and end within a kernel.
+  static void gather(const Conv2dShape& s, const ConvolvedWeight& weight, int64_t first, int64_t count,
+                     int64_t k0, int64_t depth, float* rows) {
     const int64_t window = s.kernel_h * s.kernel_w;
-    for (int64_t c = 0; c < s.in_channels; c += 2)
-      for (int64_t t = 0; t < window; ++t, to += 2) {
-        to[0] = from[c * window + t];
-        to[1] = c + 1 < s.in_channels ? from[(c + 1) * window + t] : 0;
+    const int64_t output = (weight.turned ? 1 : s.in_channels) * window,
+                  channel = (weight.turned ? s.out_channels : 1) * window;  // from one to the next
+    int64_t c = k0 / 2 / window * 2, place = k0 / 2 % window;
+    for (int64_t k = 0; k < depth; k += 2) {
+      const float* from =
+          weight.data + first * output + c * channel + (weight.turned ? window - 1 - place : place);
+      const bool lone = c + 1 == s.in_channels;
+      for (int64_t i = 0; i < count; ++i) {
+        rows[i * depth + k] = from[i * output];
+        rows[i * depth + k + 1] = lone ? 0.0f : from[i * output + channel];
       }
+      if (++place == window) place = 0, c += 2;
+    }
   }
 
   int parts_;
@@ -278,10 +283,17 @@ struct WeightUnits {
 /// Few weights: a task takes all taps of a chunk of the batch, so that what it prepares stays in its L2.
 /// Many: sums would be the most of what moves; so tasks own taps, through the whole batch.
 WeightUnits weight_units(const Conv2dShape& s) {
-  constexpr int64_t few_weights = int64_t{160} << 10, tasks = 16, unit_pixels = 1024;
+  constexpr int64_t few_weights = int64_t{160} << 10, tasks = 16;
+  // Images of about so many pixels, a power of two: what a small unit makes of x and dy stays in L2, a large
+  // one wastes less where its pixels do not fill tiles.
+  const auto images_of = [&](int64_t pixels) {
+    const int64_t images = std::max<int64_t>(1, pixels / s.out_pixels());
+    return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(images)));
+  };
   WeightUnits u{};
-  const auto images = static_cast<uint64_t>(std::max<int64_t>(1, unit_pixels / s.out_pixels()));
-  u.images = std::min(static_cast<int64_t>(std::bit_floor(images)), s.batch);
+  u.images = images_of(256);
+  if (u.images * s.out_pixels() % pair_depth != 0) u.images = images_of(1024);
+  u.images = std::min(u.images, s.batch);
   u.units = divide_up(s.batch, u.images);
   u.depth = round_up(u.images * s.out_pixels(), pair_depth);
   const bool few = s.out_channels * s.depth() <= few_weights && u.units >= 8;
