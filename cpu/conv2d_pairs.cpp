@@ -21,29 +21,6 @@ Conv2dShape paired(Conv2dShape s) {
   return s;
 }
 
-/// A zero-padded plane with its columns dealt by the stride (PaddedRows), and whole strides of rows.
-class DealtPlane {
- public:
-  explicit DealtPlane(const Conv2dShape& s) : s_(s), padded_(s, s.stride) {}
-
-  int64_t rows() const { return round_up(padded_.height, s_.stride); }
-  int64_t row() const { return padded_.width; }
-  int64_t plane() const { return rows() * row(); }
-  /// Where a column of the padded plane lies in its row.
-  int64_t column(int64_t x) const { return padded_.column(x); }
-  /// Brings a plane [height, width] between borders that are zero already.
-  void deal(const float* plane, float* out) const {
-    pair_kernels().deal(
-        {plane, s_.height, s_.width, s_.stride, s_.padding, phase(), s_.kernel_h, s_.kernel_w, out});
-  }
-
- private:
-  int64_t phase() const { return padded_.width / padded_.phases; }
-
-  Conv2dShape s_;
-  PaddedRows padded_;
-};
-
 /// Groups the outputs of a panel into runs of neighbours.
 std::vector<PixelRuns> pixel_runs(const std::vector<int64_t>& offsets) {
   constexpr int lanes = 16;
@@ -313,9 +290,9 @@ class WeightGradient {
       : parts_(parts),
         s_(s),
         units_(weight_units(s)),
-        dealt_(s),
+        padded_(s, s.stride),
         line_(units_.images * s.out_width()),
-        phase_rows_(dealt_.rows() / s.stride),
+        phase_rows_(divide_up(padded_.height, s.stride)),
         row_phases_(std::min(s.stride, s.kernel_h)),
         block_(pair_block_depth(units_.depth, parts)),
         panels_(divide_up(s.out_channels, pair_panel)),
@@ -348,8 +325,8 @@ class WeightGradient {
         if (c == 0) first_plane = plane;
         if (bias_sums) bias_sums[at] = sum_plane(pixels, plane);
         if (!single)
-          pair_kernels().deal({plane, s_.out_height(), s_.out_width(), 1, 0, line_, 1, 1,
-                               lines.data() + c * k + i * s_.out_width()});
+          conv2d_kernels().of<float>().copy_plane(s_.out_height(), s_.out_width(), plane, nullptr,
+                                                  lines.data() + c * k + i * s_.out_width(), line_);
       }
     const float* from = single ? first_plane : lines.data();
     for (int64_t k0 = 0; k0 < k; k0 += block_) {
@@ -362,16 +339,18 @@ class WeightGradient {
 
   /// Splits some channels of a unit's images.
   void prepare_images(int64_t unit, int64_t first, int64_t count, const float* x, uint16_t* halves) const {
-    const int64_t n = unit * units_.images, plane = dealt_.plane(), size = units_.images * plane + slack;
+    const int64_t n = unit * units_.images, plane = phase_rows_ * s_.stride * padded_.width,
+                  size = units_.images * plane + slack;
     const Scratch<float> planes(size), lines(phase_rows_ * line_ + slack);
     std::fill_n(planes.data(), size, 0.0f);
     for (int64_t c = first; c < first + count; ++c) {
       for (int64_t i = 0; i < images_of(unit); ++i)
-        dealt_.deal(x + ((n + i) * s_.in_channels + c) * s_.in_pixels(), planes.data() + i * plane);
+        deal_plane(s_, padded_, x + ((n + i) * s_.in_channels + c) * s_.in_pixels(),
+                   planes.data() + i * plane);
       for (int64_t q = 0; q < s_.kernel_w; ++q)
         for (int64_t y = 0; y < row_phases_; ++y)
-          pair_kernels().split_lines({planes.data() + y * dealt_.row() + dealt_.column(q), phase_rows_,
-                                      s_.stride * dealt_.row(), units_.images, plane, s_.out_width(),
+          pair_kernels().split_lines({planes.data() + y * padded_.width + padded_.column(q), phase_rows_,
+                                      s_.stride * padded_.width, units_.images, plane, s_.out_width(),
                                       lines.data(), parts_, halves + at(c, q, y * phase_rows_),
                                       part_stride_});
     }
@@ -408,7 +387,7 @@ class WeightGradient {
   int parts_;
   Conv2dShape s_;
   WeightUnits units_;
-  DealtPlane dealt_;
+  PaddedRows padded_;  // columns dealt by the stride; of whole strides of rows
   int64_t line_, phase_rows_, row_phases_, block_, panels_, part_stride_;
   std::vector<int64_t> taps_;
 };

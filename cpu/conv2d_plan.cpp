@@ -39,27 +39,6 @@ std::vector<PixelVector> pixel_vectors(const std::vector<int64_t>& offsets, int6
   return vectors;
 }
 
-/// One plane [height, width] between its zero borders, columns dealt; not the rows and columns that a small
-/// kernel steps over.
-template <class T>
-void deal_rows(const Conv2dShape& s, const PaddedRows& rows, const T* plane, T* to) {
-  const auto row = [&](int64_t y) { return to + (y + s.padding) * rows.width; };
-  const auto column = [&](int64_t x) { return rows.column(x + s.padding); };
-  const auto is_read = [&](int64_t at, int64_t kernel) { return (at + s.padding) % s.stride < kernel; };
-  if (rows.phases == 2) {
-    const int64_t step = std::max(s.stride - s.kernel_h + 1, int64_t{1}),
-                  first = step == 1 ? 0 : s.padding % 2;
-    conv2d_kernels().of<T>().deal_plane(
-        divide_up(s.height - first, step), s.width, plane + first * s.width, step * s.width,
-        is_read(0, s.kernel_w) ? row(first) + column(0) : nullptr,
-        is_read(1, s.kernel_w) ? row(first) + column(1) : nullptr, step * rows.width);
-    return;
-  }
-  for (int64_t y = 0; y < s.height; ++y)
-    for (int64_t x = 0; is_read(y, s.kernel_h) && x < s.width; ++x)
-      if (is_read(x, s.kernel_w)) row(y)[column(x)] = plane[y * s.width + x];
-}
-
 /// The last row and column of a plane that pooling dropped, if it did.
 template <class T>
 void clear_odd_edges(int64_t height, int64_t width, T* plane, int64_t row_stride) {
@@ -86,6 +65,28 @@ PaddedRows::PaddedRows(const Conv2dShape& s, int64_t dealt_into)
     : height(s.height + 2 * s.padding),
       width(round_up(s.width + 2 * s.padding, dealt_into)),
       phases(dealt_into) {}
+
+template <class T>
+void deal_plane(const Conv2dShape& s, const PaddedRows& rows, const T* plane, T* to) {
+  const Conv2dKernels<T>& kernels = conv2d_kernels().of<T>();
+  const auto row = [&](int64_t y) { return to + (y + s.padding) * rows.width; };
+  const auto column = [&](int64_t x) { return rows.column(x + s.padding); };
+  const auto is_read = [&](int64_t at, int64_t kernel) { return (at + s.padding) % s.stride < kernel; };
+  if (rows.phases == 1)
+    return kernels.copy_plane(s.height, s.width, plane, nullptr, row(0) + column(0), rows.width);
+  if (rows.phases == 2) {
+    const int64_t step = std::max(s.stride - s.kernel_h + 1, int64_t{1}),
+                  first = step == 1 ? 0 : s.padding % 2;
+    return kernels.deal_plane(divide_up(s.height - first, step), s.width, plane + first * s.width,
+                              step * s.width, is_read(0, s.kernel_w) ? row(first) + column(0) : nullptr,
+                              is_read(1, s.kernel_w) ? row(first) + column(1) : nullptr, step * rows.width);
+  }
+  for (int64_t y = 0; y < s.height; ++y)
+    for (int64_t x = 0; is_read(y, s.kernel_h) && x < s.width; ++x)
+      if (is_read(x, s.kernel_w)) row(y)[column(x)] = plane[y * s.width + x];
+}
+template void deal_plane(const Conv2dShape&, const PaddedRows&, const float*, float*);
+template void deal_plane(const Conv2dShape&, const PaddedRows&, const double*, double*);
 
 std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images, int64_t phases) {
   const PaddedRows rows(s, phases);
@@ -138,9 +139,9 @@ void Conv2dPlan<T>::pad_planes(const Conv2dGradient<T>& source, int64_t n, int64
     T* to = origin(buffer) + i * plane;
     if (p > 0) std::fill_n(to, plane, T{0});
     if (dealt)
-      deal_rows(shape_, rows_,
-                whole_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width, whole.data()),
-                to);
+      deal_plane(
+          shape_, rows_,
+          whole_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width, whole.data()), to);
     else
       write_image(source, n * shape_.in_channels + i, 1, shape_.height, shape_.width,
                   to + p * rows_.width + p, rows_.width, plane);

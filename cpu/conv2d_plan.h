@@ -19,6 +19,11 @@ struct PaddedRows {
   int64_t column(int64_t x) const { return x % phases * (width / phases) + x / phases; }
 };
 
+/// Brings a plane [height, width] between borders that are zero already, columns dealt into rows.phases; the
+/// rows and columns that a small kernel steps over may be left as they are.
+template <class T>
+void deal_plane(const Conv2dShape& shape, const PaddedRows& rows, const T* plane, T* to);
+
 /// Where the outputs of `images` padded images side by side start reading, then a harmless continuation so
 /// that whole panels can be read. phases: 1 or the stride.
 std::vector<int64_t> pixel_offsets(const Conv2dShape& shape, int64_t images, int64_t phases = 1);

@@ -60,15 +60,6 @@ struct PairUnfold {
   uint32_t* panel;
 };
 
-/// A plane brought between zeros, its columns dealt out by column modulo stride: out [height + 2 * padding,
-/// stride, phase]. Only elements of the plane are written, and only those that a kernel of the given size
-/// meets.
-struct PairDeal {
-  const float* plane;  // [height, width]
-  int64_t height, width, stride, padding, phase, kernel_h, kernel_w;
-  float* out;
-};
-
 /// Rows of several planes side by side: out[part * part_stride + (y * images + i) * width + x] = a part of
 /// planes[i * plane_stride + y * row_stride + x], for y in [0, rows), i in [0, images), x in [0, width). Up
 /// to 15 floats behind a row are read.
@@ -119,7 +110,6 @@ struct PairKernels {
   void (*pack_a)(const PairSource&, uint32_t* panels);
   void (*pack_b)(const PairSource&, uint32_t* panels);
   void (*pair_planes)(const PairPlanes&);
-  void (*deal)(const PairDeal&);
   void (*split_lines)(const PairLines&);
   void (*unfold)(const PairUnfold&);
   void (*unfold_rows)(const PairRows&);

@@ -150,33 +150,6 @@ void pair_planes(const PairPlanes& p) {
   (p.parts == 1 ? pair_planes_of<1> : p.parts == 2 ? pair_planes_of<2> : pair_planes_of<3>)(p);
 }
 
-/// Columns of a row that are `stride` apart, from the first one on; n of them.
-[[gnu::always_inline]] inline void deal_row(const float* row, int64_t n, int64_t stride, float* out) {
-  Words even{};
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) even[i] = static_cast<uint32_t>(2 * i);
-  for (int64_t i = 0; i < n && stride <= 2; i += lanes) {
-    const int64_t left = stride * (n - i - 1) + 1;  // floats up to the last column
-    Floats x = load_first<Floats>(row + stride * i, left);
-    if (stride == 2)
-      x = __builtin_shuffle(
-          x, left > lanes ? load_first<Floats>(row + stride * i + lanes, left - lanes) : Floats{}, even);
-    store_first(out + i, x, n - i);
-  }
-  for (int64_t i = 0; i < n && stride > 2; ++i) out[i] = row[i * stride];
-}
-
-void deal(const PairDeal& d) {
-  for (int64_t x = 0; x < d.stride && x < d.width; ++x) {
-    const int64_t column = x + d.padding, n = (d.width - x + d.stride - 1) / d.stride;
-    if (column % d.stride >= d.kernel_w) continue;
-    float* out = d.out + (d.padding * d.stride + column % d.stride) * d.phase + column / d.stride;
-    for (int64_t y = 0; y < d.height; ++y)
-      if (d.kernel_h >= d.stride || (y + d.padding) % d.stride < d.kernel_h)
-        deal_row(d.plane + y * d.width + x, n, d.stride, out + y * d.stride * d.phase);
-  }
-}
-
 /// The first n >= 1 halves of 16 pairs; n may exceed them.
 [[gnu::always_inline]] inline void store_halves(uint16_t* to, Words pairs, int64_t n) {
 #if defined(__AVX512BW__)
@@ -493,7 +466,7 @@ void block(const PairBlock& g) { (g.parts == 1 ? block_of<1> : g.parts == 2 ? bl
 
 }  // namespace
 
-extern const PairKernels pair_kernels_table{pack<true>, pack<false>, pair_planes, deal, split_lines,
+extern const PairKernels pair_kernels_table{pack<true>, pack<false>, pair_planes, split_lines,
                                             unfold,     unfold_rows, tiles,       block};
 
 }  // namespace hashgrad::cpu::HASHGRAD_ISA
