@@ -10,7 +10,7 @@ namespace {
 
 class EngineMemory final : public DeviceMemory {
  public:
-  std::string obstacle() override { return available() ? "" : "no CUDA driver or device"; }
+  std::string obstacle() override { return HASHGRAD_GPU::obstacle(); }
   std::byte* allocate(size_t bytes) override {
     return static_cast<std::byte*>(HASHGRAD_GPU::allocate(bytes));
   }

@@ -249,7 +249,9 @@ void small_batch_product(const HashedProduct<T>& product, int64_t shared_bytes,
                          std::optional<BucketTable> table) {
   const int64_t outer = product.outer(), depth = product.depth(), part = hashed_part(depth);
   const int parts = static_cast<int>(std::max<int64_t>(1, blocks_for(depth, part)));
-  constexpr int64_t most = samples_of_pass(1000);
+  // Of eight float64 samples at a time what is staged alone passes 64 KB, which is all that some devices
+  // have.
+  const int64_t most = small_batch_staging(8, sizeof(T)) <= shared_bytes ? 8 : 4;
   const Scratch<T> sums(parts > 1 ? parts * std::min(most, product.batch) * outer
                                   : 0);  // [parts, batch, outer]
   for (int64_t m = 0; m < product.batch; m += most) {

@@ -47,7 +47,8 @@ constexpr unsigned forms =
 template <class T>
 void tile_product(const HashedProduct<T>& p) {
   const int64_t outer = p.outer(), depth = p.depth();
-  check(depth < int64_t{1} << 31, "hash: a product over {} is too long for one kernel", depth);
+  constexpr int64_t longest = int64_t{1} << 24;  // 128 rows of a tile are addressed with 32 bits
+  check(depth <= longest, "hash: a product over {} is too long for one kernel", depth);
   const Matrix<T, 1> x{p.x, depth, 1};
   with_mode(p.v.mode, [&]<HashMode mode>() {
     multiply<forms>(p.batch, outer, static_cast<int>(depth), static_cast<int>(hashed_part(depth)), x,

@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <mutex>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +30,10 @@ struct Extent {
   }
 };
 
+/// Held from a kernel's limit of shared memory being set to its start: the limit belongs to the kernel,
+/// whichever thread starts it.
+inline std::mutex shared_memory_limit;
+
 /// How many blocks of `per_block` threads n elements of work take; none for none.
 constexpr int64_t blocks_for(int64_t n, int64_t per_block) { return (n + per_block - 1) / per_block; }
 
@@ -45,9 +50,12 @@ void launch(void (*kernel)(Parameters...), Extent grid, Extent block, size_t sha
 #else
   constexpr size_t without_asking = 48 << 10;  // more dynamic shared memory than this must be asked for
   cudaError_t status = cudaSuccess;
-  if (shared_bytes > without_asking)
+  std::unique_lock<std::mutex> lock;
+  if (shared_bytes > without_asking) {
+    lock = std::unique_lock(shared_memory_limit);
     status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared_bytes));
+  }
   if (status == cudaSuccess) {
     kernel<<<grid.size, block.size, shared_bytes, static_cast<cudaStream_t>(current_stream())>>>(args...);
     status = cudaPeekAtLastError();

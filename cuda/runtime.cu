@@ -28,6 +28,29 @@ Properties query() {
   return result;
 }
 
+#if !HASHGRAD_EMULATED
+__global__ void probe_kernel() {}
+#endif
+
+/// Why no kernel of this program can run here; empty when they can.
+std::string find_obstacle() {
+  int driver = 0, count = 0;  // without a driver the calls leave them alone
+  static_cast<void>(cudaDriverGetVersion(&driver));
+  cudaError_t status = cudaGetDeviceCount(&count);
+  static_cast<void>(cudaGetLastError());
+  if (driver == 0) return "there is no CUDA driver";
+  if (status != cudaSuccess) return cudaGetErrorString(status);
+  if (count == 0) return "there is no device";
+#if !HASHGRAD_EMULATED
+  cudaFuncAttributes attributes;
+  status = cudaFuncGetAttributes(&attributes, probe_kernel);
+  static_cast<void>(cudaGetLastError());
+  if (status != cudaSuccess)
+    return fmt::format("no kernel of this build fits {}: {}", query().name, cudaGetErrorString(status));
+#endif
+  return "";
+}
+
 void refuse_in_capture(const char* what) {
   check(!capturing(), "{}: {} cannot be part of a graph", engine_name, what);
 }
@@ -37,13 +60,7 @@ void refuse_in_capture(const char* what) {
 bool available() { return obstacle().empty(); }
 
 const std::string& obstacle() {
-  static const std::string reason = [] {
-    int count = 0;  // without a driver the call fails and leaves it alone
-    const cudaError_t status = cudaGetDeviceCount(&count);
-    static_cast<void>(cudaGetLastError());
-    if (status != cudaSuccess) return std::string(cudaGetErrorString(status));
-    return std::string(count > 0 ? "" : "there is no device");
-  }();
+  static const std::string reason = find_obstacle();
   return reason;
 }
 
@@ -56,6 +73,9 @@ void copy_to_device(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   refuse_in_capture("copy_to_device");
   must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "copy_to_device");
+  // CUDA may read memory that is not pinned after the call returns; that drivers have copied it aside by then
+  // is their habit, not a promise.
+  must(cudaStreamSynchronize(stream()), "copy_to_device");
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes) {

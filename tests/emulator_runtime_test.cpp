@@ -20,6 +20,7 @@
 
 #if HASHGRAD_WITH_EMULATOR
 #include "cuda/emulator/options.h"
+#include "cuda/emulator/runtime_api.h"
 #endif
 
 namespace hashgrad::testing {
@@ -48,6 +49,11 @@ TEST_CASE_TEMPLATE("engine: copies", Engine, HASHGRAD_ENGINE_TYPES) {
   Engine::set_bytes(b.data() + 3, 1, 4);
   CHECK(b.get() == std::vector<int>{1, 2, 3, 0x01010101});
   Engine::copy_to_host(nullptr, nullptr, 0);
+
+  std::vector<int> source = {5, 6, 7, 8};
+  Engine::copy_to_device(a.data(), source.data(), 16);
+  source.assign(4, 0);  // which it may be when the call returns
+  CHECK(a.get() == std::vector<int>{5, 6, 7, 8});
 }
 
 TEST_CASE_TEMPLATE("engine: the account of memory, and reuse", Engine, HASHGRAD_ENGINE_TYPES) {
@@ -239,6 +245,15 @@ TEST_CASE("emulator: a failing kernel names launch, block, thread and lines, and
   Buffer<Emulator, int> x(std::vector<int>(128, 1));
   Emulator::reverse_runs(128, x.data());
   CHECK(x.get() == std::vector<int>(128, 1));
+}
+
+TEST_CASE("emulator: a copy from the host that nobody waits for reads what is there later") {
+  Buffer<Emulator, int> x(1);
+  int source = 1;
+  REQUIRE(emu::cudaMemcpyAsync(x.data(), &source, sizeof source, emu::cudaMemcpyHostToDevice, nullptr) ==
+          emu::cudaSuccess);
+  source = 2;
+  CHECK(x.get() == std::vector<int>{2});
 }
 
 TEST_CASE("emulator: copies must lie in one block of the device") {

@@ -36,8 +36,16 @@ namespace {
 
 bool captures(const Stream* stream) { return stream && stream->recording; }
 
+/// Copies from the host that this thread has started: done as late as CUDA may, when the next call needs
+/// them.
+thread_local std::vector<Work> late_copies;
+void finish_copies() {
+  for (const Work& copy : std::exchange(late_copies, {})) copy();
+}
+
 /// Does the work now, or keeps it for the graph that `stream` is capturing.
 void submit(Stream* stream, Work work) {
+  finish_copies();
   if (captures(stream))
     stream->recording->work.push_back(std::move(work));
   else
@@ -55,7 +63,7 @@ void launch(void* stream, const LaunchShape& shape, std::function<void()> thread
 
 namespace hashgrad::emu {
 
-using emulator::captures, emulator::submit, emulator::is_device_memory;
+using emulator::captures, emulator::finish_copies, emulator::is_device_memory, emulator::submit;
 
 const char* cudaGetErrorString(cudaError_t status) {
   switch (status) {
@@ -74,6 +82,11 @@ const char* cudaGetErrorString(cudaError_t status) {
 }
 
 // The device.
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 1;
+  return cudaSuccess;
+}
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
@@ -96,7 +109,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() {
+  finish_copies();
+  return cudaSuccess;
+}
 
 // Memory.
 
@@ -108,6 +124,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* p) {
+  finish_copies();
   if (p) emulator::free_device(p);
   return cudaSuccess;
 }
@@ -124,10 +141,14 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool to_device = kind != cudaMemcpyDeviceToHost, from_device = kind != cudaMemcpyHostToDevice;
   if (is_device_memory(to, bytes) != to_device || is_device_memory(from, bytes) != from_device)
     return cudaErrorInvalidValue;
-  submit(stream, [=] {
+  const auto copy = [=] {
     const emulator::OpenMemory open;
     std::memmove(to, from, bytes);
-  });
+  };
+  if (from_device || captures(stream))
+    submit(stream, copy);
+  else
+    emulator::late_copies.push_back(copy);
   return cudaSuccess;
 }
 
@@ -153,7 +174,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return captures(stream) ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  if (captures(stream)) return cudaErrorStreamCaptureUnsupported;
+  finish_copies();
+  return cudaSuccess;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
@@ -171,12 +194,16 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  finish_copies();
   event->time = std::chrono::steady_clock::now();
   event->recorded = true;
   return cudaSuccess;
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  finish_copies();
+  return cudaSuccess;
+}
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (!start->recorded || !end->recorded) return cudaErrorInvalidResourceHandle;
@@ -205,6 +232,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (captures(stream)) return cudaErrorStreamCaptureUnsupported;
+  finish_copies();
   for (const emulator::Work& work : executable->work) work();
   return cudaSuccess;
 }
