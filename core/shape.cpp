@@ -12,8 +12,9 @@ Shape::Shape(const int64_t* sizes, size_t rank) {
   int64_t n = 1;
   for (size_t i = 0; i < rank; ++i) {
     check(sizes[i] >= 0 && sizes[i] <= limit, "shape: axis {} has size {}", i, sizes[i]);
-    n *= std::max<int64_t>(1, sizes[i]);
-    check(n <= limit, "shape: {} has more than 2^40 elements", *this);
+    const int64_t size = std::max<int64_t>(1, sizes[i]);
+    check(size <= limit / n, "shape: {} has more than 2^40 elements", *this);
+    n *= size;
   }
 }
 

@@ -46,6 +46,7 @@ void validate_labels(const Dataset& data, const std::string& source) {
         name_of(data.labels.dtype()));
   check(data.labels.shape() == Shape{data.size()}, "{}: labels have shape {}, expected {} for images {}",
         source, data.labels.shape(), Shape{data.size()}, data.images.shape());
+  check(data.labels.is_contiguous(), "{}: labels are a strided view, contiguous memory is expected", source);
   const int64_t* y = data.labels.data<int64_t>();
   const int64_t at =
       first_rejected(y, data.size(), [&](int64_t label) { return 0 <= label && label < data.classes; });
@@ -85,11 +86,12 @@ Dataset Dataset::select(const std::vector<int64_t>& indices) const {
   const int64_t n = static_cast<int64_t>(indices.size());
   Dataset part = *this;
   part.images = Tensor::empty(image_shape().with(0, n), images.dtype());
+  const Tensor from_labels = labelled() ? labels.contiguous() : Tensor();
   if (labelled()) part.labels = Tensor::empty({n}, DType::int64);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t from = indices[static_cast<size_t>(i)];
     part.images.slice(0, i, i + 1).copy_from(images.slice(0, from, from + 1));
-    if (labelled()) part.labels.data<int64_t>()[i] = labels.data<int64_t>()[from];
+    if (labelled()) part.labels.data<int64_t>()[i] = from_labels.data<int64_t>()[from];
   }
   return part;
 }

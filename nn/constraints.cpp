@@ -73,6 +73,19 @@ Tensor summed_by_group(const Tensor& gradient, const std::vector<int32_t>& group
   return Tensor::of(g, gradient.shape());
 }
 
+/// Whether all weights of each group are equal.
+bool agree(const Tensor& weights, const std::vector<int32_t>& group, size_t count) {
+  const std::vector<double> values = weights.to(DType::float64).to_vector<double>();
+  std::vector<std::optional<double>> of_group(count);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (group[i] < 0) continue;
+    std::optional<double>& value = of_group[static_cast<size_t>(group[i])];
+    if (value && *value != values[i]) return false;
+    value = values[i];
+  }
+  return true;
+}
+
 /// 1 / occupancy of each bucket, 0 for an empty one.
 Tensor shares_of(const cpu::HashedMatrix& v, DType dtype) {
   std::vector<double> shares;
@@ -211,6 +224,9 @@ void Constraints::load(const Archive& archive, const std::string& name) {
   for (Master* master : masters()) archive.restore(master_name(master->name), name, master->value.value());
   for (Masked& masked : masked_) archive.restore(mask_name(masked.name), name, masked.mask);
   project();
+  for (const Groups& groups : shared_)  // they are those of the model that training began with
+    check(agree(groups.parameter->value(), groups.group, groups.count),
+          "{}: was made from another model: its shared weights are not grouped as here", name);
 }
 
 void round_parameters(Model& model, Rounding rounding, uint64_t seed) {

@@ -109,6 +109,29 @@ TEST_CASE("training moves centroids by the summed gradients of their members and
   CHECK(same_bits(model_from_archive(archive_of(after), "f"), after));
 }
 
+TEST_CASE("training of shared weights goes on from the model that it began with, and from no other") {
+  const Dataset data = synthetic_digits(Split::train, 60, 1);
+  const auto started = [](uint64_t seed) {
+    return compress_kmeans(Model("1x28x28 flatten fc16 relu fc10", {.seed = seed}), {.bits = 2});
+  };
+  struct Killed {};
+  const Folder folder;
+  TrainOptions options{.epochs = 2, .batch = 16, .lr = 0.001};
+  Model whole = started(7), killed = started(7), same = started(7), other = started(8);
+  train(whole, data, options);
+  options.checkpoint = folder / "run.safetensors";
+  options.checkpoint_steps = 2;
+  options.progress = [](const TrainProgress& p) {
+    if (p.step == 5) throw Killed{};
+  };
+  CHECK_THROWS_AS(train(killed, data, options), Killed);
+  options.progress = {};
+  options.resume = options.checkpoint;
+  CHECK_ERROR(train(other, data, options), "was made from another model");
+  train(same, data, options);
+  CHECK(same_bits(whole, same));
+}
+
 TEST_CASE("one update of a centroid is the definition's") {
   // Logits w x on the image [0.1, 0.2, 0.4], two classes; weights of class 0: a a b, of class 1: b b a.
   const double a = 0.5, b = -0.25, lr = 0.1;

@@ -37,6 +37,9 @@ TEST_CASE("shapes count, print and compare") {
   CHECK_ERROR(s[3], "no axis 3 in [2,3,4]");
   CHECK_ERROR((Shape{2, -1}), "axis 1 has size -1");
   CHECK_ERROR((Shape{int64_t{1} << 30, int64_t{1} << 30}), "more than 2^40");
+  for (const int up : {24, 31, 32, 40})  // products that wrap
+    CHECK_ERROR((Shape{int64_t{1} << 40, int64_t{1} << up}), "more than 2^40");
+  CHECK(Shape{int64_t{1} << 20, int64_t{1} << 20}.numel() == int64_t{1} << 40);
   CHECK_ERROR((Shape{0, int64_t{1} << 62}), "axis 1 has size");
   CHECK_ERROR((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}), "at most 8");
 }
