@@ -43,7 +43,7 @@ bool DoubledConstant::unsolved(const ConstantOptions& options) {
   ++taken;
   if (++iter < options.iters) return true;
   iter = 0;
-  c *= 2;
+  c = std::min(2 * c, most_c);
   return ++step < options.c_steps;
 }
 

@@ -45,8 +45,12 @@ Crafted Growing::craft(const Oracle& oracle, const AttackInput& input) const {
   Relayed relayed = relay(members_, oracle, input, Keeps::last, [&](const Attack&) { return asked; });
   Crafted& out = relayed.crafted;
   for (size_t row = 0; row < out.status.size(); ++row)
-    if (relayed.broken_by[row] >= 0 && out.status[row] != Status::already_wrong)
-      out.first_success[row] = relayed.broken_by[row] + 1;
+    if (out.status[row] != Status::already_wrong) {
+      // What none broke in rehearsal has the image of the largest budget, on which other draws may judge
+      // otherwise.
+      const int64_t member = relayed.broken_by[row];
+      out.first_success[row] = (member >= 0 ? member : std::ssize(members_) - 1) + 1;
+    }
   return std::move(out);
 }
 

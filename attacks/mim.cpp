@@ -51,7 +51,6 @@ constexpr LibraryProfile profiles[] = {
     {"ch21", Norm::l1, 0.3, 0.06, 0, 10, dense_radial},
     {"ch31", Norm::linf, 0.3, 0.06, 0, 10},
     {"ch31", Norm::l2, 0.3, 0.06, 0, 10},
-    {"ch31", Norm::l1, 0.3, 0.06, 0, 10, dense_radial},
     {"foolbox3", Norm::linf, 0.3, 0, 0.2, 10},
     {"foolbox3", Norm::l2, 0.3, 0, 0.2, 10},
     {"foolbox3", Norm::l1, 0.3, 0, 0.2, 10, dense_radial},

@@ -30,12 +30,15 @@ class Climb {
                                             static_cast<uint32_t>(restart))
                                  : live_.x;
       for (int64_t taken = 0; taken <= options_.iters && !rows_.empty(); ++taken)
-        iterate(restart * options_.iters + taken, taken == options_.iters, open);
+        iterate(restart * steps_of_restart() + taken, taken == options_.iters, open);
     }
     return std::move(out_);
   }
 
  private:
+  /// A random start is a step: it is not the image.
+  int64_t steps_of_restart() const { return options_.iters + options_.random_start; }
+
   /// Rows to work on: those that are not wrong already, or all.
   std::vector<int64_t> participants() {
     const CleanPass clean = judge_clean(oracle_, input_, out_);
@@ -88,7 +91,7 @@ class Climb {
     const size_t row = static_cast<size_t>(rows_[i]);
     ++out_.forwards[row];
     out_.backwards[row] += !last;
-    if (success && out_.first_success[row] < 0) out_.first_success[row] = taken;
+    if (success && out_.first_success[row] < 0) out_.first_success[row] = taken + options_.random_start;
   }
 
   /// Whether the iterate is the one to return, as far as is known: the first success, else the largest loss;
@@ -290,6 +293,7 @@ AttackInfo Pgd::info() {
     return std::make_unique<Pgd>(options);
   };
   pgd.samples = {"eps=0.07,iters=5,restarts=3",
+                 "eps=1,iters=3",
                  "norm=l2,eps=0.4,iters=5,loss=ce-exact",
                  "norm=l1,eps=3,iters=5,restarts=2,sparsity=0.1",
                  "norm=l0,eps=3,iters=5",

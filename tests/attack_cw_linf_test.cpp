@@ -1,8 +1,10 @@
 // Carlini and Wagner's Linf attack: a transcription that shares no code with it, closed forms, and the known
 // mistakes of other implementations.
+#include <cmath>
 #include <doctest/doctest.h>
 #include <limits>
 
+#include "attacks/constant_search.h"
 #include "attacks/cw_linf.h"
 #include "tests/naive_lead.h"
 
@@ -107,6 +109,15 @@ TEST_CASE("cw-linf: a zero gradient, a logit that is no number, and a row that c
   const AttackResult broken = CwLinf(options).run(huge, two);
   CHECK(status_of(broken, 0) == Status::nan);
   CHECK(status_of(broken, 1) == Status::ok);
+}
+
+TEST_CASE("cw-linf: c doubles to 1e10 and no further") {
+  DoubledConstant state{.c = 1};
+  const ConstantOptions options{.c0 = 1, .c_steps = 100, .iters = 1};
+  int64_t steps = 1;
+  for (; state.unsolved(options); ++steps)
+    CHECK(state.c == std::min(std::ldexp(1.0, static_cast<int>(steps)), 1e10));
+  CHECK(steps == 100);
 }
 
 TEST_CASE("cw-linf: options out of range are refused by name") {

@@ -21,13 +21,6 @@ EnsembleRow row_of(const Evidence& evidence, const std::string& name, const Atta
           mean_of(r.backwards)};
 }
 
-/// The specs and, for a model with input transforms, each of them once more past those.
-std::vector<std::string> with_stand_ins(std::vector<std::string> specs, const Evidence& evidence) {
-  if (evidence.model().transforms().empty()) return specs;
-  for (size_t i = 0, n = specs.size(); i < n; ++i) specs.push_back(std::string(bpda) + specs[i]);
-  return specs;
-}
-
 CurvePoint point_at(Evidence& evidence, double factor) {
   const std::vector<bool> standard = evidence.broken(curve_spec(evidence, factor));
   std::vector<bool> best = standard;

@@ -83,6 +83,12 @@ const AttackResult& Evidence::over_draws(const std::string& spec) {
   return run(name_over_draws(spec), spec, options_.draws.count);
 }
 
+std::vector<std::string> with_stand_ins(std::vector<std::string> specs, const Evidence& evidence) {
+  if (evidence.model().transforms().empty()) return specs;
+  for (size_t i = 0, n = specs.size(); i < n; ++i) specs.push_back(std::string(bpda) + specs[i]);
+  return specs;
+}
+
 std::string Evidence::name_over_draws(const std::string& spec) const {
   return fmt::format("{} over {} draws", spec, options_.draws.count);
 }

@@ -98,6 +98,8 @@ class Evidence {
   Tensor nearest_;
 };
 
+/// The specs and, for a model with input transforms, each of them once more past those (bpda).
+std::vector<std::string> with_stand_ins(std::vector<std::string> specs, const Evidence& evidence);
 std::vector<bool> succeeded(const AttackResult& result);
 int64_t count(const std::vector<bool>& mask);
 /// Rows in `a` that are not in `b`.

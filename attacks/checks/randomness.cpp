@@ -48,7 +48,7 @@ std::vector<std::string> changed_state(const std::map<std::string, Tensor>& befo
 std::vector<std::string> specs_over_draws(const Evidence& evidence) {
   // To the last step: where the mean's prediction only just changes, the draws that judge do not agree yet.
   const std::string rest = "no-early-stop," + evidence.ball();
-  return {"pgd:iters=40," + rest, "pgd:iters=40,loss=margin," + rest};
+  return with_stand_ins({"pgd:iters=40," + rest, "pgd:iters=40,loss=margin," + rest}, evidence);
 }
 
 Finding check_randomness(Evidence& evidence) {
