@@ -215,9 +215,13 @@ Archive parse_archive(const std::string& bytes, const std::string& name) {
   return archive;
 }
 
+std::string as_recorded(const std::string& text) {
+  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
+}
+
 std::string serialise_archive(const Archive& archive) {
   json header = json::object();
-  if (!archive.metadata.empty()) header["__metadata__"] = archive.metadata;
+  for (const auto& [key, value] : archive.metadata) header["__metadata__"][key] = as_recorded(value);
   uint64_t offset = 0;
   for (const auto& [name, tensor] : archive.tensors) {
     check(name != "__metadata__", "archive: a tensor cannot be named __metadata__");
@@ -231,7 +235,7 @@ std::string serialise_archive(const Archive& archive) {
   try {
     text = header.dump();
   } catch (const json::exception&) {
-    fail("archive: a name or a metadata value is not valid UTF-8");
+    fail("archive: a name is not valid UTF-8");
   }
   text.resize((text.size() + 8 + alignment - 1) / alignment * alignment - 8, ' ');
   const uint64_t header_size = text.size();

@@ -23,6 +23,10 @@ struct Archive {
 /// a fault is an Error with path, tensor and what was expected.
 Archive read_archive(const std::string& path);
 
+/// What a metadata value becomes in a file, which holds UTF-8 only: bytes that are none, as in the names of
+/// some files, are replaced by U+FFFD.
+std::string as_recorded(const std::string& text);
+
 /// Replaces `path` atomically. Tensors, on any device, are written in name order; the data begins at a
 /// multiple of 64 bytes.
 void write_archive(const std::string& path, const Archive& archive);

@@ -165,10 +165,22 @@ TEST_CASE("what cannot be written is refused by name") {
   Archive a;
   a.tensors["\xff"] = Tensor::zeros({1});
   CHECK_ERROR(serialise_archive(a), "not valid UTF-8");
+  Archive odd_key;
+  odd_key.metadata["\xff"] = "v";
+  CHECK_ERROR(serialise_archive(odd_key), "not valid UTF-8");
   Archive b;
   b.tensors["__metadata__"] = Tensor::zeros({1});
   CHECK_ERROR(serialise_archive(b), "cannot be named __metadata__");
   CHECK_ERROR(a.at("nothing", "model.bin"), "model.bin: has no tensor 'nothing'");
+}
+
+TEST_CASE("metadata that are not UTF-8, such as a path, are recorded with replacement characters") {
+  Archive a;
+  a.metadata = {{"data", "d\xe9.safetensors"}, {"plain", "\xc3\xa9 \"\n"}};
+  const Archive b = parse_archive(serialise_archive(a), "test");
+  CHECK(b.metadata.at("data") == "d\xef\xbf\xbd.safetensors");
+  CHECK(b.metadata.at("data") == as_recorded(a.metadata["data"]));
+  CHECK(b.metadata.at("plain") == a.metadata["plain"]);
 }
 
 TEST_CASE("files that are not there or not files are named in the error") {

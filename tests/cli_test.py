@@ -54,7 +54,7 @@ class Command(unittest.TestCase):
 
     @classmethod
     def run_ok(cls, *arguments):
-        done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, cwd=cls.folder)
+        done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, errors="surrogateescape", cwd=cls.folder)
         if done.returncode != 0:
             raise AssertionError(f"{arguments}: exit {done.returncode}: {done.stderr}")
         return done.stdout
@@ -145,6 +145,18 @@ class Command(unittest.TestCase):
         self.assertEqual(self.tensors("adv")["success"][1], [9])
         self.run_ok("train", "1x28x28 flatten fc10", *DATA, "--first", "64", "--epochs", "1", "--math", "split-bf16",
                     "--device", "cpu", "--output", self.path("trained"))
+
+    def test_paths_may_be_of_any_bytes(self):
+        odd = lambda name: os.fsencode(self.path("")) + name + b"\xe9.safetensors"
+        self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "20", "--output", odd(b"images"))
+        shutil.copy(self.model, odd(b"model"))
+        self.run_ok("predict", odd(b"model"), "--input", odd(b"images"), "--output", odd(b"logits"), "--json", odd(b"json"))
+        self.assertEqual(read_safetensors(odd(b"logits"))[1]["model"], self.path("model\ufffd.safetensors"))
+        self.run_ok("report", odd(b"model"), "--input", odd(b"images"), "--first", "2", "--quiet", "--output", odd(b"report"))
+        self.assertIn(b"report.html", os.listdir(odd(b"report")))
+        train = ["train", SPEC, "--data", odd(b"images"), "--epochs", "1", "--output", odd(b"trained")]
+        self.run_ok(*train, "--checkpoint", self.path("odd.checkpoint"))
+        self.run_ok(*train, "--resume", self.path("odd.checkpoint"))
 
     def test_gradient_and_jacobian(self):
         self.run_ok("gradient", self.model, *DATA, "--first", "3", "--loss", "logit:2", "--jacobian", "logits",

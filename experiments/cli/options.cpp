@@ -249,12 +249,16 @@ nlohmann::ordered_json settings_of(const CLI::App& verb) {
   return settings;
 }
 
+std::string json_text(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 void write_json(const std::string& path, nlohmann::ordered_json results, const CLI::App& verb) {
   if (path.empty()) return;
   results["verb"] = verb.get_name();
   results["command"] = command_line;
   results["settings"] = settings_of(verb);
-  write_file(path, results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_file(path, json_text(results));
 }
 
 }  // namespace hashgrad::cli

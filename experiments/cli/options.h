@@ -83,6 +83,8 @@ void refuse_foreign_flags(const CLI::App& verb, const std::string& method);
 
 /// Every flag with its value, given or default.
 nlohmann::ordered_json settings_of(const CLI::App& verb);
+/// As it is written to files. Paths in it may be of any bytes: those that are not UTF-8 become U+FFFD.
+std::string json_text(const nlohmann::ordered_json& json);
 /// Writes `results` with the command and its settings; nothing when --json was not given.
 void write_json(const std::string& path, nlohmann::ordered_json results, const CLI::App& verb);
 

@@ -163,7 +163,7 @@ void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluatio
   }
   nlohmann::ordered_json json = json_of(e, tables);
   json["command"] = command_line;
-  write_file(v.output + "/report.json", json.dump(2) + "\n");
+  write_file(v.output + "/report.json", json_text(json));
   write_file(v.output + "/report.md", markdown);
   write_file(v.output + "/report.html", page.html());
 }
