@@ -158,6 +158,24 @@ class Command(unittest.TestCase):
         self.run_ok(*train, "--checkpoint", self.path("odd.checkpoint"))
         self.run_ok(*train, "--resume", self.path("odd.checkpoint"))
 
+    def test_outputs_are_checked_before_the_work(self):
+        nowhere, some = self.path("nowhere/out"), [*DATA, "--first", "5"]
+        for verb in (["attack", "fgsm", self.model], ["compress", "kmeans", self.model], ["transfer", self.model, self.model],
+                     ["evaluate", self.model], ["defend", "gi1", self.model],
+                     ["substitute", self.model, "--spec", "1x28x28 flatten fc10"]):
+            extra = ["--attack", "fgsm"] if verb[0] == "transfer" else []
+            output = [] if verb[0] in ("transfer", "evaluate") else ["--output", self.path("unwritten")]
+            done = subprocess.run([BINARY, *verb, *extra, *output, *(some if verb[0] != "defend" else []), "--json", nowhere],
+                                  capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), verb)
+            self.assertIn("nowhere/out: cannot be written", done.stderr)
+            self.assertFalse(os.path.exists(self.path("unwritten")), verb)
+        for one, other in ((self.path("unwritten"), self.path("./unwritten")), ("unwritten", self.path("unwritten"))):
+            done = subprocess.run([BINARY, "train", SPEC, *some, "--output", one, "--json", other], capture_output=True,
+                                  text=True, cwd=self.folder)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn("is the file of --output already", done.stderr)
+
     def test_gradient_and_jacobian(self):
         self.run_ok("gradient", self.model, *DATA, "--first", "3", "--loss", "logit:2", "--jacobian", "logits",
                     "--output", self.path("gradient"))

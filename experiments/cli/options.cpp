@@ -3,7 +3,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <limits>
+#include <map>
 #include <sstream>
 #include <sys/stat.h>
 #include <thread>
@@ -16,6 +18,8 @@
 
 namespace hashgrad::cli {
 namespace {
+
+constexpr const char* output_shown = "FILE";  // in the help of flags whose files are written
 
 /// The whole text as a number of type T, or nothing.
 template <class T>
@@ -69,6 +73,28 @@ Dataset cut(Dataset data, const DataFlags& flags) {
   if (!flags.indices.empty()) data = data.select(read_indices(flags.indices));
   if (flags.skip > 0) data = without_first(data, flags.skip);
   return flags.first > 0 ? data.first(flags.first) : data;
+}
+
+/// One name for all spellings of a file to write. Links to folders are followed, one to a file is replaced.
+std::filesystem::path resolved(const std::string& path) {
+  const auto whole = std::filesystem::absolute(path).lexically_normal();
+  std::error_code unreadable;
+  const auto folder = std::filesystem::weakly_canonical(whole.parent_path(), unreadable);
+  return unreadable ? whole : folder / whole.filename();
+}
+
+/// Before any work: no two of the files to write are one, and each can be written.
+void check_outputs(const CLI::App& verb) {
+  std::map<std::filesystem::path, std::string> owners;  // the flag of each file
+  std::vector<std::string> paths;
+  for (const CLI::Option* option : verb.get_options()) {
+    if (option->count() == 0 || !option->get_type_name().ends_with(output_shown)) continue;
+    const std::string path = option->results().front(), flag = option->get_name();
+    const auto [owner, first] = owners.emplace(resolved(path), flag);
+    if (!first) usage("{}: {} is the file of {} already", flag, path, owner->second);
+    paths.push_back(path);
+  }
+  for (const std::string& path : paths) AtomicFile probe(path);
 }
 
 }  // namespace
@@ -127,7 +153,7 @@ CLI::Validator output_file() {
               return path + " is a folder, expected a file name";
             return {};
           },
-          "FILE"};
+          output_shown};
 }
 
 double parse_rate(const std::string& text) {
@@ -167,8 +193,9 @@ void add_common(CLI::App& verb, CommonFlags& flags) {
   verb.add_option("--json", flags.json, "write the numbers, with every setting, to this file")
       ->check(output_file())
       ->group(group);
-  verb.parse_complete_callback([&flags] {
+  verb.parse_complete_callback([&flags, &verb] {
     if (flags.threads > 0) set_threads(flags.threads);
+    check_outputs(verb);
   });
 }
 

@@ -58,7 +58,8 @@ struct CommonFlags {
   Math arithmetic() const;
 };
 
-/// Adds the flags that every verb takes. They are applied (threads) when the verb runs.
+/// Adds the flags that every verb takes. They are applied (threads) before the verb runs, and the files that
+/// it is to write are checked: each of its own, and writable.
 void add_common(CLI::App& verb, CommonFlags& flags);
 
 /// Adds --math to a verb that has products to compute.
