@@ -1,5 +1,5 @@
-// xxHash32 and the text keys by which the original HashedNets release placed its weights; only for
-// HashMode::xxhash.
+// xxHash32, a digest of bytes, and the text keys by which the original HashedNets release placed its weights
+// with it (HashMode::xxhash).
 #pragma once
 
 #include <cstdint>

@@ -32,7 +32,12 @@ void check_same(const std::string& path, const Archive& then, const Archive& now
   };
   for (const char* key : {"spec", "hash_seed", "hash_mode", "hash_bias", "defences", "masks", "quantisers"})
     compare(key, value(then, key), value(now, key));
-  for (const auto& [name, is] : settings) compare(name, value(then, "train." + name), as_recorded(is));
+  for (const auto& [name, is] : settings) {
+    check(then.metadata.contains("train." + name),
+          "{}: an older version made it and did not record its {}; it cannot be continued, start anew", path,
+          name);
+    compare(name, value(then, "train." + name), as_recorded(is));
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "autograd/ops/reduce.h"
 #include "core/device_memory.h"
 #include "core/file.h"
+#include "core/xxhash.h"
 #include "cuda/augment.h"
 #include "cuda/pipeline.h"
 #include "cuda/tally.h"
@@ -51,9 +52,23 @@ void check_options(const Model& model, const TrainOptions& o) {
   positive(o.hashed_lr, "the factor on the learning rate of hashed layers");
 }
 
+uint32_t digest_of(const Tensor& tensor, uint32_t seed) {
+  const Tensor whole = tensor.contiguous();
+  return for_any_type(whole.dtype(), [&]<class T>() {
+    const size_t bytes = static_cast<size_t>(whole.numel()) * sizeof(T);
+    return xxhash32({reinterpret_cast<const char*>(whole.data<T>()), bytes}, seed);
+  });
+}
+
+/// Differs for other images or labels, even of the same name and number: "5f0e9a31".
+std::string digest_of(const Dataset& data) {
+  return fmt::format("{:08x}", digest_of(data.labels, digest_of(data.images, 0)));
+}
+
 TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOptions& o) {
   return {{"data", data.name},
           {"samples", std::to_string(data.size())},
+          {"data_digest", digest_of(data)},
           {"dtype", name_of(model.dtype())},
           {"math", name_of(o.math)},
           {"epochs", std::to_string(o.epochs)},

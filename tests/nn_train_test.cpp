@@ -384,6 +384,19 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
     change(other);
     CHECK_ERROR(trained(other), phrase);
   }
+  Model same(small, {.seed = 4});
+  Dataset others = digits(), relabelled = digits();
+  others.images = synthetic_digits(Split::train, 100, 2).images;
+  relabelled.labels = digits().labels.clone();
+  relabelled.labels.data<int64_t>()[99] = (digits().labels.data<int64_t>()[99] + 1) % 10;
+  for (const Dataset& data : {others, relabelled})
+    CHECK_ERROR(train(same, data, options), "was made with data_digest '");
+  Archive old = read_archive(options.resume);
+  old.metadata.erase("train.data_digest");
+  TrainOptions from_old = options;
+  from_old.resume = folder / "old.safetensors";
+  write_archive(from_old.resume, old);
+  CHECK_ERROR(trained(from_old), "an older version made it and did not record its data_digest");
   Model wider("1x28x28 flatten fc10");
   CHECK_ERROR(train(wider, digits(), options), "was made with spec '1x28x28 conv4k5s2");
   Model hashed(small, {.hash = {.seed = 1}});
