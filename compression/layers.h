@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "nn/spec.h"
 
 namespace hashgrad {
+
+/// k of "last:k"; nothing where that is not what `selection` is, with k >= 1.
+std::optional<size_t> parse_last(const std::string& selection);
 
 /// Numbers, in order, of the fully connected and convolution layers (hashed or not) that `selection` names:
 /// "all", or "last:k" for the k nearest to the output. Anything else, and a k beyond their number, is an

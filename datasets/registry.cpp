@@ -132,24 +132,29 @@ Dataset load_named(const NamedSet& set, Split split, const DataOptions& options)
        set.name, name_of(split), looked.empty() ? "any folder (none is set)" : looked, set.files, script);
 }
 
+constexpr std::string_view image_folder = "imagefolder:";
+
 Dataset load_whole(const std::string& name, Split split, const DataOptions& options) {
+  check_dataset_name(name);
   if (const NamedSet* set = named_set(name)) return load_named(*set, split, options);
   if (name == "synthetic-digits") {
     const int64_t n = options.first > 0 ? options.first : synthetic_digits_size(split);
     return synthetic_digits(split, n, options.seed);
   }
-  constexpr std::string_view folder = "imagefolder:";
-  if (name.starts_with(folder)) {
-    check(name.size() > folder.size(), "data: '{}' names no folder", name);
-    Dataset data = read_image_folder(split_folder(name.substr(folder.size()), split), options.resize);
-    data.name = name;
-    return data;
-  }
-  if (name.ends_with(".safetensors")) return read_tensor_file(name);
-  fail("data: '{}' is unknown (accepted: {})", name, accepted_datasets);
+  if (!name.starts_with(image_folder)) return read_tensor_file(name);
+  Dataset data = read_image_folder(split_folder(name.substr(image_folder.size()), split), options.resize);
+  data.name = name;
+  return data;
 }
 
 }  // namespace
+
+void check_dataset_name(const std::string& name) {
+  check(name != image_folder, "data: '{}' names no folder", name);
+  check(named_set(name) || name == "synthetic-digits" || name.starts_with(image_folder) ||
+            name.ends_with(".safetensors"),
+        "data: '{}' is unknown (accepted: {})", name, accepted_datasets);
+}
 
 Dataset load_dataset(const std::string& name, Split split, const DataOptions& options) {
   check(options.first >= 0, "data: first {} samples of {} (0 or more is expected)", options.first, name);

@@ -20,6 +20,9 @@ struct DataOptions {
 inline constexpr const char* accepted_datasets =
     "mnist, fashion-mnist, cifar10, imagenet50, imagefolder:DIR, synthetic-digits, FILE.safetensors";
 
+/// An Error unless `name` is one of accepted_datasets; whether its files are there is not looked at.
+void check_dataset_name(const std::string& name);
+
 /// Loads by name: one of accepted_datasets. imagefolder:DIR reads DIR/train, or DIR/test (else DIR/val), or
 /// DIR itself where it has none of them. A set that is missing is an Error that lists where it was looked for
 /// and how to get it. Everything loaded has passed validate().

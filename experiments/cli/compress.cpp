@@ -119,6 +119,7 @@ Model operated(const CompressVerb& v, const Model& model) {
 
 Model in_fixed_point(const CompressVerb& v, const Model& model) {
   const Rounding rounding = v.rounding == "nearest" ? Rounding::nearest : Rounding::stochastic;
+  or_usage([&] { check_format(v.format, "fixed-point"); });
   const FixedPointCompression options{v.format, v.activations == "yes", v.layers, rounding, v.common.seed};
   if (v.training.epochs == 0) return compress_fixed_point(model, options);
   Model result = model.clone();
@@ -284,7 +285,8 @@ void add_compress(CLI::App& app) {
   verb->add_option("METHOD", v->method, "method")->required()->check(one_of(method_names()));
   verb->add_option("MODEL", v->model, "model file")->required();
   verb->add_option("--output", v->output, "file of the compressed model")->required()->check(output_file());
-  verb->add_option("--layers", v->layers, "all, or last:K, of the layers with weights");
+  verb->add_option("--layers", v->layers, "all, or last:K, of the layers with weights")
+      ->check(layer_selection());
   add_hash(*verb, *v);
   add_pruning(*verb, *v);
   add_surgery(*verb, *v);

@@ -67,7 +67,9 @@ std::vector<Defence> weight_defences() {
            0,
            0,
            [](Model& model, const DefendVerb& v) {
-             defensive_dropout(model, v.rate.empty() ? 0.3 : parse_rate(v.rate), v.layers);
+             const double rate = v.rate.empty() ? 0.3 : parse_rate(v.rate);
+             if (rate == 1) usage("--rate: 1 given, a number in (0, 1) expected");
+             defensive_dropout(model, rate, v.layers);
            }}};
 }
 
@@ -186,10 +188,11 @@ std::vector<std::string> defence_names() {
 
 void add_weight_flags(CLI::App& verb, DefendVerb& v) {
   verb.add_option("--eps,--tau", v.eps, eps_help())
-      ->check(not_negative())
+      ->check(number_in(0, 1e30))
       ->default_str("")
       ->group(group_of("eps"));
   auto* layers = verb.add_option("--layers", v.layers, "all, or last:K, of the layers with weights")
+                     ->check(layer_selection())
                      ->group(group_of("layers"));
   verb.add_option("--last", v.last, "the same as --layers last:K")
       ->check(integer_in(1, 100000))

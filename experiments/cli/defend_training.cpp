@@ -30,7 +30,7 @@ AdversarialTraining recipe_of(const DefendVerb& v) {
   if (v.step >= 0) recipe.step = v.step;
   if (v.iters > 0) recipe.iters = v.iters;
   if (v.replays > 0) recipe.replays = v.replays;
-  validate(recipe);
+  or_usage([&] { validate(recipe); });
   return recipe;
 }
 

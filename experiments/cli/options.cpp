@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <thread>
 
+#include "compression/layers.h"
 #include "core/device.h"
 #include "core/file.h"
 #include "core/parallel.h"
@@ -156,6 +157,11 @@ CLI::Validator output_file() {
           output_shown};
 }
 
+CLI::Validator layer_selection() {
+  return accepting("all or last:K with K >= 1", "all|last:K",
+                   [](const std::string& text) { return text == "all" || parse_last(text).has_value(); });
+}
+
 double parse_rate(const std::string& text) {
   const size_t slash = text.find('/');
   const auto above = parse_number<double>(text.substr(0, slash));
@@ -218,7 +224,9 @@ void add_math(CLI::App& verb, CommonFlags& flags) {
 
 void add_data(CLI::App& verb, DataFlags& flags) {
   constexpr const char* group = "Data";
-  verb.add_option("--data", flags.data, accepted_datasets)->group(group);
+  verb.add_option("--data", flags.data, accepted_datasets)
+      ->check(parsed_by(check_dataset_name, "SET"))
+      ->group(group);
   verb.add_option("--data-dir", flags.data_dir,
                   "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data")
       ->group(group);

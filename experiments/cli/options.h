@@ -25,6 +25,14 @@ template <class... Args>
   throw UsageError(fmt::format(format, std::forward<Args>(args)...));
 }
 
+/// What `work` returns; an Error of it is bad usage.
+template <class F>
+auto or_usage(const F& work) try {
+  return work();
+} catch (const Error& error) {
+  usage("{}", error.what());
+}
+
 /// The words of this run as typed, for the record; main() sets it once.
 inline std::string command_line;
 
@@ -38,6 +46,8 @@ CLI::Validator one_of(const std::vector<std::string>& words);
 CLI::Validator parsed_by(const std::function<void(const std::string&)>& parse, const std::string& shown);
 CLI::Validator seed_number();  ///< 0 to 2^64 - 1
 CLI::Validator output_file();  ///< a name that is not empty and not a folder
+
+CLI::Validator layer_selection();  ///< all, or last:K
 
 /// A share written as 1/8 or 0.125, in (0, 1].
 double parse_rate(const std::string& text);

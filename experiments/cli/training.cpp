@@ -96,8 +96,8 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
       ->check(number_in(0, 0.999999))
       ->default_str("")
       ->group(group);
-  verb.add_option("--weight-decay", flags.weight_decay, "overrides the optimizer's [0, inf)")
-      ->check(not_negative())
+  verb.add_option("--weight-decay", flags.weight_decay, "overrides the optimizer's [0, 1]")
+      ->check(number_in(0, 1))
       ->default_str("")
       ->group(group);
   option("--accumulate", flags.accumulate, "batches whose gradients make one update", integer_in(1, 1 << 20));
