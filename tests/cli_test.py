@@ -6,6 +6,7 @@ usage: tests/cli_test.py BINARY [unittest arguments]
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -175,6 +176,12 @@ class Command(unittest.TestCase):
                                   text=True, cwd=self.folder)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertIn("is the file of --output already", done.stderr)
+
+    def test_the_manual_lists_every_attack(self):
+        manual = pathlib.Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+        table = [line.split("|")[1] for line in manual.read_text().splitlines() if line.startswith("| `")]
+        for name in re.search("attack: (.*)", self.run_ok("attack", "--help")).group(1).split(", "):
+            self.assertTrue(any(f"`{name}`" in cell for cell in table), name)
 
     def test_gradient_and_jacobian(self):
         self.run_ok("gradient", self.model, *DATA, "--first", "3", "--loss", "logit:2", "--jacobian", "logits",
