@@ -117,6 +117,8 @@ class Oracle {
   int64_t batch() const { return options_.batch; }
   /// How many passes answer one question: 1, or the draws of a randomised model.
   int64_t draws() const { return static_cast<int64_t>(drawn_.size()); }
+  /// The models of those passes, each of one answer.
+  const std::vector<const Model*>& drawn() const { return drawn_; }
 
   Tensor logits(const Tensor& x) const;
   /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number. A judge of

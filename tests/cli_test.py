@@ -257,6 +257,7 @@ class Command(unittest.TestCase):
         e = self.json_of("e.json")
         self.assertEqual((e["draws"], e["majority"]["n"] > 0), (5, True))
         self.assertGreater(e["standard_error"], 0)
+        self.assertGreater(e["loss"], 0)
         for model, draws in (("drawing", 3), ("dropping", 3), ("drawn", 1)):
             self.run_ok("predict", self.path(model), *images, "--draws", "3", "--output", self.path("logits"), "--json",
                         self.path("p.json"))

@@ -57,19 +57,20 @@ nlohmann::ordered_json evaluate_draws(const EvaluateVerb& v, const Model& model,
   const Tensor x = data.images_float(0, data.size(), model.dtype());  // [N,C,H,W]
   const Rate majority{hits_of(judge.predict(x), data.labels), data.size()};
   std::vector<double> accuracies;
-  for (const std::vector<int64_t>& vote : judge.votes(x))
-    accuracies.push_back(Rate{hits_of(vote, data.labels), data.size()}.value());
+  double loss = 0;
+  for (const Model* draw : judge.drawn()) {
+    const Score score = evaluate(*draw, data, v.common.batch);
+    accuracies.push_back(score.accuracy);
+    loss += score.loss / static_cast<double>(judge.draws());
+  }
   const auto [mean, error] = mean_with_error(accuracies);
   fmt::print(
-      "answers by draw: mean accuracy of {} draws {:.2f} % (standard error over draws {:.2f}), of their "
-      "majority {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {})\n",
-      v.draws, 100 * mean, 100 * error, 100 * majority.value(), 100 * majority.interval().low,
+      "answers by draw: mean accuracy of {} draws {:.2f} % (standard error over draws {:.2f}), mean loss "
+      "{:.5f}; accuracy of their majority {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {})\n",
+      v.draws, 100 * mean, 100 * error, loss, 100 * majority.value(), 100 * majority.interval().low,
       100 * majority.interval().high, majority.hits, majority.trials);
-  return {{"accuracy", mean},
-          {"standard_error", error},
-          {"draws", v.draws},
-          {"majority", json_of(majority)},
-          {"n", data.size()}};
+  return {{"accuracy", mean}, {"standard_error", error},       {"loss", loss},
+          {"draws", v.draws}, {"majority", json_of(majority)}, {"n", data.size()}};
 }
 
 /// Prints the robustness estimator and adds its parts to the numbers.
