@@ -1,6 +1,7 @@
 // Archives and files: what is written is read back, what is damaged is refused, what is there stays there.
 #include "core/archive.h"
 
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -83,6 +84,25 @@ TEST_CASE("other producers' element types are converted") {
 TEST_CASE("a header with spaces after it and unknown fields is accepted") {
   const std::string header = R"({"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"more":1}}     )";
   CHECK(parse_archive(file_of(header, 2), "test").at("t", "test").numel() == 2);
+}
+
+TEST_CASE("brackets in strings are no nesting, and eight levels of it are accepted") {
+  const auto with_more = [](const std::string& value) {
+    return file_of(R"({"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"more":)" + value + "}}", 2);
+  };
+  CHECK(parse_archive(with_more(R"("[[[[[[[[[[\"[\\")"), "test").tensors.size() == 1);
+  CHECK(parse_archive(with_more("[[[[[[1]]]]]]"), "test").tensors.size() == 1);
+  CHECK_ERROR(parse_archive(with_more("[[[[[[[1]]]]]]]"), "test"), "nested too deeply");
+}
+
+TEST_CASE("a header of very many tensors is read in a time that grows with their number alone") {
+  constexpr int64_t count = 100'000;
+  std::string header;
+  for (int64_t i = 0; i < count; ++i)
+    header += fmt::format(R"({}"{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", i ? "," : "{", i);
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(parse_archive(file_of(header + "}"), "test").tensors.size() == count);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
 
 TEST_CASE("every kind of damage is an error with its own words") {
