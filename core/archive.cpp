@@ -68,7 +68,7 @@ const Reader readers[] = {
     {"U32", 4, DType::int64, convert<uint32_t, int64_t>},
     {"U16", 2, DType::int64, convert<uint16_t, int64_t>},
     {"U8", 1, DType::uint8, convert<uint8_t, uint8_t>},
-    {"BOOL", 1, DType::uint8, convert<uint8_t, uint8_t>},
+    {"BOOL", 1, DType::int64, convert<uint8_t, int64_t>},  // not uint8, of which 255 is the 1 of images
 };
 
 const char* format_name(DType t) {

@@ -18,8 +18,8 @@ struct Archive {
   void restore(const std::string& name, const std::string& what, Tensor into) const;
 };
 
-/// Reads any producer's safetensors file. F16 and BF16 become float32; I8, I16, I32, U16, U32, U64 become
-/// int64; BOOL becomes uint8. Every size and offset is checked against the file before anything is allocated;
+/// Reads any producer's safetensors file. F16 and BF16 become float32; I8, I16, I32, U16, U32, U64 and BOOL
+/// become int64. Every size and offset is checked against the file before anything is allocated;
 /// a fault is an Error with path, tensor and what was expected.
 Archive read_archive(const std::string& path);
 

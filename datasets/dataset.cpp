@@ -100,7 +100,7 @@ void validate(const Dataset& data, const std::string& source) {
   const Tensor& images = data.images;
   check(images.rank() == 4 && images.numel() > 0,
         "{}: images have shape {}, [N,C,H,W] without empty axes is expected", source, images.shape());
-  check(images.dtype() != DType::int64, "{}: images are int64, float32, float64 or uint8 is expected",
+  check(images.dtype() != DType::int64, "{}: images are int64 or BOOL, float32, float64 or uint8 is expected",
         source);
   check(images.is_contiguous(), "{}: images are a strided view, contiguous memory is expected", source);
   validate_pixels(images, source);
