@@ -201,6 +201,11 @@ Archive archive_of(const Model& model) {
 
 Model load_model(const std::string& path) { return model_from_archive(read_archive(path), path); }
 
-void save_model(const std::string& path, const Model& model) { write_archive(path, archive_of(model)); }
+void save_model(const std::string& path, const Model& model) {
+  const Archive archive = archive_of(model);
+  for (const auto& [name, tensor] : archive.tensors)
+    if (is_floating(tensor.dtype())) check_finite(tensor, fmt::format("{}: tensor '{}'", path, name));
+  write_archive(path, archive);
+}
 
 }  // namespace hashgrad

@@ -17,7 +17,7 @@ namespace hashgrad {
 /// surplus or misshapen tensors, numbers that are not finite, and metadata that changes the network's
 /// function in a way that this version does not know (see check_known_function).
 Model load_model(const std::string& path);
-/// Replaces `path` atomically.
+/// Replaces `path` atomically. Numbers that are not finite, which load_model would refuse, are an Error.
 void save_model(const std::string& path, const Model& model);
 
 /// The same between a model and an archive; `name` opens error messages.
