@@ -15,7 +15,6 @@ import pathlib
 import struct
 import subprocess
 import sys
-import tempfile
 
 HASHGRAD = pathlib.Path(__file__).resolve().parent.parent / "build" / "hashgrad"
 
@@ -45,8 +44,17 @@ def read_torch(path):
         if tensor.dtype not in types:
             sys.exit(f"{path}: '{name}' holds {tensor.dtype}, which no parameter of a network does")
         name = name.removeprefix("module.")  # of a network that was trained on several devices
-        tensors[name] = (types[tensor.dtype], list(tensor.shape), tensor.contiguous().numpy().tobytes())
+        tensors[name] = (types[tensor.dtype], list(tensor.shape), tensor.detach().contiguous().numpy().tobytes())
     return tensors
+
+
+def read(path):
+    try:
+        return read_safetensors(path) if path.endswith(".safetensors") else read_torch(path)
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}")
+    except Exception as error:  # a damaged file raises many kinds, which need not say more than this
+        sys.exit(f"{path}: cannot be read: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def write_safetensors(file, tensors, metadata):
@@ -61,6 +69,22 @@ def write_safetensors(file, tensors, metadata):
         file.write(data)
 
 
+def make_model(tensors, args):
+    part = f"{args.output}.{os.getpid()}.part"
+    try:
+        with open(part, "xb") as file:
+            write_safetensors(file, tensors, {"spec": args.spec})
+        done = subprocess.run([args.hashgrad, "info", part], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(done.stderr.strip().replace(part, args.state_dict))
+        os.replace(part, args.output)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("state_dict", metavar="STATE_DICT")
@@ -69,19 +93,8 @@ def main():
     parser.add_argument("--ignore", action="append", default=[], metavar="PREFIX", help="tensors to leave out")
     parser.add_argument("--hashgrad", default=HASHGRAD, metavar="BINARY", help="default: build/hashgrad")
     args = parser.parse_args()
-    read = read_safetensors if args.state_dict.endswith(".safetensors") else read_torch
     tensors = {name: t for name, t in read(args.state_dict).items() if not name.startswith(tuple(args.ignore))}
-    folder = os.path.dirname(os.path.abspath(args.output))
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-        write_safetensors(part, tensors, {"spec": args.spec})
-    try:
-        done = subprocess.run([args.hashgrad, "info", part.name], capture_output=True, text=True)
-        if done.returncode != 0:
-            sys.exit(done.stderr.strip().replace(part.name, args.state_dict))
-        os.replace(part.name, args.output)
-    finally:
-        if os.path.exists(part.name):
-            os.unlink(part.name)
+    make_model(tensors, args)
     print(f"{args.output}: {len(tensors)} tensors, {args.spec}")
 
 

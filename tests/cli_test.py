@@ -153,7 +153,7 @@ class Command(unittest.TestCase):
         shutil.copy(self.model, odd(b"model"))
         self.run_ok("predict", odd(b"model"), "--input", odd(b"images"), "--output", odd(b"logits"), "--json", odd(b"json"))
         self.assertEqual(read_safetensors(odd(b"logits"))[1]["model"], self.path("model\ufffd.safetensors"))
-        self.run_ok("report", odd(b"model"), "--input", odd(b"images"), "--first", "2", "--quiet", "--output", odd(b"report"))
+        self.run_ok("report", odd(b"model"), "--input", odd(b"images"), "--quiet", "--output", odd(b"report"))
         self.assertIn(b"report.html", os.listdir(odd(b"report")))
         train = ["train", SPEC, "--data", odd(b"images"), "--epochs", "1", "--output", odd(b"trained")]
         self.run_ok(*train, "--checkpoint", self.path("odd.checkpoint"))
@@ -456,17 +456,52 @@ class Command(unittest.TestCase):
 
     def test_from_pytorch_takes_what_fits_and_nothing_else(self):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "from_pytorch.py")
-        run = lambda spec, output: subprocess.run(
-            [sys.executable, script, self.model, self.path(output), "--spec", spec, "--hashgrad", BINARY], capture_output=True, text=True)
-        done = run(SPEC, "made.safetensors")
+        run = lambda spec, output, source=self.model, **options: subprocess.run(
+            [sys.executable, script, source, self.path(output), "--spec", spec, "--hashgrad", BINARY], capture_output=True,
+            text=True, **options)
+        done = run(SPEC, "made.safetensors", umask=0o022)
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.stat(self.path("made.safetensors")).st_mode & 0o777, 0o644)
         for name in ("model", "made"):
             self.run_ok("predict", self.path(name + ".safetensors"), *DATA, "--first", "3", "--output", self.path(name + "_logits"))
         self.assertEqual(self.tensors("made_logits"), self.tensors("model_logits"))
         done = run(SPEC.replace("fc10", "fc11"), "not_made.safetensors")
         self.assertEqual(done.returncode, 1)
         self.assertIn("tensor '7.bias' has shape [10], the spec asks for [11]", done.stderr)
+        with open(self.model, "rb") as file:
+            content = file.read()
+        for cut in (0, 5, 100, len(content) - 4):
+            with open(self.path("cut.safetensors"), "wb") as file:
+                file.write(content[:cut])
+            done = run(SPEC, "not_made.safetensors", self.path("cut.safetensors"))
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+            self.assertIn("cut.safetensors: ", done.stderr)
+        for source, output in (("none.safetensors", "not_made"), (self.model, "nowhere/not_made")):
+            self.assertIn("No such file or directory\n", run(SPEC, output, source).stderr)
+            self.assertNotIn("Traceback", run(SPEC, output, source).stderr)
         self.assertFalse([name for name in os.listdir(self.folder) if name.startswith("not_made") or name.endswith(".part")])
+
+    def test_from_pytorch_takes_tensors_that_were_trained(self):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "from_pytorch.py")
+        os.mkdir(self.path("stub"))
+        with open(self.path("stub/torch.py"), "w") as file:  # what the script uses of torch, with its rule for numpy()
+            file.write("float16, bfloat16, float32, float64, int64 = range(5)\n"
+                       "class Tensor:\n"
+                       "    def __init__(self, *shape):\n"
+                       "        self.dtype, self.shape, self.grad = float32, shape, True\n"
+                       "    def detach(self):\n"
+                       "        self.grad = False\n"
+                       "        return self\n"
+                       "    def contiguous(self): return self\n"
+                       "    def numpy(self):\n"
+                       "        assert not self.grad\n"
+                       "        return self\n"
+                       "    def tobytes(self): return bytes(40 if len(self.shape) == 1 else 31360)\n"
+                       "def load(path, **_): return {'1.weight': Tensor(10, 784), '1.bias': Tensor(10)}\n")
+        done = subprocess.run([sys.executable, script, "state.pt", self.path("trained_there"), "--spec", "1x28x28 flatten fc10",
+                               "--hashgrad", BINARY], capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": self.path("stub")})
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_bench_checks_every_rung(self):
         done = subprocess.run([BINARY, "bench", "softmax", "--device", "emu", "--json", self.path("bench.json")],

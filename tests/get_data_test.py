@@ -121,6 +121,11 @@ class GetData(unittest.TestCase):
         self.assertIn("run the same command again", self.get("plain", "--mirror", "http://127.0.0.1:1/"))
         self.assertNotIn("\n", self.get("plain", "--mirror", "http://127.0.0.1:1/"))
 
+    def test_a_mirror_that_is_no_url_is_one_line(self):
+        for mirror in ("nonsense", "http://[", "http://a b/"):
+            self.assertNotIn("\n", self.get("plain", "--mirror", mirror))
+            self.assertIn(mirror, self.get("plain", "--mirror", mirror))
+
     def test_foreign_files_are_replaced_only_by_force(self):
         (self.dir / "plain").mkdir()
         (self.dir / "plain/one.gz").write_bytes(b"mine")
