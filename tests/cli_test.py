@@ -219,6 +219,11 @@ class Command(unittest.TestCase):
         self.assertEqual(numbers(first["target"]), [(y + 1) % 10 for y in numbers(first["y"])])
         self.run_ok("attack", "fgsm", self.model, "--input", self.path("next"), "--targeted", "--output", self.path("again"))
         self.assertEqual(self.tensors("again")["x_adv"], first["x_adv"])
+        for flags, begin, end in ((["--first", "2"], 0, 2), (["--skip", "3"], 3, 5), (["--skip", "1", "--first", "2"], 1, 3)):
+            self.run_ok("attack", "fgsm", self.model, "--input", self.path("next"), "--targeted", *flags, "--output",
+                        self.path("part"))
+            for name, row in (("target", 8), ("x_adv", 4 * 784)):  # and the bytes of a row
+                self.assertEqual(self.tensors("part")[name][2], first[name][2][begin * row:end * row])
         self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"))
         self.assertEqual(self.tensors("all")["x_adv"][1], [18, 1, 28, 28])
 

@@ -58,8 +58,9 @@ Tensor targets_of_file(const AttackVerb& v) {
   const Tensor& target = archive.at("target", v.input);
   check(target.dtype() == DType::int64 && target.rank() == 1, "{}: target is {} {}, expected int64 [N]",
         v.input, name_of(target.dtype()), target.shape());
-  return v.data.first > 0 && v.data.first < target.size(0) ? target.slice(0, 0, v.data.first).contiguous()
-                                                           : target;
+  const int64_t n = target.size(0), begin = std::min(v.data.skip, n);
+  const int64_t end = v.data.first > 0 ? std::min(begin + v.data.first, n) : n;
+  return target.slice(0, begin, end).contiguous();
 }
 
 AttackInput input_of(const AttackVerb& v, const Oracle& judge, const Dataset& data) {
