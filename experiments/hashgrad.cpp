@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "experiments/cli/program.h"
+#include "experiments/try_print.h"
 
 namespace hashgrad::cli {
 namespace {
@@ -46,7 +47,7 @@ int main(int argc, char** argv) {
       "`hashgrad VERB --help` lists a verb's flags, with units and defaults. docs/cli.md tells the rest.");
   hashgrad::cli::add_verbs(app);
   if (const std::string fault = hashgrad::cli::wrong_verb(app, argc, argv); !fault.empty()) {
-    fmt::print(stderr, "hashgrad: {}\n", fault);
+    hashgrad::try_print(stderr, "hashgrad: {}\n", fault);
     return 2;
   }
   return hashgrad::cli::run_program(app, argc, argv, [] {});

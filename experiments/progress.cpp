@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "experiments/try_print.h"
+
 namespace hashgrad {
 namespace {
 
@@ -65,13 +67,13 @@ void Progress::update(int64_t done, std::string_view note) {
   const bool finished = total_ > 0 && done >= total_;
   if (terminal_) {
     if (!finished && drawn_ && now - last_ < std::chrono::milliseconds(100)) return;
-    fmt::print(stderr, "\r{}\x1b[K", line(done, seconds, note));
+    try_print(stderr, "\r{}\x1b[K", line(done, seconds, note));
     std::fflush(stderr);
   } else {
     const int64_t tenth = total_ > 0 ? 10 * done / total_ : done;
     if (tenth == tenth_ || (!finished && now - last_ < std::chrono::seconds(2))) return;
     tenth_ = tenth;
-    fmt::print(stderr, "{}\n", line(done, seconds, note));
+    try_print(stderr, "{}\n", line(done, seconds, note));
   }
   drawn_ = true;
   last_ = now;

@@ -610,6 +610,34 @@ class Command(unittest.TestCase):
         process.stderr.close()
         process.wait()
 
+    def test_a_run_outlives_its_progress_and_error_text(self):
+        images = [*DATA, "--first", "12"]
+        for code, words in ((1, ["info", "nofile"]), (2, ["nonsense"]), (2, ["info", "--nonsense"]),
+                            (0, ["train", "1x28x28 flatten fc10", *images, "--epochs", "1", "--output", self.path("unseen")]),
+                            (0, ["substitute", self.model, "--spec", "1x28x28 flatten fc10", *images, "--seeds", "4", "--rounds", "2",
+                                 "--epochs", "1", "--output", self.path("unseen")]),
+                            (0, ["demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked", "3",
+                                 "--inhibited", "3", "--output", self.path("unseen_demo")])):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([BINARY, *words], stdout=subprocess.DEVNULL, stderr=full, cwd=self.folder)
+            self.assertEqual(done.returncode, code, words)
+
+    def test_text_that_cannot_be_written_is_a_failure(self):
+        for words in (["--help"], ["attack", "--help"], ["--version"], ["models"], ["info", self.model],
+                      ["evaluate", self.model, *DATA, "--first", "12", "--quiet"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([BINARY, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertRegex(done.stderr, "^hashgrad: standard output: cannot .*: No space left on device\n$", words)
+
+    def test_a_reader_that_leaves_is_no_failure(self):
+        for words in (["--version"], ["--help"], ["attack", "--help"], ["info", self.model]):
+            read, write = os.pipe()
+            os.close(read)
+            done = subprocess.run([BINARY, *words], stdout=write, stderr=subprocess.PIPE, restore_signals=False)  # SIGPIPE ignored
+            os.close(write)
+            self.assertEqual((done.returncode, done.stderr), (0, b""), words)
+
     def test_bad_input_gets_one_line_and_leaves_nothing(self):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "bad_input")
         done = subprocess.run([sys.executable, script, "--binary", BINARY], capture_output=True, text=True)

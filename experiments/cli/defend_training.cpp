@@ -6,6 +6,7 @@
 #include "defenses/distillation.h"
 #include "defenses/hash_classifier.h"
 #include "experiments/cli/defend.h"
+#include "experiments/try_print.h"
 #include "nn/model_file.h"
 
 namespace hashgrad::cli {
@@ -41,9 +42,10 @@ std::function<void(int64_t)> watch_robustness(const DefendVerb& v, const Model& 
   const Dataset images = load({v.data.data, v.data.data_dir, "test", {}, v.watch});
   return [&model, images, eps, best = 0.0](int64_t epoch) mutable {
     const double clean = evaluate(model, images).accuracy, robust = pgd_accuracy(model, images, eps);
-    fmt::print("epoch {}: clean {:.2f} %, pgd-20 {:.2f} % of {} test images\n", epoch, 100 * clean,
-               100 * robust, images.size());
-    if (robust < best - 0.2) fmt::print("warning: {:.2f} % before: catastrophic overfitting\n", 100 * best);
+    try_print(stdout, "epoch {}: clean {:.2f} %, pgd-20 {:.2f} % of {} test images\n", epoch, 100 * clean,
+              100 * robust, images.size());
+    if (robust < best - 0.2)
+      try_print(stdout, "warning: {:.2f} % before: catastrophic overfitting\n", 100 * best);
     std::fflush(stdout);
     best = std::max(best, robust);
   };

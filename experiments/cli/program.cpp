@@ -1,11 +1,16 @@
 #include "experiments/cli/program.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
+#include <sstream>
+#include <system_error>
 
 #include "experiments/cli/training.h"
+#include "experiments/try_print.h"
 
 namespace hashgrad::cli {
 namespace {
@@ -22,8 +27,25 @@ std::string as_typed(const std::string& program, int argc, char** argv) {
 }
 
 int report(const CLI::App& app, const std::string& message, int exit_code) {
-  fmt::print(stderr, "{}: {}\n", app.get_name(), message.substr(0, message.find('\n')));
+  try_print(stderr, "{}: {}\n", app.get_name(), message.substr(0, message.find('\n')));
   return exit_code;
+}
+
+/// An Error unless what was printed was written. A reader that left early, as head does, wanted no more.
+void check_output(bool written) {
+  if (written || errno == EPIPE) return;
+  fail("standard output: cannot be written: {}", std::strerror(errno));
+}
+
+/// False when the words only ask for text (--help, --version), which is then printed.
+bool parsed(CLI::App& app, int argc, char** argv) try {
+  app.parse(argc, argv);
+  return true;
+} catch (const CLI::Success& asked) {
+  std::ostringstream text;
+  app.exit(asked, text, text);
+  check_output(std::fputs(text.str().c_str(), stdout) >= 0 && std::fflush(stdout) == 0);
+  return false;
 }
 
 }  // namespace
@@ -32,17 +54,22 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then a failed write, which has its message
   try {
     command_line = as_typed(app.get_name(), argc, argv);
-    app.parse(argc, argv);
+    if (!parsed(app, argc, argv)) return 0;
     work();
+    errno = EIO;  // should it be an earlier write that failed
+    check_output(std::fflush(stdout) == 0 && std::ferror(stdout) == 0);
     return 0;
   } catch (const CLI::ParseError& error) {
-    return error.get_exit_code() == 0 ? app.exit(error) : report(app, error.what(), 2);
+    return report(app, error.what(), 2);
   } catch (const UsageError& error) {
     return report(app, error.what(), 2);
   } catch (const Interrupted& interrupted) {
     return report(app, "interrupted; continue with --resume " + interrupted.checkpoint, 130);
   } catch (const std::bad_alloc&) {
     return report(app, "out of memory; a smaller --batch or --first needs less", 1);
+  } catch (const std::system_error& error) {  // of fmt::print, most likely
+    const bool printing = std::ferror(stdout) != 0;
+    return report(app, (printing ? "standard output: " : "") + std::string(error.what()), 1);
   } catch (const std::exception& error) {
     return report(app, error.what(), 1);
   }

@@ -4,6 +4,7 @@
 
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
+#include "experiments/try_print.h"
 #include "nn/model_file.h"
 #include "nn/models/zoo.h"
 
@@ -40,7 +41,7 @@ void run(SubstituteVerb& v, const CLI::App& verb) {
   v.options.training.seed = v.common.seed;
   if (!v.common.quiet)
     v.options.progress = [](int64_t round, int64_t images, int64_t agreed) {
-      fmt::print(stderr, "round {}: {} images, {} labelled as the victim does\n", round, images, agreed);
+      try_print(stderr, "round {}: {} images, {} labelled as the victim does\n", round, images, agreed);
     };
   const Oracle asked = Oracle::judge(victim, {.batch = v.common.batch, .draws = {.seed = v.common.seed}});
   const int64_t queries = asked.draws() * train_substitute(asked, substitute, seeds, v.options);

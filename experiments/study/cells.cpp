@@ -11,6 +11,7 @@
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
+#include "experiments/try_print.h"
 #include "nn/model_file.h"
 
 namespace hashgrad::study {
@@ -127,9 +128,9 @@ void Study::run(double flops_per_second) {
   for (const Cell* cell : todo) own += cell->flops;
   const double networks = flops_of_networks(todo), all = own + networks;
   if (!options_.quiet)
-    fmt::print(stderr, "{} cells, {} measured before, {} to measure here: about {} ({} of it for networks)\n",
-               declared(), measured(), todo.size(), format_seconds(all / flops_per_second),
-               format_seconds(networks / flops_per_second));
+    try_print(stderr, "{} cells, {} measured before, {} to measure here: about {} ({} of it for networks)\n",
+              declared(), measured(), todo.size(), format_seconds(all / flops_per_second),
+              format_seconds(networks / flops_per_second));
   constexpr double steps = 10000;
   Progress progress("cells", static_cast<int64_t>(steps), options_.quiet, "");
   double done = 0;
