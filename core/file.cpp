@@ -4,7 +4,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -19,12 +22,35 @@ struct Descriptor {
   }
 };
 
+std::string parent_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 /// Flushes the directory entry too, so that a rename survives a power cut.
 void sync_parent(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  const std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  const Descriptor d{::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const Descriptor d{::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (d.fd >= 0) ::fsync(d.fd);
+}
+
+/// Links there stand for open files, as behind /dev/stdout, whatever name they show.
+bool in_proc(const std::string& path) {
+  struct statfs s {};
+  return ::statfs(parent_of(path).c_str(), &s) == 0 && s.f_type == PROC_SUPER_MAGIC;
+}
+
+/// The name at the end of the symbolic links, if `path` is one, whether or not a file is there yet.
+std::string behind_links(const std::string& path) {
+  std::filesystem::path name = path;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(name, error); ++links) {
+    check(!in_proc(name), "{}: is not a regular file, nothing was written", path);
+    check(links < 40, "{}: cannot be written: {}", path, std::strerror(ELOOP));
+    const std::filesystem::path next = std::filesystem::read_symlink(name, error);
+    if (error) fail("{}: cannot be written: {}", path, error.message());
+    name = name.parent_path() / next;
+  }
+  return name;
 }
 
 }  // namespace
@@ -56,11 +82,12 @@ std::string read_file(const std::string& path, int64_t limit) {
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
   check(!path.empty(), "output: the file name is empty");
+  target_ = behind_links(path);
   struct stat s {};
-  const bool exists = ::stat(path.c_str(), &s) == 0;
+  const bool exists = ::stat(target_.c_str(), &s) == 0;
   check(!exists || S_ISREG(s.st_mode), "{}: is not a regular file, nothing was written", path);
   static std::atomic<int> counter{0};
-  temporary_ = fmt::format("{}.tmp-{}-{}", path, ::getpid(), counter++);
+  temporary_ = fmt::format("{}.tmp-{}-{}", target_, ::getpid(), counter++);
   fd_ =
       ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, exists ? (s.st_mode & 0777) : 0666);
   if (fd_ < 0) fail("{}: cannot be written: {}", path, std::strerror(errno));
@@ -88,12 +115,12 @@ void AtomicFile::commit() {
   const int fd = fd_;
   fd_ = -1;
   const bool closed = ::close(fd) == 0;
-  if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (!closed || ::rename(temporary_.c_str(), target_.c_str()) != 0) {
     const int reason = errno;
     ::unlink(temporary_.c_str());
     fail("{}: cannot be written: {}", path_, std::strerror(reason));
   }
-  sync_parent(path_);
+  sync_parent(target_);
 }
 
 void write_file(const std::string& path, std::string_view content) {

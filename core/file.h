@@ -18,7 +18,8 @@ std::string read_file(const std::string& path, int64_t limit = int64_t{1} << 40)
 
 /// Collects bytes for a file that appears under its name only when complete: writes go to a temporary file
 /// beside it, which commit() flushes to disk and renames. Destroyed without commit(), it leaves nothing
-/// behind.
+/// behind. A symbolic link stays, and the file that it leads to is written. What is there and no regular file
+/// is refused, and so are the links of /proc to open files (/dev/stdout).
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -32,7 +33,7 @@ class AtomicFile {
   void commit();
 
  private:
-  std::string path_, temporary_;
+  std::string path_, target_, temporary_;  // as given, without links, being written
   int fd_ = -1;
 };
 

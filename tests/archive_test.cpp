@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <doctest/doctest.h>
 #include <filesystem>
@@ -218,6 +219,47 @@ TEST_CASE("files that are not there or not files are named in the error") {
   if (geteuid() == 0) return;  // root may do everything
   std::filesystem::permissions(folder / "file", std::filesystem::perms::none);
   CHECK_ERROR(read_file(folder / "file"), "Permission denied");
+}
+
+TEST_CASE("a file is written at the end of its links, which stay") {
+  namespace fs = std::filesystem;
+  const TempDir folder;
+  fs::create_directory(folder / "far");
+  write_file(folder / "far/file", "old");
+  fs::create_symlink("far/file", folder / "link");  // relative to where the link is
+  fs::create_symlink(folder / "link", folder / "far/chain");
+  fs::create_symlink("far/later", folder / "early");
+  write_file(folder / "far/chain", "new");
+  write_file(folder / "early", "made");
+  for (const char* link : {"link", "far/chain", "early"}) CHECK(fs::is_symlink(folder / link));
+  for (const char* file : {"far/file", "far/later"})
+    CHECK(fs::is_regular_file(fs::symlink_status(folder / file)));
+  CHECK(read_file(folder / "far/file") == "new");
+  CHECK(read_file(folder / "far/later") == "made");
+  CHECK(std::distance(fs::directory_iterator(folder / "far"), {}) == 3);
+
+  fs::create_symlink("round", folder / "round");
+  CHECK_ERROR(write_file(folder / "round", "x"),
+              "round: cannot be written: Too many levels of symbolic links");
+  fs::create_symlink("no/such/file", folder / "nowhere");
+  CHECK_ERROR(write_file(folder / "nowhere", "x"), "nowhere: cannot be written: No such file or directory");
+}
+
+TEST_CASE("a link to an open file or a device is refused") {
+  namespace fs = std::filesystem;
+  const TempDir folder;
+  write_file(folder / "open", "old");
+  std::FILE* open = std::fopen((folder / "open").c_str(), "r");
+  REQUIRE(open != nullptr);
+  fs::create_symlink(fmt::format("/proc/self/fd/{}", fileno(open)), folder / "handle");
+  fs::create_symlink("/dev/full", folder / "device");
+  for (const char* link : {"handle", "device"}) {
+    CHECK_ERROR(write_file(folder / link, "x"),
+                std::string(link) + ": is not a regular file, nothing was written");
+    CHECK(fs::is_symlink(folder / link));
+  }
+  std::fclose(open);
+  CHECK(read_file(folder / "open") == "old");
 }
 
 TEST_CASE("a file is replaced whole or not at all") {

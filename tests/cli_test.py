@@ -603,6 +603,21 @@ class Command(unittest.TestCase):
         self.assertNotIn("http://", page.replace("http://www.w3.org", ""))
         self.assertIn("data:image/png;base64,", page)
 
+    def test_output_through_a_link_leaves_the_link(self):
+        link, aim, handle = self.path("link"), self.path("aim"), self.path("handle")
+        os.symlink("aim", link)
+        os.symlink("/proc/self/fd/1", handle)
+        for _ in range(2):  # a new file, then an old one
+            self.run_ok("defend", "gi1", self.model, "--output", link)
+            self.assertTrue(os.path.islink(link) and not os.path.islink(aim))
+            self.run_ok("info", aim)
+        with open(self.path("printed"), "w") as printed:
+            done = subprocess.run([BINARY, "defend", "gi1", self.model, "--output", handle], stdout=printed,
+                                  stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, f"hashgrad: {handle}: is not a regular file, nothing was written\n"))
+        self.assertTrue(os.path.islink(handle))
+
     def test_closed_pipe_ends_quietly(self):
         process = subprocess.Popen([BINARY, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.close()
