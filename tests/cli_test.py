@@ -561,6 +561,41 @@ class Command(unittest.TestCase):
         self.run_ok(*train("whole", "--checkpoint-steps", "5", "--quiet")[1:])
         self.assertEqual(self.tensors("broken"), self.tensors("whole"))
 
+    def test_a_model_that_cannot_be_saved_leaves_its_checkpoint(self):
+        net, images = "1x28x28 flatten fc10", [*DATA, "--first", "800", "--batch", "16", "--quiet"]
+        for verb in (["train", net, "--epochs", "9"], ["compress", "prune", self.model, "--density", "0.5", "--epochs", "2"],
+                     ["defend", "adversarial-training", net, "--iters", "1", "--watch", "0", "--epochs", "9"]):
+            output = self.path("unsaved-" + verb[0])
+            command = [*verb, *images, "--output", output]
+            process = subprocess.Popen([BINARY, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            while not os.path.exists(output + ".checkpoint") and process.poll() is None:
+                time.sleep(0.001)
+            os.mkdir(output)
+            stderr = process.communicate()[1]
+            self.assertEqual((process.returncode, stderr.strip()),
+                             (1, f"hashgrad: {output}: is not a regular file, nothing was written (the checkpoint "
+                                 f"{output}.checkpoint is kept)"))
+            os.rmdir(output)
+            self.run_ok(*command, "--resume", output + ".checkpoint")
+            self.assertFalse(os.path.exists(output + ".checkpoint"))
+            saved = self.tensors("unsaved-" + verb[0])
+            self.run_ok(*command)
+            self.assertEqual(self.tensors("unsaved-" + verb[0]), saved)
+
+    def test_ctrl_c_waits_for_a_model_that_is_being_saved(self):
+        output = self.path("large")
+        process = subprocess.Popen([BINARY, "train", "1x28x28 flatten fc2500 fc2500 fc10", *DATA, "--first", "1", "--epochs", "1",
+                                    "--quiet", "--output", output], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        log = pathlib.Path(output + ".csv")
+        while process.poll() is None:
+            if any(name.startswith("large.tmp-") for name in os.listdir(self.folder)) and log.exists() and "\n1," in log.read_text():
+                process.send_signal(signal.SIGINT)
+                break
+        stderr = process.communicate()[1]
+        self.assertEqual((process.returncode, stderr), (0, ""))
+        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("large.")], ["large.csv"])
+        self.assertEqual(self.tensors("large")["3.bias"][1], [10])
+
     def test_report_says_whether_to_believe_the_number(self):
         out = self.run_ok("report", self.model, *DATA, "--first", "12", "--threat", "linf:0.2", "--quiet", "--output",
                           self.path("robust"), "--json", self.path("robust.json"))

@@ -176,7 +176,7 @@ void run(const CompressVerb& v, const CLI::App& verb) {
   const auto method = std::find_if(std::begin(methods), std::end(methods),
                                    [&](const Method& m) { return m.name == v.method; });
   const Model model = method->compressed(v, load_model(v.model).to(v.common.type()));
-  save_model(v.output, model);
+  save_trained(v.output, model);
   const SizeReport size = size_report(model);
   const int64_t file = file_size(v.output);
   const int64_t dense = size.virtual_parameters * static_cast<int64_t>(size_of(model.dtype()));

@@ -143,7 +143,7 @@ void run(DefendVerb& v, const CLI::App& verb) {
   if (v.last > 0) v.layers = fmt::format("last:{}", v.last);
   Model model = method.epochs > 0 ? start_of(v) : load_model(v.model).to(v.common.type());
   method.apply(model, v);
-  save_model(v.output, model);
+  save_trained(v.output, model);
   const std::string defences = model.metadata["defences"];
   fmt::print("{}: {}; defences {}\n", v.output, method.help, defences);
   write_json(v.common.json, {{"output", v.output}, {"defences", defences}}, verb);

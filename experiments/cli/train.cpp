@@ -1,7 +1,6 @@
 // hashgrad train SPEC: builds a network from its spec or name and trains it.
 #include "experiments/cli/hashing.h"
 #include "experiments/cli/training.h"
-#include "nn/model_file.h"
 #include "nn/models/zoo.h"
 
 namespace hashgrad::cli {
@@ -29,7 +28,7 @@ Model new_model(const TrainVerb& v) {
 void run(const TrainVerb& v, const CLI::App& verb) {
   Model model = new_model(v).to(v.common.where());
   const TrainResult result = run_training(model, v.data, v.training, v.common, v.output);
-  save_model(v.output, model);
+  save_trained(v.output, model);
   fmt::print(
       "{}: {} parameters, {} epochs, loss {:.4f}, training accuracy {:.2f} %, {:.1f} s, {:.1f} MB of "
       "tensors\n",

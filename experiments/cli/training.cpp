@@ -3,9 +3,11 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 
 #include "core/file.h"
 #include "experiments/progress.h"
+#include "nn/model_file.h"
 
 namespace hashgrad::cli {
 namespace {
@@ -34,6 +36,18 @@ class InterruptGuard {
   using Handler = void (*)(int);
   Handler interrupt_, terminate_;
 };
+
+/// The last training of this run, until its model is in a file.
+struct Unsaved {
+  InterruptGuard guard;  // a signal after the last step ends nothing before the model is saved
+  std::string checkpoint;
+  bool kept = false;  // after that, too: it has a name of the user's
+};
+std::optional<Unsaved> unsaved;
+
+void remove_checkpoint() {
+  if (unsaved && !unsaved->kept) std::remove(unsaved->checkpoint.c_str());
+}
 
 OptimizerOptions optimizer_of(const TrainingFlags& flags) {
   OptimizerOptions options = parse_optimizer(flags.optimizer);
@@ -143,11 +157,24 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
                                       p.loss, 100 * p.accuracy));
   };
   if (adapt) adapt(options);
-  const InterruptGuard guard;
+  remove_checkpoint();  // of the stage before this one
+  if (!unsaved) unsaved.emplace();
+  unsaved->checkpoint = options.checkpoint;
+  unsaved->kept = !flags.checkpoint.empty();
   const TrainResult result = train(model, images, options);
   if (result.stopped) throw Interrupted{options.checkpoint};
-  if (flags.checkpoint.empty()) std::remove(options.checkpoint.c_str());
   return result;
+}
+
+void save_trained(const std::string& output, const Model& model) {
+  try {
+    save_model(output, model);
+  } catch (const Error& error) {
+    if (!unsaved) throw;
+    fail("{} (the checkpoint {} is kept)", error.what(), unsaved->checkpoint);
+  }
+  remove_checkpoint();
+  unsaved.reset();
 }
 
 }  // namespace hashgrad::cli

@@ -27,12 +27,16 @@ struct Interrupted {
 void add_training(CLI::App& verb, TrainingFlags& flags);
 
 /// Trains `model` with a progress bar. Checkpoints go to --checkpoint, by default `output`.checkpoint, which
-/// is removed at the end; the log to --log, by default `output`.csv. The first Ctrl-C stops after a
-/// checkpoint (throws Interrupted), a second one at once.
+/// save_trained() removes, or the next training; the log to --log, by default `output`.csv. The first Ctrl-C
+/// stops after a checkpoint (throws Interrupted), a second one at once.
 /// `adapt` has the last word on the options that the flags make.
 TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlags& flags,
                          const CommonFlags& common, const std::string& output,
                          const std::function<void(TrainOptions&)>& adapt = {});
+
+/// Writes the model that the trainings of this run, if any, have led to. Until then the checkpoint of the
+/// last one stays, which a failure names, and the first Ctrl-C waits.
+void save_trained(const std::string& output, const Model& model);
 
 /// Throws now if a file of this name could not be written at the end.
 void check_writable(const std::string& path);
