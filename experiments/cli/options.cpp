@@ -76,12 +76,12 @@ Dataset cut(Dataset data, const DataFlags& flags) {
   return flags.first > 0 ? data.first(flags.first) : data;
 }
 
-/// One name for all spellings of a file to write. Links to folders are followed, one to a file is replaced.
+/// One name for all spellings of a file to write, behind all links.
 std::filesystem::path resolved(const std::string& path) {
-  const auto whole = std::filesystem::absolute(path).lexically_normal();
   std::error_code unreadable;
-  const auto folder = std::filesystem::weakly_canonical(whole.parent_path(), unreadable);
-  return unreadable ? whole : folder / whole.filename();
+  const auto whole = std::filesystem::absolute(path);
+  const auto file = std::filesystem::weakly_canonical(whole, unreadable);
+  return unreadable ? whole : file;
 }
 
 /// Before any work: no two of the files to write are one, and each can be written.
@@ -216,7 +216,7 @@ Math CommonFlags::arithmetic() const {
 void add_math(CLI::App& verb, CommonFlags& flags) {
   verb.add_option(
           "--math", flags.math,
-          "how products of float32 are computed: fp32, split-bf16 (errors near 1e-6), split-bf16-x6 (as "
+          "how products of float32 are computed: fp32, split-bf16 (errors near 1e-5), split-bf16-x6 (as "
           "exact as fp32) or bf16")
       ->check(one_of(math_names()))
       ->group("Common");
