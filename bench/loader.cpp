@@ -13,7 +13,6 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "datasets/registry.h"
-#include "experiments/try_print.h"
 #include "nn/train.h"
 
 namespace hashgrad {
@@ -67,13 +66,13 @@ void run(const std::string& name, const std::string& spec, int64_t first) {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    hashgrad::try_print(stderr, "usage: bench_loader DATA SPEC [FIRST]\n");
+    fmt::print(stderr, "usage: bench_loader DATA SPEC [FIRST]\n");
     return 2;
   }
   try {
     hashgrad::run(argv[1], argv[2], argc > 3 ? std::atoll(argv[3]) : 0);
   } catch (const hashgrad::Error& error) {
-    hashgrad::try_print(stderr, "bench_loader: {}\n", error.what());
+    fmt::print(stderr, "bench_loader: {}\n", error.what());
     return 1;
   }
 }
