@@ -138,7 +138,7 @@ void show(Page page, const StudyFlags& flags, const Study& study) {
     write_file(folder + "/" + table.name + ".csv", to_csv(table));
     html.table(table);
   }
-  write_file(folder + "/results.json", json(page).dump(2) + "\n");
+  write_file(folder + "/results.json", cli::json_text(json(page)));
   write_file(folder + "/results.md", markdown(page));
   const bool drawn = draw(page.plots, folder, html);
   if (!page.pictures.empty()) html.heading("Pictures");
