@@ -23,6 +23,7 @@
 #include "cpu/optim.h"
 #include "cpu/pointwise.h"
 #include "cpu/pool2d.h"
+#include "cpu/scratch.h"
 #include "cpu/winograd.h"
 
 namespace hashgrad::bench {
@@ -85,7 +86,7 @@ double pair_ceiling(int parts, CpuSize size) {
                 square = cpu::pair_sums(cpu::pair_panel, cpu::pair_panel);
   const Tensor numbers = values(cpu::pair_panel * depth);
   const cpu::PairSource source{numbers.data<float>(), depth, 1, cpu::pair_panel, depth, parts};
-  std::vector<uint32_t> a(static_cast<size_t>(words)), b(static_cast<size_t>(words));
+  const cpu::Scratch<uint32_t> a(words), b(words);  // aligned: a tile's row across two lines is two reads
   cpu::pair_kernels().pack_a(source, a.data());
   cpu::pair_kernels().pack_b(source, b.data());
   Tensor sums = values(n * square);
