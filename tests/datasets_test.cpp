@@ -109,6 +109,12 @@ TEST_CASE("first and select keep images and labels together") {
   CHECK_THROWS_WITH_AS(unlabelled.labels_of(0, 1), "counting: has no labels", Error);
   CHECK(unlabelled.first(2).size() == 2);
   CHECK(unlabelled.select({1}).size() == 1);
+  Dataset alike = d;  // one label in memory, a view for all
+  alike.labels = Tensor::full({1}, 3, DType::int64).expand({5});
+  CHECK(alike.select({0, 4}).labels.to_vector<int64_t>() == std::vector<int64_t>{3, 3});
+  alike.classes = 4;
+  CHECK_THROWS_WITH_AS(validate(alike, "here"),
+                       "here: labels are a strided view, contiguous memory is expected", Error);
 }
 
 TEST_CASE("named sets are searched for in --data-dir, HASHGRAD_DATA and the cache, in this order") {
