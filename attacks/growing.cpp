@@ -44,13 +44,12 @@ Crafted Growing::craft(const Oracle& oracle, const AttackInput& input) const {
   asked.draws.rehearsal = true;
   Relayed relayed = relay(members_, oracle, input, Keeps::last, [&](const Attack&) { return asked; });
   Crafted& out = relayed.crafted;
-  for (size_t row = 0; row < out.status.size(); ++row)
-    if (out.status[row] != Status::already_wrong) {
-      // What none broke in rehearsal has the image of the largest budget, on which other draws may judge
-      // otherwise.
-      const int64_t member = relayed.broken_by[row];
-      out.first_success[row] = (member >= 0 ? member : std::ssize(members_) - 1) + 1;
-    }
+  for (size_t row = 0; row < out.status.size(); ++row) {
+    // What none broke in rehearsal has the image of the largest budget, on which other draws may judge
+    // otherwise.
+    const int64_t member = relayed.broken_by[row], smallest = member >= 0 ? member : std::ssize(members_) - 1;
+    out.first_success[row] = out.status[row] == Status::already_wrong ? 0 : smallest + 1;
+  }
   return std::move(out);
 }
 

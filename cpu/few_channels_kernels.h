@@ -12,13 +12,14 @@ namespace hashgrad::cpu {
 template <class T>
 struct FewChannels {
   static constexpr int64_t most_channels = 3, least_height = 4, least_width = 16;
+  static constexpr int64_t most_sums = 32;  // vectors at a time: the widest instruction set's registers
   const T *dy, *weight;
   int64_t out_channels, channels, side, height, width;
   T *dx, *sums;  // sums: room for sums_size() elements
 
   static int64_t sums_size(int64_t width) {
-    constexpr int64_t registers = 32, lanes = 16;  // those of the widest instruction set
-    return registers * (width + 2 * lanes);
+    constexpr int64_t most_lanes = 16;
+    return most_sums * (width + 2 * most_lanes);
   }
 };
 

@@ -235,7 +235,8 @@ void launch_table(const SmallBatch<T>& s, int64_t shared_bytes, std::optional<Bu
       if (fits(BucketTable::window, warps * window)) return launch_samples<T, mode, BucketTable::window>(s);
     }
     if constexpr (mode != HashMode::xxhash) {
-      if (!wanted || *wanted == BucketTable::global) return launch_samples<T, mode, BucketTable::global>(s);
+      if (for_table >= 0 && (!wanted || *wanted == BucketTable::global))
+        return launch_samples<T, mode, BucketTable::global>(s);
     }
     fail("hash: the small-batch kernel has no such table for mode {}, {} buckets and {} bytes", name_of(mode),
          v.buckets, shared_bytes);

@@ -5,6 +5,7 @@
 #include "attacks/grow.h"
 #include "attacks/growing.h"
 #include "attacks/statistics.h"
+#include "defenses/defensive_dropout.h"
 #include "tests/attack_models.h"
 
 using namespace hashgrad;
@@ -183,6 +184,21 @@ TEST_CASE("growing: a row has the first budget that breaks it, the passes of all
   CAPTURE(broken[2]);
   CAPTURE(broken[3]);
   for (const int64_t rows : broken) CHECK(rows > 0);
+}
+
+TEST_CASE("growing: a network that draws counts exactly its successes, whichever draws saw them") {
+  Model model("1x6x6 flatten fc64 relu fc64 relu fc5", {.seed = 3});
+  defensive_dropout(model, 0.7, "all");
+  const Tensor x = images(300, model.input_shape());
+  const Tensor y = classes(Oracle::judge(model).predict(x));
+  const AttackResult r = Growing(attack_info("fgsm"), {}, {0.02, 0.04}, 0).run(model, {x, y, {}, {}});
+  int64_t successes = 0;
+  for (int64_t i = 0; i < 300; ++i) {
+    const bool success = r.success.data<uint8_t>()[i] == 1;
+    CHECK(success == (r.first_success.data<int64_t>()[i] >= 0));
+    successes += success;
+  }
+  CHECK(successes > 0);
 }
 
 TEST_CASE("growing: jsma grows its share of features; attacks without a budget and bad budgets are refused") {

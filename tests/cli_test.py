@@ -563,7 +563,7 @@ class Command(unittest.TestCase):
 
     def test_a_model_that_cannot_be_saved_leaves_its_checkpoint(self):
         net, images = "1x28x28 flatten fc10", [*DATA, "--first", "800", "--batch", "16", "--quiet"]
-        for verb in (["train", net, "--epochs", "9"], ["compress", "prune", self.model, "--density", "0.5", "--epochs", "2"],
+        for verb in (["train", net, "--epochs", "30"], ["compress", "prune", self.model, "--density", "0.5", "--epochs", "20"],
                      ["defend", "adversarial-training", net, "--iters", "1", "--watch", "0", "--epochs", "9"]):
             output = self.path("unsaved-" + verb[0])
             command = [*verb, *images, "--output", output]

@@ -265,6 +265,14 @@ TEST_CASE("products with V of ragged shapes agree with the textbook formulas") {
         }
 }
 
+TEST_CASE("eight samples of float64 at a time are too many for 64 KB of shared memory, and are not taken") {
+  const auto v = HashedMatrix::linear({3, 4096, HashMode::strat}, 65, 130);
+  const auto w = random_values<double>(4096, 1), x = random_values<double>(9 * 130, 2);
+  for (const Device device : other_devices())
+    CHECK(same_bits(forward_on(device, v, w, 9, x, {HashKernel::small_batch, 64 << 10}),
+                    forward_on(device, v, w, 9, x)));
+}
+
 TEST_CASE("sums over several parts agree in all kernels") {
   for (const Device device : other_devices()) {
     compare_products<float>(device, HashedMatrix::linear({4, 70, HashMode::full}, 2, 700), 2);

@@ -21,6 +21,7 @@ constexpr int band_rows(int side, int channels) {
 template <class T, int side, int channels>
 struct Band {
   static constexpr int rows = band_rows(side, channels), around = side / 2;
+  static_assert(side * channels * rows <= FewChannels<T>::most_sums);
   const FewChannels<T>& f;
   int64_t y;
 

@@ -198,7 +198,7 @@ void Study::compute(const Cell& cell) {
                   {"values", values},
                   {"seconds", seconds_since(start)},
                   {"command", cli::command_line}};
-  write_file(cell_path(cell), file.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_file(cell_path(cell), cli::json_text(file));
   load(cell);
 }
 
