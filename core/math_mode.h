@@ -15,7 +15,8 @@ enum class Math {
   split_bf16,  ///< operands as sums of two bf16 (16 bits of 24), three products for one; errors up to 1.4e-5
   split_bf16_x6,  ///< of three bf16 (all 24 bits), six products for one: as exact as fp32, but flushes
                   ///< denormals
-  bf16            ///< operands rounded to bf16 (8 bits of 24): mixed precision
+  bf16            ///< operands rounded to bf16 (8 bits of 24): mixed precision. The CPU engine computes some
+                  ///< gradients in fp32 where that is faster
 };
 
 /// As on the command line: fp32, split-bf16, split-bf16-x6, bf16.

@@ -165,9 +165,9 @@ template <class T>
 void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
               bool relu, const Conv2dDestination<T>& to) {
   if constexpr (std::is_same_v<T, float>) {
-    if (const int parts = parts_wanted<T>())
-      return convolve_pairs(parts, s, source, {weight, false}, bias, relu, to);
-    if (winograd_fits(s)) return convolve_winograd(s, source, {weight, false}, bias, relu, to);
+    const int parts = parts_wanted<T>();
+    if (winograd_fits(s, parts)) return convolve_winograd(parts, s, source, {weight, false}, bias, relu, to);
+    if (parts) return convolve_pairs(parts, s, source, {weight, false}, bias, relu, to);
   }
   if (s.batch < 8 || s.batch * s.out_pixels() <= few_outputs / 4)  // too few for tasks of whole images
     return convolve_few(s, source, weight, bias, relu, to);

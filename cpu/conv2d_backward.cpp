@@ -34,10 +34,10 @@ void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2d
                                s.kernel_h - 1 - s.padding};
   const Conv2dDestination<T> to{dx, nullptr, nullptr};
   if constexpr (std::is_same_v<T, float>) {
-    if (const int parts = parts_wanted<T>())
-      return convolve_pairs(parts, transposed, gradient, {weight, true}, nullptr, false, to);
-    if (winograd_fits(transposed))
-      return convolve_winograd(transposed, gradient, {weight, true}, nullptr, false, to);
+    const int parts = parts_wanted<T>();
+    if (winograd_fits(transposed, parts))
+      return convolve_winograd(parts, transposed, gradient, {weight, true}, nullptr, false, to);
+    if (parts) return convolve_pairs(parts, transposed, gradient, {weight, true}, nullptr, false, to);
   }
   const Scratch<T> turned(s.out_channels * s.depth());
   turn_kernels(s, weight, turned.data());
@@ -320,7 +320,7 @@ void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGr
   for (int64_t copy = 0; copy < copies; ++copy, dx += s.batch * s.in_channels * s.in_pixels()) {
     const Conv2dGradient<T> one{gradient.dy + copy * dy_size, gradient.output, gradient.argmax,
                                 gradient.mask};
-    if (few_channels_fit<T>(s) && !parts_wanted<T>())
+    if (few_channels_fit<T>(s) && fewer_products_pay(parts_wanted<T>()))
       backward_input_few_channels(s, weight, one, dx);
     else if (s.stride == 1 && square && fits && s.in_channels > 3)
       backward_input_convolve(s, weight, one, dx);

@@ -195,7 +195,8 @@ template <class T>
 bool pooled_gradient_fits(const Conv2dShape& s) {
   constexpr int64_t fewest_windows = 8, many_channels = 32;  // fill a tile of pairs
   const int parts = parts_wanted<T>();
-  if (parts == 1 || (parts == 2 && s.in_channels >= many_channels)) return false;
+  if (parts == 1 && !fewer_products_pay(parts)) return false;
+  if (parts == 2 && s.in_channels >= many_channels) return false;
   return s.kernel_h == s.kernel_w && (s.kernel_h == 3 || s.kernel_h == 5) && s.in_channels >= 8 &&
          (s.out_height() / 2) * (s.out_width() / 2) >= fewest_windows &&
          (s.height + 2 * s.padding) * (s.width + 2 * s.padding) <

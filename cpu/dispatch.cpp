@@ -13,8 +13,7 @@ namespace {
 /// Tiles of bf16, and Linux's leave to use them: their 8 KB of registers are given out on request only.
 bool has_tiles() {
   constexpr int arch_request_permission = 0x1023, tile_data = 18;
-  static const bool granted = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-tile") &&
-                              __builtin_cpu_supports("amx-bf16") &&
+  static const bool granted = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
                               syscall(SYS_arch_prctl, arch_request_permission, tile_data) == 0;
   return granted;
 }
@@ -22,12 +21,12 @@ bool has_tiles() {
 
 Isa choose() {
   const char* wanted = std::getenv("HASHGRAD_ISA");
-  for (const Isa candidate : {Isa::amx, Isa::avx512, Isa::avx2, Isa::plain}) {
+  for (const Isa candidate : {Isa::amx, Isa::avx512bf16, Isa::avx512, Isa::avx2, Isa::plain}) {
     if (wanted && std::string_view(wanted) != isa_name(candidate)) continue;
     if (isa_supported(candidate)) return candidate;
     check(!wanted, "HASHGRAD_ISA: this machine has no {}", isa_name(candidate));
   }
-  fail("HASHGRAD_ISA: unknown instruction set '{}' (accepted: plain, avx2, avx512, amx)", wanted);
+  fail("HASHGRAD_ISA: unknown instruction set '{}' (accepted: plain, avx2, avx512, avx512bf16, amx)", wanted);
 }
 
 Isa& current() {
@@ -40,7 +39,7 @@ Isa& current() {
 Isa isa() { return current(); }
 
 const char* isa_name(Isa isa) {
-  constexpr const char* names[] = {"plain", "avx2", "avx512", "amx"};
+  constexpr const char* names[] = {"plain", "avx2", "avx512", "avx512bf16", "amx"};
   return names[static_cast<int>(isa)];
 }
 
@@ -52,7 +51,8 @@ bool isa_supported(Isa isa) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("fma");
-  return isa == Isa::avx512 ? avx512 : avx512 && has_tiles();
+  const bool avx512bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  return isa == Isa::avx512 ? avx512 : isa == Isa::avx512bf16 ? avx512bf16 : avx512bf16 && has_tiles();
 #else
   return false;
 #endif

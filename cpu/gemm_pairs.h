@@ -29,6 +29,11 @@ int parts_wanted() {
   return sizeof(T) == sizeof(float) ? parts_of(math_mode()) : 0;
 }
 
+/// Whether a way of fewer products, in floats or not, beats the direct way in products of that many parts:
+/// Winograd's, sparse gradients, sums in registers. Not on AMX, whose products cost next to nothing;
+/// AVX-512's of pairs are but twice as fast as floats'.
+inline bool fewer_products_pay(int parts) { return parts == 0 || (parts == 1 && isa() == Isa::avx512bf16); }
+
 enum class Operand { a, b };
 
 /// Fills packed pairs of a block (PackBlock with width pair_panel, k0 a multiple of pair_depth), as Packer

@@ -13,8 +13,8 @@ namespace hashgrad::cpu {
 /// What weights are packed for.
 struct PackedUse {
   /// b, b_transposed: operand B of a product, [k, n] with rows of ld numbers, or [n, k]. winograd,
-  /// winograd_turned: a convolution of k to n channels (cpu/winograd.h), or the gradient of its input. pairs,
-  /// pairs_turned: likewise, for bf16 numbers (cpu/conv2d_pairs.h), ld of them for each.
+  /// winograd_turned: a convolution of k to n channels (cpu/winograd.h), or the gradient of its input; ld: as
+  /// so many bf16 numbers each, or 0. pairs, pairs_turned: likewise (cpu/conv2d_pairs.h).
   enum class As { b, b_transposed, winograd, winograd_turned, pairs, pairs_turned };
   const void* data;
   As as;

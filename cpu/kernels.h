@@ -7,11 +7,12 @@
 
 namespace hashgrad::cpu {
 
-/// amx: AVX-512 and tiles of bf16.
-enum class Isa { plain, avx2, avx512, amx };
+/// avx512bf16: AVX-512 with products of pairs of bf16. amx: with tiles of them besides.
+enum class Isa { plain, avx2, avx512, avx512bf16, amx };
 
 /// The instruction set in use: the best one this machine has, or the one named by the environment variable
-/// HASHGRAD_ISA (plain, avx2, avx512, amx); Error when that name is unknown or the machine lacks it.
+/// HASHGRAD_ISA (plain, avx2, avx512, avx512bf16, amx); Error when that name is unknown or the machine lacks
+/// it.
 Isa isa();
 const char* isa_name(Isa isa);
 /// Whether this machine can run that copy of the kernels.
@@ -22,33 +23,34 @@ void set_isa(Isa isa);
 /// Declares one table per instruction set and `name(Isa)` / `name()` that pick among them:
 ///   HASHGRAD_KERNEL_TABLE(Table, some_kernels)    in a header, in namespace hashgrad::cpu;
 ///   extern const Table some_kernels_table{...};   in cpu/kernels/some.cpp, in namespace HASHGRAD_ISA.
+/// HASHGRAD_BF16_KERNEL_TABLE where avx512bf16 and amx have copies of their own; others are AVX-512's there.
+#define HASHGRAD_KERNEL_TABLE(Type, name) HASHGRAD_DECLARE_TABLES(Type, name, avx512, avx512)
+#define HASHGRAD_BF16_KERNEL_TABLE(Type, name) HASHGRAD_DECLARE_TABLES(Type, name, avx512bf16, amx)
 #ifdef __x86_64__
-#define HASHGRAD_KERNEL_TABLE(Type, name)              \
-  namespace plain {                                    \
-  extern const Type name##_table;                      \
-  }                                                    \
-  namespace avx2 {                                     \
-  extern const Type name##_table;                      \
-  }                                                    \
-  namespace avx512 {                                   \
-  extern const Type name##_table;                      \
-  }                                                    \
-  namespace amx {                                      \
-  extern const Type name##_table;                      \
-  }                                                    \
-  inline const Type& name(Isa isa) {                   \
-    return isa == Isa::amx      ? amx::name##_table    \
-           : isa == Isa::avx512 ? avx512::name##_table \
-           : isa == Isa::avx2   ? avx2::name##_table   \
-                                : plain::name##_table;   \
-  }                                                    \
+#define HASHGRAD_DECLARE_TABLE(isa, Type, name) \
+  namespace isa {                               \
+  extern const Type name##_table;               \
+  }
+#define HASHGRAD_DECLARE_TABLES(Type, name, with_bf16, with_tiles) \
+  HASHGRAD_DECLARE_TABLE(plain, Type, name)                        \
+  HASHGRAD_DECLARE_TABLE(avx2, Type, name)                         \
+  HASHGRAD_DECLARE_TABLE(avx512, Type, name)                       \
+  HASHGRAD_DECLARE_TABLE(with_bf16, Type, name)                    \
+  HASHGRAD_DECLARE_TABLE(with_tiles, Type, name)                   \
+  inline const Type& name(Isa isa) {                               \
+    return isa == Isa::amx          ? with_tiles::name##_table     \
+           : isa == Isa::avx512bf16 ? with_bf16::name##_table      \
+           : isa == Isa::avx512     ? avx512::name##_table         \
+           : isa == Isa::avx2       ? avx2::name##_table           \
+                                    : plain::name##_table;               \
+  }                                                                \
   inline const Type& name() { return name(isa()); }
 #else
-#define HASHGRAD_KERNEL_TABLE(Type, name)                      \
-  namespace plain {                                            \
-  extern const Type name##_table;                              \
-  }                                                            \
-  inline const Type& name(Isa) { return plain::name##_table; } \
+#define HASHGRAD_DECLARE_TABLES(Type, name, with_bf16, with_tiles) \
+  namespace plain {                                                \
+  extern const Type name##_table;                                  \
+  }                                                                \
+  inline const Type& name(Isa) { return plain::name##_table; }     \
   inline const Type& name() { return plain::name##_table; }
 #endif
 

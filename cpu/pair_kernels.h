@@ -92,11 +92,11 @@ struct PairBlock {
   const uint32_t* b;  // ceil(columns / 32) panels
   float* sums;        // [ceil(columns / 32), ceil(rows / 32), 32, 32], aligned to 64 bytes
   bool first, last;
-  float* c;  // [rows, ldc]; this and what follows count in the last block only
-  int64_t ldc;
-  const float* row_bias;     // [rows] or null
-  const float* column_bias;  // [columns] or null
-  bool accumulate, relu;
+  float* c = nullptr;  // [rows, ldc]; this and what follows count in the last block only
+  int64_t ldc = 0;
+  const float* row_bias = nullptr;     // [rows] or null
+  const float* column_bias = nullptr;  // [columns] or null
+  bool accumulate = false, relu = false;
   bool turned = false;  // c is [columns, ldc], and there is neither bias nor accumulation
 };
 
@@ -118,6 +118,6 @@ struct PairKernels {
   void (*block)(const PairBlock&);
 };
 
-HASHGRAD_KERNEL_TABLE(PairKernels, pair_kernels)
+HASHGRAD_BF16_KERNEL_TABLE(PairKernels, pair_kernels)
 
 }  // namespace hashgrad::cpu

@@ -7,8 +7,10 @@
 
 #include "core/parallel.h"
 #include "cpu/blocking.h"
+#include "cpu/gemm_pairs.h"
 #include "cpu/kept_panels.h"
 #include "cpu/kernels.h"
+#include "cpu/pair_kernels.h"
 #include "cpu/scratch.h"
 #include "cpu/winograd_kernels.h"
 
@@ -44,11 +46,14 @@ bool has_place(const WinogradQuarter& q, int64_t place) {
 
 /// One layer, some images side by side. The depth of its products is input channels, those of each quarter of
 /// the kernel after the other: a quarter further down or right reads the inputs of the next tile. Tiles are
-/// numbered through the images; a block of them, transformed, stays in L2 while the weights pass by.
+/// numbered through the images; a block of them, transformed, stays in L2 while the weights pass by. Where
+/// the operands are pairs, the words of cpu/pair_kernels.h take the place of floats, half as many, and whole
+/// tiles of depth for each quarter.
 class Winograd {
  public:
-  Winograd(const Conv2dShape& s, int64_t images, bool pooled)
+  Winograd(const Conv2dShape& s, bool pairs, int64_t images, bool pooled)
       : s_(s),
+        pairs_(pairs),
         pooled_(pooled),
         plan_(tiles_of(s), images, 2),
         taps_(tap_offsets(tiles_of(s, 4), 2)),
@@ -64,9 +69,9 @@ class Winograd {
   int64_t tiles(int64_t images) const { return images * per_image_; }
   int64_t plane() const { return pooled_ ? per_image_ : s_.out_pixels(); }  // numbers of one result
   /// How many tiles a block has at most.
-  static int64_t block_of(const Conv2dShape& s) {
-    constexpr int64_t numbers = 128 * 1024;  // of its 16 places together
-    return nr() * std::clamp<int64_t>(numbers / (places * depth_of(s) * nr()), 1, 4);
+  static int64_t block_of(const Conv2dShape& s, bool pairs) {
+    constexpr int64_t words = 128 * 1024;  // of its 16 places together
+    return nr() * std::clamp<int64_t>(words / (places * quarters_of(s) * depth_of(s, pairs) * nr()), 1, 4);
   }
   int64_t block() const { return block_; }
   int64_t block_size() const { return places * apart(); }
@@ -78,91 +83,152 @@ class Winograd {
 
   /// A panel of output channels of the transformed weights.
   void prepare_weight(int64_t panel, const float* weight, float* transformed) const {
-    for (int64_t q = 0; q < quarters_of(s_); ++q)
-      winograd_kernels().transform_weight(channels_of(panel), s_.in_channels, s_.kernel_h, quarters[q],
-                                          weight + first_channel(panel) * s_.depth(),
-                                          transformed + panel * panel_size() + q * s_.in_channels * mr(),
-                                          depth_of(s_) * mr());
+    weight += first_channel(panel) * s_.depth();
+    transformed += panel * panel_size();
+    for (int64_t q = 0; q < quarters_of(s_); ++q, transformed += depth_ * mr())
+      if (pairs_)
+        prepare_pairs(channels_of(panel), quarters[q], weight, transformed);
+      else
+        winograd_kernels().transform_weight(channels_of(panel), s_.in_channels, s_.kernel_h, quarters[q],
+                                            weight, transformed, all_depth() * mr());
   }
 
   /// Some channels of a block of tiles from t0 on.
   void prepare_block(const float* images, int64_t t0, int64_t tiles, int64_t c0, int64_t channels,
                      float* block) const {
+    const auto transform =
+        pairs_ ? winograd_kernels().transform_input_pairs : winograd_kernels().transform_input;
+    const int64_t first = pairs_ ? c0 / 2 : c0, used = pairs_ ? divide_up(channels, 2) : channels;
+    const bool last = c0 + channels == s_.in_channels;
     for (int64_t t = 0; t < tiles; t += nr())
       for (int64_t q = 0; q < quarters_of(s_); ++q) {
         const int64_t next = quarters[q].down * 2 * plan_.padded_width() + quarters[q].right;
+        float* const to = block + t * all_depth() + q * depth_ * nr();
         Unfold<float> u = plan_.unfold(images + next, t0 + t, std::min(nr(), tiles - t), 0, places * channels,
-                                       block + t * depth_of(s_) + (q * s_.in_channels + c0) * nr());
+                                       to + first * nr());
         u.tap_offsets = taps_.data() + places * c0;
-        winograd_kernels().transform_input(u, apart());
+        transform(u, apart());
+        for (int64_t place = 0; last && place < places; ++place)
+          std::fill(to + place * apart() + (first + used) * nr(), to + place * apart() + depth_ * nr(), 0.0f);
       }
   }
 
   /// The results of a panel of channels for such a block; n: the number of the first image.
   void multiply(int64_t panel, const float* transformed, const float* block, int64_t t0, int64_t tiles,
                 const float* bias, bool relu, int64_t n, const Conv2dDestination<float>& to) const {
-    const int64_t o = first_channel(panel), rows = channels_of(panel), stride = round_up(tiles, nr());
-    const Scratch<float> products(places * mr() * stride);
-    const int64_t step = quarters_of(s_) == 1 ? tiles : nr();  // block() wants panels as deep as the product
-    for (int64_t place = 0; place < places; ++place)
-      for (int64_t t = 0; t < tiles; t += step)
-        multiply_place(place, {.rows = rows,
-                               .columns = std::min(step, tiles - t),
-                               .depth = 0,
-                               .a = transformed + panel * panel_size() + place * depth_of(s_) * mr(),
-                               .b = block + place * apart() + t * depth_of(s_),
-                               .c = products.data() + place * mr() * stride + t,
-                               .ldc = stride,
-                               .row_bias = nullptr,
-                               .column_bias = nullptr,
-                               .accumulate = false,
-                               .relu = false});
+    const int64_t o = first_channel(panel), rows = channels_of(panel);
+    // Squares of the products of pairs are 32 wide; block() wants panels as deep as the product.
+    const int64_t step = pairs_ || quarters_of(s_) > 1 ? nr() : tiles, stride = round_up(step, nr());
+    const int64_t size =
+        mr() * stride;  // of a place's products, 64 bytes from the next, not in its sets of L1
     const int64_t at = (n * s_.out_channels + o) * plane();
-    winograd_kernels().transform_output({.products = products.data(),
-                                         .rows = rows,
-                                         .tiles = tiles,
-                                         .stride = stride,
-                                         .apart = mr() * stride,
-                                         .bias = bias ? bias + o : nullptr,
-                                         .relu = relu,
-                                         .places = places_.data() + t0,
-                                         .y = (pooled_ ? to.pooled : to.y) + at,
-                                         .plane = plane(),
-                                         .width = pooled_ ? 0 : s_.out_width(),
-                                         .argmax = to.argmax ? to.argmax + at : nullptr});
+    const Scratch<float> products(places * (size + line));
+    for (int64_t t = 0; t < tiles; t += step) {
+      const int64_t columns = std::min(step, tiles - t);
+      for (int64_t place = 0; place < places; ++place) {
+        const float* const a = transformed + panel * panel_size() + place * all_depth() * mr();
+        const float* const b = block + place * apart() + t * all_depth();
+        float* const c = products.data() + place * (size + line);
+        for_depths(place, [&](int64_t first, int64_t depth, bool accumulate) {
+          multiply_block(rows, columns, depth, a + first * mr(), b + first * nr(), c, stride, accumulate);
+        });
+      }
+      winograd_kernels().transform_output({.products = products.data(),
+                                           .rows = rows,
+                                           .tiles = columns,
+                                           .stride = stride,
+                                           .apart = size + line,
+                                           .bias = bias ? bias + o : nullptr,
+                                           .relu = relu,
+                                           .places = places_.data() + t0 + t,
+                                           .y = (pooled_ ? to.pooled : to.y) + at,
+                                           .plane = plane(),
+                                           .width = pooled_ ? 0 : s_.out_width(),
+                                           .argmax = to.argmax ? to.argmax + at : nullptr});
+    }
   }
 
  private:
-  static int64_t mr() { return gemm_kernels().of<float>().mr; }
-  static int64_t nr() { return gemm_kernels().of<float>().nr; }
-  static int64_t depth_of(const Conv2dShape& s) { return quarters_of(s) * s.in_channels; }
-  int64_t panel_size() const { return places * depth_of(s_) * mr(); }
-  /// Elements from one place of the transformed tiles to the next: no power of two, or all sixteen would fall
-  /// into one set of the L1 cache.
-  int64_t apart() const { return block_ * depth_of(s_) + nr(); }
+  static constexpr int64_t line = 16;  // floats of a line of the cache
 
-  /// The product at one place: of all quarters that have it, neighbours at once. g lacks the depth.
-  void multiply_place(int64_t place, GemmBlock<float> g) const {
-    const int64_t count = quarters_of(s_), c = s_.in_channels;
+  int64_t mr() const { return pairs_ ? pair_panel : gemm_kernels().of<float>().mr; }
+  static int64_t nr() { return gemm_kernels().of<float>().nr; }  // pair_panel, where there are pairs
+  /// Of one quarter, in words.
+  static int64_t depth_of(const Conv2dShape& s, bool pairs) {
+    return pairs ? round_up(s.in_channels, pair_depth) / 2 : s.in_channels;
+  }
+  int64_t all_depth() const { return quarters_of(s_) * depth_; }
+  int64_t panel_size() const { return places * all_depth() * mr(); }
+  /// Words from one place of the transformed tiles to the next: no power of two, or all sixteen would fall
+  /// into one set of the L1 cache.
+  int64_t apart() const { return block_ * all_depth() + nr(); }
+
+  /// A quarter of some filters as a panel of pairs, at all places.
+  void prepare_pairs(int64_t rows, const WinogradQuarter& quarter, const float* weight, float* panels) const {
+    const int64_t step = gemm_kernels().of<float>().mr, channels = s_.in_channels, apart = channels * step;
+    const Scratch<float> some(places * apart), all(places * channels * pair_panel);
+    for (int64_t i = 0; i < pair_panel; i += step) {
+      const int64_t count = std::min(step, pair_panel - i), valid = std::clamp<int64_t>(rows - i, 0, count);
+      winograd_kernels().transform_weight(valid, channels, s_.kernel_h, quarter, weight + i * s_.depth(),
+                                          some.data(), apart);
+      for (int64_t k = 0; k < places * channels; ++k)
+        std::copy_n(some.data() + k * step, count, all.data() + k * pair_panel + i);
+    }
+    for (int64_t place = 0; place < places; ++place)
+      pair_kernels().pack_a(
+          {all.data() + place * channels * pair_panel, 1, pair_panel, pair_panel, channels, 1},
+          reinterpret_cast<uint32_t*>(panels + place * all_depth() * pair_panel));
+  }
+
+  /// Calls to(first word, words, whether something went before) for the depths of the quarters that have a
+  /// place, neighbours at once.
+  template <class To>
+  void for_depths(int64_t place, const To& to) const {
+    const int64_t count = quarters_of(s_);
+    bool accumulate = false;
     for (int64_t q = 0; q < count; ++q) {
       const int64_t first = q;
       while (q < count && has_place(quarters[q], place)) ++q;
       if (q == first) continue;
-      GemmBlock<float> part = g;
-      part.depth = (q - first) * c;
-      part.a += first * c * mr();
-      part.b += first * c * nr();
-      gemm_kernels().of<float>().block(part);
-      g.accumulate = true;
+      to(first * depth_, (q - first) * depth_, accumulate);
+      accumulate = true;
     }
   }
 
+  /// c [rows, stride] = a b, or more of it.
+  void multiply_block(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, float* c,
+                      int64_t stride, bool accumulate) const {
+    if (pairs_)  // one square, which stays where its sums are
+      pair_kernels().block({.rows = rows,
+                            .columns = columns,
+                            .depth = 2 * depth,
+                            .parts = 1,
+                            .a = reinterpret_cast<const uint32_t*>(a),
+                            .b = reinterpret_cast<const uint32_t*>(b),
+                            .sums = c,
+                            .first = !accumulate,
+                            .last = false});
+    else
+      gemm_kernels().of<float>().block({.rows = rows,
+                                        .columns = columns,
+                                        .depth = depth,
+                                        .a = a,
+                                        .b = b,
+                                        .c = c,
+                                        .ldc = stride,
+                                        .row_bias = nullptr,
+                                        .column_bias = nullptr,
+                                        .accumulate = accumulate,
+                                        .relu = false});
+  }
+
   Conv2dShape s_;
-  bool pooled_;
+  bool pairs_, pooled_;
   Conv2dPlan<float> plan_;
   std::vector<int64_t> taps_;  // of the 4x4 inputs of a tile and quarter
   int64_t per_image_;
-  int64_t block_ = block_of(s_);
+  int64_t depth_ = depth_of(s_, pairs_);
+  int64_t block_ = block_of(s_, pairs_);
   std::vector<int64_t> places_;
 };
 
@@ -176,13 +242,14 @@ void prepare_weights(const Conv2dShape& s, const Winograd& layer, const Convolve
 
 /// The images that one task takes side by side: enough tiles for a block, if there are so many, and few lanes
 /// of the last vector without one.
-int64_t images_per_task(const Conv2dShape& s) {
+int64_t images_per_task(const Conv2dShape& s, bool pairs) {
   constexpr int64_t many_tiles = 256, lanes = 16;
   const int64_t tiles = tiles_of(s).out_pixels(), most = std::clamp(many_tiles / tiles, int64_t{1}, s.batch);
   const auto waste = [&](int64_t images) { return round_up(images * tiles, lanes) - images * tiles; };
   int64_t best = 1;
   for (int64_t images = 2; images <= most; ++images)
-    if (best * tiles < Winograd::block_of(s) || waste(images) * best < waste(best) * images) best = images;
+    if (best * tiles < Winograd::block_of(s, pairs) || waste(images) * best < waste(best) * images)
+      best = images;
   return best;
 }
 
@@ -257,7 +324,8 @@ void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGra
 
 }  // namespace
 
-bool winograd_fits(const Conv2dShape& s) {
+bool winograd_fits(const Conv2dShape& s, int parts) {
+  if (!fewer_products_pay(parts)) return false;
   const auto fits = [](int64_t outputs) { return outputs >= fewest_outputs && outputs % 2 == 0; };
   return channels_fit(s) && fits(s.out_height()) && fits(s.out_width());
 }
@@ -272,15 +340,16 @@ OutputRange same_tiles(const Conv2dShape& s, OutputRange wanted, int64_t outputs
   return {std::min(wanted.first / 2 * 2, outputs - size), size};
 }
 
-void convolve_winograd(const Conv2dShape& s, const Conv2dGradient<float>& source,
+void convolve_winograd(int parts, const Conv2dShape& s, const Conv2dGradient<float>& source,
                        const ConvolvedWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to) {
   constexpr int64_t few_tasks = 8;
   if (s.batch == 0) return;
-  const int64_t images = images_per_task(s), tasks = divide_up(s.batch, images);
-  const Winograd layer(s, images, to.pooled);
+  const bool pairs = parts == 1;
+  const int64_t images = images_per_task(s, pairs), tasks = divide_up(s.batch, images);
+  const Winograd layer(s, pairs, images, to.pooled);
   const auto as = weight.turned ? PackedUse::As::winograd_turned : PackedUse::As::winograd;
-  const KeepPanels::Found kept = KeepPanels::find({weight.data, as, s.out_channels, s.in_channels},
+  const KeepPanels::Found kept = KeepPanels::find({weight.data, as, s.out_channels, s.in_channels, parts},
                                                   static_cast<size_t>(layer.weight_size()) * sizeof(float));
   const Scratch<float> own(kept.panels ? 0 : layer.weight_size());
   float* const transformed = kept.panels ? static_cast<float*>(kept.panels) : own.data();

@@ -8,10 +8,11 @@
 
 namespace hashgrad::cpu {
 
-/// Whether convolutions of this shape go this way in fp32: 3x3 or 5x5, stride 1, an even number of outputs,
-/// at least 6, in each line and column, at least 32 channels on both sides. Independent of the batch, so that
-/// one image has the same bits in any.
-bool winograd_fits(const Conv2dShape& shape);
+/// Whether convolutions of this shape go this way: 3x3 or 5x5, stride 1, an even number of outputs, at least
+/// 6, in each line and column, at least 32 channels on both sides; in fp32 (parts 0), and in bf16 (parts 1)
+/// with AVX-512's products of pairs. Tiles of bf16 take less time for all products than for the transforms.
+/// Independent of the batch, so that one image has the same bits in any.
+bool winograd_fits(const Conv2dShape& shape, int parts);
 
 /// Some neighbours among the outputs of a line or column.
 struct OutputRange {
@@ -22,10 +23,11 @@ struct OutputRange {
 /// Its size depends on that of `wanted` alone. outputs: those of a whole line or column.
 OutputRange same_tiles(const Conv2dShape& shape, OutputRange wanted, int64_t outputs);
 
-/// convolve() (cpu/conv2d_plan.h) for such shapes; transformed weights may be kept (cpu/kept_panels.h). Each
+/// convolve() (cpu/conv2d_plan.h) for such shapes; transformed weights may be kept (cpu/kept_panels.h). In
+/// bf16 inputs and weights are rounded once they are transformed. Each
 /// output is computed from all inputs of its tile, 4x4 or 6x6: where others than its own change, its last
 /// bits may, too. The sums run over quarters of the kernel and their channels in order.
-void convolve_winograd(const Conv2dShape& shape, const Conv2dGradient<float>& source,
+void convolve_winograd(int parts, const Conv2dShape& shape, const Conv2dGradient<float>& source,
                        const ConvolvedWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to);
 

@@ -59,7 +59,8 @@ double tolerance(int64_t n) {
 template <class Body>
 void for_each_isa(const Body& body) {
   const cpu::Isa before = cpu::isa();
-  for (const cpu::Isa isa : {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::amx}) {
+  for (const cpu::Isa isa :
+       {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::avx512bf16, cpu::Isa::amx}) {
     if (!cpu::isa_supported(isa)) {
       testing::count_skipped(cpu::isa_name(isa), "this processor has no such instructions");
       continue;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/math_mode.h"
 #include "cpu/batch_norm.h"
 #include "cpu/kept_panels.h"
 #include "cpu/winograd.h"
@@ -38,10 +39,22 @@ std::string named(const Conv2dShape& s) {
          "x" + std::to_string(s.width) + " p" + std::to_string(s.padding);
 }
 
+/// Calls body() in both arithmetics that go Winograd's way, with each instruction set that has it in them.
+template <class Body>
+void for_each_arithmetic(const Body& body) {
+  for (const Math math : {Math::fp32, Math::bf16}) {
+    const MathScope scope(math);
+    CAPTURE(name_of(math));
+    for_each_isa([&] {
+      if (math == Math::fp32 || cpu::isa() == cpu::Isa::avx512bf16) body();
+    });
+  }
+}
+
 TEST_CASE("Winograd's convolution and its input gradient agree with float64, which goes the direct way") {
   for (const Conv2dShape& s : shapes) {
     CAPTURE(named(s));
-    REQUIRE(cpu::winograd_fits(s));
+    REQUIRE(cpu::winograd_fits(s, 0));
     const Data<float> d(s);
     std::vector<double> y(d.dy.size()), dx(d.x.size());
     cpu::conv2d_forward(s, to_double(d.x).data(), to_double(d.weight).data(), to_double(d.bias).data(), false,
@@ -54,11 +67,35 @@ TEST_CASE("Winograd's convolution and its input gradient agree with float64, whi
   }
 }
 
+TEST_CASE("in bf16, with products of pairs, it is off by the rounding of transformed operands") {
+  const MathScope bf16(Math::bf16);
+  for_each_isa([&] {
+    CHECK(cpu::winograd_fits(shapes[0], 1) == (cpu::isa() == cpu::Isa::avx512bf16));
+    if (cpu::isa() != cpu::Isa::avx512bf16) return;
+    for (const Conv2dShape& s : shapes) {
+      CAPTURE(named(s));
+      const Data<float> d(s);
+      std::vector<double> y(d.dy.size()), dx(d.x.size());
+      cpu::conv2d_forward(s, to_double(d.x).data(), to_double(d.weight).data(), to_double(d.bias).data(),
+                          false, y.data());
+      cpu::conv2d_backward_input(s, to_double(d.weight).data(), {to_double(d.dy).data()}, dx.data());
+      const auto is_rounding = [](double error, int64_t terms) {
+        const double typical = 0x1p-9 * std::sqrt(static_cast<double>(terms));
+        CHECK(error < 5 * typical);
+        CHECK(error > typical);  // of no more than bf16
+      };
+      if (s.batch == 0) continue;
+      is_rounding(distance(forward(s, d), y), s.depth());
+      is_rounding(distance(backward(s, d), dx), s.out_channels * s.kernel_h * s.kernel_w);
+    }
+  });
+}
+
 TEST_CASE("Winograd's convolution fused with relu, pooling and norm has the bits of its parts") {
   for (const Conv2dShape& s :
        {Conv2dShape{3, 32, 8, 12, 35, 3, 3, 1, 1}, Conv2dShape{40, 33, 14, 8, 32, 3, 3, 1, 1},
         Conv2dShape{9, 32, 14, 12, 33, 5, 5, 1, 2}})
-    for_each_isa([&] {
+    for_each_arithmetic([&] {
       const Data<float> d(s);
       const std::vector<float> plain = forward(s, d);
       std::vector<float> y = plain;
@@ -106,7 +143,7 @@ TEST_CASE("Winograd's convolution has the same bits however its batch is cut, on
   for (const Conv2dShape& all :
        {Conv2dShape{33, 32, 14, 14, 37, 3, 3, 1, 1}, Conv2dShape{33, 65, 8, 6, 32, 3, 3, 1, 1},
         Conv2dShape{33, 32, 28, 28, 32, 3, 3, 1, 1}, Conv2dShape{33, 32, 14, 10, 37, 5, 5, 1, 2}})
-    for_each_isa([&] {
+    for_each_arithmetic([&] {
       const Data<float> d(all);
       const std::vector<float> y = forward(all, d), dx = backward(all, d);
       constexpr int64_t first = 5;
@@ -172,44 +209,65 @@ TEST_CASE("pieces of maps have the bits of the whole in the tiles of the whole")
         Conv2dShape{1, 32, 12, 13, 32, 5, 5, 1, 2}}) {
     CAPTURE(named(s));
     const Data<float> d(s);
-    const std::vector<float> y = forward(s, d);
-    for (const int64_t size : {1, 3, 4, 7})
-      for (int64_t at = 0; at + std::min(size, s.out_height()) <= s.out_height(); ++at) {
-        const auto range = [&](int64_t first, int64_t outputs) {
-          const int64_t wanted = std::min(size, outputs);
-          const cpu::OutputRange r = cpu::same_tiles(s, {std::min(first, outputs - wanted), wanted}, outputs);
-          REQUIRE(r.first >= 0);
-          REQUIRE(r.first <= std::min(first, outputs - wanted));
-          REQUIRE(r.first + r.size >= std::min(first, outputs - wanted) + wanted);
-          REQUIRE(r.first + r.size <= outputs);
-          return r;
-        };
-        const cpu::OutputRange rows = range(at, s.out_height()), columns = range(2 * at / 3, s.out_width());
-        const std::vector<float> piece = piece_of(s, d, rows, columns);
-        bool same = true;
-        for (int64_t i = 0; i < std::ssize(piece); ++i) {
-          const int64_t c = i / (rows.size * columns.size), r = rows.first + i / columns.size % rows.size;
-          same = same && piece[static_cast<size_t>(i)] ==
-                             y[static_cast<size_t>((c * s.out_height() + r) * s.out_width() + columns.first +
-                                                   i % columns.size)];
+    for_each_arithmetic([&] {
+      const std::vector<float> y = forward(s, d);
+      for (const int64_t size : {1, 3, 4, 7})
+        for (int64_t at = 0; at + std::min(size, s.out_height()) <= s.out_height(); ++at) {
+          const auto range = [&](int64_t first, int64_t outputs) {
+            const int64_t wanted = std::min(size, outputs);
+            const cpu::OutputRange r =
+                cpu::same_tiles(s, {std::min(first, outputs - wanted), wanted}, outputs);
+            REQUIRE(r.first >= 0);
+            REQUIRE(r.first <= std::min(first, outputs - wanted));
+            REQUIRE(r.first + r.size >= std::min(first, outputs - wanted) + wanted);
+            REQUIRE(r.first + r.size <= outputs);
+            return r;
+          };
+          const cpu::OutputRange rows = range(at, s.out_height()), columns = range(2 * at / 3, s.out_width());
+          const std::vector<float> piece = piece_of(s, d, rows, columns);
+          bool same = true;
+          for (int64_t i = 0; i < std::ssize(piece); ++i) {
+            const int64_t c = i / (rows.size * columns.size), r = rows.first + i / columns.size % rows.size;
+            same = same && piece[static_cast<size_t>(i)] ==
+                               y[static_cast<size_t>((c * s.out_height() + r) * s.out_width() +
+                                                     columns.first + i % columns.size)];
+          }
+          CHECK(same);
         }
-        CHECK(same);
-      }
+    });
   }
 }
 
 TEST_CASE("Winograd's weights are transformed once while they are kept, for each direction") {
   for (const Conv2dShape& s :
-       {Conv2dShape{2, 32, 8, 8, 35, 3, 3, 1, 1}, Conv2dShape{2, 32, 8, 8, 35, 5, 5, 1, 2}}) {
-    Data<float> d(s);
-    const std::vector<float> y = forward(s, d), dx = backward(s, d);
+       {Conv2dShape{2, 32, 8, 8, 35, 3, 3, 1, 1}, Conv2dShape{2, 32, 8, 8, 35, 5, 5, 1, 2}})
+    for_each_arithmetic([&] {
+      Data<float> d(s);
+      const std::vector<float> y = forward(s, d), dx = backward(s, d);
+      const cpu::KeepPanels kept({d.weight.data()});
+      CHECK(same_bits(forward(s, d), y));
+      CHECK(same_bits(backward(s, d), dx));
+      std::fill(d.weight.begin(), d.weight.end(), 0.0f);  // nobody looks
+      CHECK(same_bits(forward(s, d), y));
+      CHECK(same_bits(backward(s, d), dx));
+    });
+}
+
+TEST_CASE("weights are kept apart for each arithmetic") {
+  const Conv2dShape s{2, 32, 8, 8, 35, 3, 3, 1, 1};
+  const Data<float> d(s);
+  for_each_isa([&] {
+    const auto in = [&](Math math) {
+      const MathScope scope(math);
+      return forward(s, d);
+    };
+    const std::vector<float> exact = in(Math::fp32), rounded = in(Math::bf16);
     const cpu::KeepPanels kept({d.weight.data()});
-    CHECK(same_bits(forward(s, d), y));
-    CHECK(same_bits(backward(s, d), dx));
-    std::fill(d.weight.begin(), d.weight.end(), 0.0f);  // nobody looks
-    CHECK(same_bits(forward(s, d), y));
-    CHECK(same_bits(backward(s, d), dx));
-  }
+    for (int i = 0; i < 2; ++i) {
+      CHECK(same_bits(in(Math::bf16), rounded));
+      CHECK(same_bits(in(Math::fp32), exact));
+    }
+  });
 }
 
 TEST_CASE("a NaN or an infinity reaches the outputs that see it") {
@@ -219,10 +277,12 @@ TEST_CASE("a NaN or an infinity reaches the outputs that see it") {
       const Conv2dShape s{1, 32, 8, 8, 32, side, side, 1, side / 2};
       Data<float> d(s);
       d.x[3 * 64 + 8 * 4 + 4] = bad;  // channel 3, row 4, column 4
-      const std::vector<float> y = forward(s, d, std::isnan(bad));
-      for (int64_t r = 4 - side / 2; r <= 4 + side / 2; ++r)
-        for (int64_t c = 4 - side / 2; c <= 4 + side / 2; ++c)
-          CHECK(!std::isfinite(y[static_cast<size_t>(r * 8 + c)]));
+      for_each_arithmetic([&] {
+        const std::vector<float> y = forward(s, d, std::isnan(bad));
+        for (int64_t r = 4 - side / 2; r <= 4 + side / 2; ++r)
+          for (int64_t c = 4 - side / 2; c <= 4 + side / 2; ++c)
+            CHECK(!std::isfinite(y[static_cast<size_t>(r * 8 + c)]));
+      });
     }
 }
 

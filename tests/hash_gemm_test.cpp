@@ -90,7 +90,8 @@ class ThreadCount {
 template <class Body>
 void for_each_isa(const Body& body) {
   const cpu::Isa before = cpu::isa();
-  for (const cpu::Isa isa : {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::amx}) {
+  for (const cpu::Isa isa :
+       {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::avx512bf16, cpu::Isa::amx}) {
     if (!cpu::isa_supported(isa)) continue;
     cpu::set_isa(isa);
     CAPTURE(cpu::isa_name(isa));

@@ -1,77 +1,14 @@
-// Products of bf16 parts: how floats are split and packed, and their tiles multiplied, by AMX where the
-// instruction set has it, else by floats that hold bf16 numbers. See cpu/pair_kernels.h for the layout.
-#include "cpu/kernels/simd.h"
+// Products of bf16 parts: how floats are split and packed, and their tiles multiplied: by AMX, by AVX-512's
+// own products of pairs, or by floats that hold bf16 numbers. See cpu/pair_kernels.h for the layout.
+#include "cpu/kernels/bf16.h"
 #include "cpu/pair_kernels.h"
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 namespace hashgrad::cpu::HASHGRAD_ISA {
 namespace {
 
-constexpr int lanes = 16;            // of every vector here, however many registers it takes
+constexpr int lanes = pair_lanes;
 constexpr int tile_words = 16 * 16;  // 16 indices (A) or columns (B) by 16 pairs
 constexpr int part_words = 2 * tile_words;
-using Floats = Simd<float, 64>::Vector;
-using Words = Simd<uint32_t, 64>::Vector;
-
-// ---------------------------------------------------------------------------------------------- splitting
-
-using Halves = Simd<uint16_t, 64>::Vector;
-constexpr uint32_t upper = 0xffff0000u;
-
-/// Which neighbours make a pair: those of two vectors in the same lane, or within 32 floats in a row.
-enum class Pairing { across, along };
-
-/// Pairs of bf16 numbers that stand in the upper halves of words.
-template <Pairing pairing>
-[[gnu::always_inline]] inline Words pair_up(Words a, Words b) {
-  if constexpr (pairing == Pairing::across) return a >> 16 | (b & upper);
-  Halves odd{};
-#pragma GCC unroll 32
-  for (int i = 0; i < 32; ++i) odd[i] = static_cast<uint16_t>(2 * i + 1);
-  return reinterpret_cast<Words>(
-      __builtin_shuffle(reinterpret_cast<Halves>(a), reinterpret_cast<Halves>(b), odd));
-}
-
-/// Pairs of the nearest bf16 numbers; ties to even, a NaN stays one.
-template <Pairing pairing>
-[[gnu::always_inline]] inline Words nearest(Floats a, Floats b) {
-#if defined(HASHGRAD_ISA_amx)
-  const auto row =
-      reinterpret_cast<Halves>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(a)));
-  if constexpr (pairing == Pairing::along) return reinterpret_cast<Words>(row);
-  Halves merge{};
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) {
-    merge[2 * i] = static_cast<uint16_t>(i);
-    merge[2 * i + 1] = static_cast<uint16_t>(lanes + i);
-  }
-  return reinterpret_cast<Words>(__builtin_shuffle(row, merge));
-#else
-  const auto rounded = [](Floats x) {
-    const Words bits = reinterpret_cast<Words>(x);
-    const Words even = bits + 0x7fffu + (bits >> 16 & 1u);
-    return (bits & 0x7fffffffu) > 0x7f800000u ? Words{} + 0x7fff0000u : even;
-  };
-  return pair_up<pairing>(rounded(a), rounded(b));
-#endif
-}
-
-/// Calls to(part, pairs) for every part. What a part leaves is exact, so that all but the last may round ties
-/// as is cheapest; their NaNs come to light in the last.
-template <int parts, Pairing pairing, class To>
-[[gnu::always_inline]] inline void split(Floats a, Floats b, const To& to) {
-#pragma GCC unroll 2
-  for (int part = 0; part + 1 < parts; ++part) {
-    const Words high_a = (reinterpret_cast<Words>(a) + 0x8000u) & upper,
-                high_b = (reinterpret_cast<Words>(b) + 0x8000u) & upper;
-    to(part, pair_up<pairing>(high_a, high_b));
-    a -= reinterpret_cast<Floats>(high_a);
-    b -= reinterpret_cast<Floats>(high_b);
-  }
-  to(parts - 1, nearest<pairing>(a, b));
-}
 
 // ---------------------------------------------------------------------------------------------- packing
 
@@ -359,26 +296,42 @@ void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, 
 
 void tiles(bool) {}  // nothing to set up
 
-/// Adds the products of two parts of one tile of depth to four rows of C.
-[[gnu::always_inline]] inline void add_tile(const uint32_t* a, const uint32_t* b, Floats (&sums)[4][2]) {
+// Rows of C at a time, two vectors each: their sums fill half the registers.
+#if defined(__AVX512F__)
+constexpr int rows_at_once = 8;
+#else
+constexpr int rows_at_once = 4;
+#endif
+using Rows = Floats[rows_at_once][2];
+
+/// sum + even half of a * even half of b + odd half of a * odd half of b.
+[[gnu::always_inline]] inline Floats add_pairs(Floats sum, Words a, Words b) {
+#if defined(__AVX512BF16__)
+  return reinterpret_cast<Floats>(_mm512_dpbf16_ps(
+      reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
+#else
+  sum += reinterpret_cast<Floats>(a << 16) * reinterpret_cast<Floats>(b << 16);
+  sum += reinterpret_cast<Floats>(a & upper) * reinterpret_cast<Floats>(b & upper);
+  return sum;
+#endif
+}
+
+/// Adds the products of two parts of one tile of depth to some rows of C.
+[[gnu::always_inline]] inline void add_tile(const uint32_t* a, const uint32_t* b, Rows& sums) {
   for (int p = 0; p < lanes; ++p) {
     const Words b0 = load<Words>(b + p * pair_panel), b1 = load<Words>(b + p * pair_panel + lanes);
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows_at_once; ++r) {
       const Words pair = Words{} + a[r * lanes + p];
-      const Floats even = reinterpret_cast<Floats>(pair << 16),
-                   odd = reinterpret_cast<Floats>(pair & 0xffff0000u);
-      sums[r][0] += even * reinterpret_cast<Floats>(b0 << 16);
-      sums[r][1] += even * reinterpret_cast<Floats>(b1 << 16);
-      sums[r][0] += odd * reinterpret_cast<Floats>(b0 & 0xffff0000u);
-      sums[r][1] += odd * reinterpret_cast<Floats>(b1 & 0xffff0000u);
+      sums[r][0] = add_pairs(sums[r][0], pair, b0);
+      sums[r][1] = add_pairs(sums[r][1], pair, b1);
     }
   }
 }
 
 template <int parts, int count>
 [[gnu::always_inline]] inline void add_products(const PartPair (&pairs)[count], int64_t blocks,
-                                                const uint32_t* a, const uint32_t* b, Floats (&tile)[4][2]) {
+                                                const uint32_t* a, const uint32_t* b, Rows& tile) {
   for (int64_t k = 0; k < blocks; ++k)
     for (const PartPair p : pairs)
       add_tile(a + (k * parts + p.a) * part_words, b + (k * parts + p.b) * part_words, tile);
@@ -386,12 +339,12 @@ template <int parts, int count>
 
 template <int parts>
 void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
-  const auto each = [&](Floats(&tile)[4][2], const auto& body) {
-    for (int r = 0; r < 4; ++r)
+  const auto each = [&](Rows& tile, const auto& body) {
+    for (int r = 0; r < rows_at_once; ++r)
       for (int half = 0; half < 2; ++half) body(tile[r][half], sums + r * pair_panel + half * lanes);
   };
-  for (int row = 0; row < pair_panel; row += 4, sums += 4 * pair_panel) {
-    Floats tile[4][2] = {};
+  for (int row = 0; row < pair_panel; row += rows_at_once, sums += rows_at_once * pair_panel) {
+    Rows tile = {};
     if (!first && parts < 3) each(tile, [](Floats& x, const float* at) { x = load<Floats>(at); });
     if constexpr (parts == 3) add_products<parts>(small_products, blocks, a + row * lanes, b, tile);
     add_products<parts>(products<parts>, blocks, a + row * lanes, b, tile);

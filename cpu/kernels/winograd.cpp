@@ -1,5 +1,6 @@
 // The three transforms of Winograd's convolution F(2x2, 3x3): additions, and halves, which are exact. So
 // their bits are the same on every instruction set.
+#include "cpu/kernels/bf16.h"
 #include "cpu/kernels/larger.h"
 #include "cpu/kernels/pixel_reader.h"
 #include "cpu/kernels/simd.h"
@@ -19,31 +20,64 @@ constexpr int width = lanes<float>, nr = 2 * width, mr = tile_rows;
   to[3] = b - d;
 }
 
-template <int runs>
-void transform_vector(const Unfold<float>& u, const PixelVector& pixels, int64_t apart, float* out) {
-  Reader<float, runs> read;
-  read.aim(u.image, pixels);
-  for (int64_t k = 0; k < u.tap_count; k += 16, out += nr) {
-    V columns[4][4];  // [column][row]
+/// B^T d B of the 16 inputs at these offsets: calls to(place, vector).
+template <int runs, class To>
+[[gnu::always_inline]] inline void transform_tile(const Reader<float, runs>& read, const int64_t* offsets,
+                                                  const To& to) {
+  V columns[4][4];  // [column][row]
 #pragma GCC unroll 4
-    for (int x = 0; x < 4; ++x) {
-      const int64_t* const at = u.tap_offsets + k + x;
-      combine_inputs(read(at[0]), read(at[4]), read(at[8]), read(at[12]), columns[x]);
-    }
+  for (int x = 0; x < 4; ++x)
+    combine_inputs(read(offsets[x]), read(offsets[4 + x]), read(offsets[8 + x]), read(offsets[12 + x]),
+                   columns[x]);
 #pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y) {
-      V row[4];
-      combine_inputs(columns[0][y], columns[1][y], columns[2][y], columns[3][y], row);
+  for (int y = 0; y < 4; ++y) {
+    V row[4];
+    combine_inputs(columns[0][y], columns[1][y], columns[2][y], columns[3][y], row);
 #pragma GCC unroll 4
-      for (int x = 0; x < 4; ++x) store(out + (4 * y + x) * apart, row[x]);
-    }
+    for (int x = 0; x < 4; ++x) to(4 * y + x, row[x]);
   }
 }
 
+/// One channel after the other.
+struct Singly {
+  template <int runs>
+  static void transform(const Unfold<float>& u, const Reader<float, runs>& read, int64_t apart, float* out) {
+    for (int64_t k = 0; k < u.tap_count; k += 16, out += nr)
+      transform_tile(read, u.tap_offsets + k, [&](int place, V x) { store(out + place * apart, x); });
+  }
+};
+
+#if defined(__AVX512BF16__)
+/// Two neighbouring channels at once, as pairs of bf16 numbers.
+struct Paired {
+  template <int runs>
+  static void transform(const Unfold<float>& u, const Reader<float, runs>& read, int64_t apart, float* out) {
+    for (int64_t k = 0; k < u.tap_count; k += 32, out += nr) {
+      const auto put = [&](int place, V even, V odd) {
+        store(out + place * apart, nearest<Pairing::across>(even, odd));
+      };
+      V even[16];
+      transform_tile(read, u.tap_offsets + k, [&](int place, V x) { even[place] = x; });
+      if (k + 16 < u.tap_count)
+        transform_tile(read, u.tap_offsets + k + 16, [&](int place, V x) { put(place, even[place], x); });
+      else
+        for (int place = 0; place < 16; ++place) put(place, even[place], V{});
+    }
+  }
+};
+constexpr bool has_pairs = true;
+#else
+using Paired = Singly;
+constexpr bool has_pairs = false;
+#endif
+
+template <class Channels>
 void transform_input(const Unfold<float>& u, int64_t apart) {
   for (int64_t t = 0; t < u.pixel_count; t += width)
     for_runs<float>(u.runs, [&]<int runs>() {
-      transform_vector<runs>(u, u.pixels[t / spacing<float>], apart, u.panels + t);
+      Reader<float, runs> read;
+      read.aim(u.image, u.pixels[t / spacing<float>]);
+      Channels::template transform<runs>(u, read, apart, u.panels + t);
     });
 }
 
@@ -175,6 +209,8 @@ void transform_weight(int64_t rows, int64_t channels, int64_t side, const Winogr
 
 }  // namespace
 
-extern const WinogradKernels winograd_kernels_table{transform_input, transform_output, transform_weight};
+extern const WinogradKernels winograd_kernels_table{transform_input<Singly>,
+                                                    has_pairs ? transform_input<Paired> : nullptr,
+                                                    transform_output, transform_weight};
 
 }  // namespace hashgrad::cpu::HASHGRAD_ISA
