@@ -20,18 +20,25 @@ namespace {
 
 /// dx of a convolution of stride 1 is a convolution of dy with the kernels turned by 180 degrees and the two
 /// channel axes exchanged, padded so that every input pixel sees every output it took part in.
+Conv2dShape transposed_of(const Conv2dShape& s) {
+  return {s.batch,
+          s.out_channels,
+          s.out_height(),
+          s.out_width(),
+          s.in_channels,
+          s.kernel_h,
+          s.kernel_w,
+          1,
+          s.kernel_h - 1 - s.padding};
+}
+bool is_convolution(const Conv2dShape& s) {
+  return s.stride == 1 && s.kernel_h == s.kernel_w && s.padding <= s.kernel_h - 1 && s.in_channels > 3;
+}
+
 template <class T>
 void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient,
                              T* dx) {
-  const Conv2dShape transposed{s.batch,
-                               s.out_channels,
-                               s.out_height(),
-                               s.out_width(),
-                               s.in_channels,
-                               s.kernel_h,
-                               s.kernel_w,
-                               1,
-                               s.kernel_h - 1 - s.padding};
+  const Conv2dShape transposed = transposed_of(s);
   const Conv2dDestination<T> to{dx, nullptr, nullptr};
   if constexpr (std::is_same_v<T, float>) {
     const int parts = parts_wanted<T>();
@@ -312,17 +319,19 @@ template <class T>
 void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx,
                            int64_t copies) {
   check_conv2d(s);
-  if (gradient.argmax && pooled_gradient_fits<T>(s))
+  const int parts = parts_wanted<T>();
+  // In bf16 the products of Winograd's way are cheaper than the fewer ones in float of what pooling leaves.
+  const bool winograd = parts == 1 && is_convolution(s) && winograd_fits(transposed_of(s), parts);
+  if (gradient.argmax && pooled_gradient_fits<T>(s) && !winograd)
     return backward_input_pooled(s, weight, gradient, dx, copies);
-  const bool square = s.kernel_h == s.kernel_w, fits = s.padding <= s.kernel_h - 1;
   const int64_t pool = gradient.argmax ? 2 : 1;
   const int64_t dy_size = s.batch * s.out_channels * (s.out_height() / pool) * (s.out_width() / pool);
   for (int64_t copy = 0; copy < copies; ++copy, dx += s.batch * s.in_channels * s.in_pixels()) {
     const Conv2dGradient<T> one{gradient.dy + copy * dy_size, gradient.output, gradient.argmax,
                                 gradient.mask};
-    if (few_channels_fit<T>(s) && fewer_products_pay(parts_wanted<T>()))
+    if (few_channels_fit<T>(s) && fewer_products_pay(parts))
       backward_input_few_channels(s, weight, one, dx);
-    else if (s.stride == 1 && square && fits && s.in_channels > 3)
+    else if (is_convolution(s))
       backward_input_convolve(s, weight, one, dx);
     else
       backward_input_columns(s, weight, one, dx);
