@@ -28,8 +28,8 @@ first convolution alone. Patterns choose: --rows 'a2/*,hashed*/train'.
                            [--batch 128] [--rounds 9] [--output experiments/results/compare_pytorch]
   bench/compare_pytorch.py --batch 1 --rows 'a2/forward,lenet5/forward' --onnxruntime PYTHON      latency
 
-Needs: a release build (scripts/build), and for the peers `apt-get install python3-torch python3-torchvision`, and an
-interpreter with the package onnxruntime.
+Needs: a release build (scripts/build), and for the peers `apt-get install python3-torch python3-torchvision
+libopenblas0-pthread`, and an interpreter with the package onnxruntime.
 """
 import argparse
 import contextlib
@@ -280,6 +280,12 @@ def serve(name, parameters, step, synchronize, peak):
         print(f"{(time.perf_counter() - start) * 1e3 / calls:.5f} {peak():.1f}", flush=True)
 
 
+def check_blas():
+    """Debian's PyTorch multiplies with whatever libblas.so.3 is; the reference one, at 4 GFLOP/s, is no peer."""
+    if "/blas/libblas.so" in pathlib.Path("/proc/self/maps").read_text():
+        sys.exit("compare_pytorch.py: PyTorch multiplies with the reference BLAS; apt-get install libopenblas0-pthread")
+
+
 def torch_worker(net, task, batch, threads, way, device, math):
     import torch
 
@@ -289,6 +295,7 @@ def torch_worker(net, task, batch, threads, way, device, math):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.set_default_device(device)  # PyTorch 1 has no default device
     torch.rand(64, 64, device=device) @ torch.rand(64, 64, device=device)
+    check_blas()
     idle = resident("VmRSS")
     torch.manual_seed(1)
     autocast = functools.partial(torch.autocast, device, dtype=torch.bfloat16) if math == "bf16" else contextlib.nullcontext

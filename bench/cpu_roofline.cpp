@@ -227,7 +227,7 @@ struct ConvolutionTensors {
 
 /// The share of the direct way's products that a convolution of this shape takes.
 double share_of_products(const cpu::Conv2dShape& s) {
-  if (math_mode() != Math::fp32 || !cpu::winograd_fits(s, 0)) return 1;
+  if (!cpu::winograd_fits(s, cpu::parts_of(math_mode()))) return 1;
   return s.kernel_h == 3 ? 16.0 / 36 : 49.0 / 100;
 }
 

@@ -13,7 +13,7 @@ namespace hashgrad {
 enum class Math {
   fp32,        ///< operands as they are
   split_bf16,  ///< operands as sums of two bf16 (16 bits of 24), three products for one; errors up to 1.4e-5
-  split_bf16_x6,  ///< of three bf16 (all 24 bits), six products for one: as exact as fp32, but flushes
+  split_bf16_x6,  ///< of three bf16 (all 24 bits), six products for one: about as exact as fp32, but flushes
                   ///< denormals
   bf16            ///< operands rounded to bf16 (8 bits of 24): mixed precision. The CPU engine computes some
                   ///< gradients in fp32 where that is faster

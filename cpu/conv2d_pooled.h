@@ -9,10 +9,10 @@
 
 namespace hashgrad::cpu {
 
-/// Whether these are for that convolution, a function of the shape of one image and of --math: square kernels
-/// of 3 and 5, eight input channels and more, windows enough to make up for the weights' way into the lanes.
-/// Sums are in T, so not where --math asks for bf16 parts whose products are faster: one, or two of 32 input
-/// channels and more.
+/// Whether these are for that convolution, a function of the shape of one image, of --math and the
+/// instruction set: square kernels of 3 and 5, eight input channels and more, windows enough to make up for
+/// the weights' way into the lanes. Sums are in T, so not where --math asks for bf16 parts whose products are
+/// faster: one, unless fewer_products_pay() (cpu/gemm_pairs.h), or two of 32 input channels and more.
 template <class T>
 bool pooled_gradient_fits(const Conv2dShape& shape);
 

@@ -29,9 +29,9 @@ int parts_wanted() {
   return sizeof(T) == sizeof(float) ? parts_of(math_mode()) : 0;
 }
 
-/// Whether a way of fewer products, in floats or not, beats the direct way in products of that many parts:
-/// Winograd's, sparse gradients, sums in registers. Not on AMX, whose products cost next to nothing;
-/// AVX-512's of pairs are but twice as fast as floats'.
+/// Whether Winograd's way, and sums in registers for the input gradient of a first layer, beat the direct way
+/// in products of that many parts: in fp32, and in bf16 where AVX-512 has products of pairs, which are but
+/// twice as fast as floats'; AMX's cost next to nothing, and split ones were not measured without it.
 inline bool fewer_products_pay(int parts) { return parts == 0 || (parts == 1 && isa() == Isa::avx512bf16); }
 
 enum class Operand { a, b };

@@ -25,7 +25,8 @@ struct PackedUse {
 /// While one of these lives, what works on this thread with weights at one of the given addresses packs them
 /// once and finds the panels again. The numbers there must not change meanwhile. Takes the memory of a matrix
 /// again for each way in which it is used, forward and backward, in each arithmetic: in fp32 16/9 or 64/25 of
-/// it for kernels of 3x3 or 5x5, in the others half of it for each bf16 number.
+/// it for kernels of 3x3 or 5x5, in bf16 half of that where that goes Winograd's way, in the others half of
+/// the matrix for each bf16 number.
 class KeepPanels {
  public:
   explicit KeepPanels(std::vector<const void*> matrices);

@@ -1,6 +1,6 @@
-// The kernel tables. Every file of cpu/kernels/ is compiled once per instruction set, into namespace
-// hashgrad::cpu::<isa>, and exports tables of function pointers; the program picks one instruction set when
-// it starts. Kernels get plain pointers, allocate nothing, throw nothing and start no threads.
+// The kernel tables. Every file of cpu/kernels/ is compiled once per instruction set (CMakeLists.txt), into
+// namespace hashgrad::cpu::<isa>, and exports tables of function pointers; the program picks one instruction
+// set when it starts. Kernels get plain pointers, allocate nothing, throw nothing and start no threads.
 #pragma once
 
 #include <cstdint>

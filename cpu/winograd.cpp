@@ -123,6 +123,7 @@ class Winograd {
         mr() * stride;  // of a place's products, 64 bytes from the next, not in its sets of L1
     const int64_t at = (n * s_.out_channels + o) * plane();
     const Scratch<float> products(places * (size + line));
+    const PairTiles tiles_of_pairs;
     for (int64_t t = 0; t < tiles; t += step) {
       const int64_t columns = std::min(step, tiles - t);
       for (int64_t place = 0; place < places; ++place) {
@@ -326,7 +327,8 @@ void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGra
 
 bool winograd_fits(const Conv2dShape& s, int parts) {
   if (!fewer_products_pay(parts)) return false;
-  const auto fits = [](int64_t outputs) { return outputs >= fewest_outputs && outputs % 2 == 0; };
+  const int64_t fewest = parts == 1 ? 4 : fewest_outputs;
+  const auto fits = [&](int64_t outputs) { return outputs >= fewest && outputs % 2 == 0; };
   return channels_fit(s) && fits(s.out_height()) && fits(s.out_width());
 }
 

@@ -10,7 +10,8 @@ namespace hashgrad::cpu {
 
 /// Whether convolutions of this shape go this way: 3x3 or 5x5, stride 1, an even number of outputs, at least
 /// 6, in each line and column, at least 32 channels on both sides; in fp32 (parts 0), and in bf16 (parts 1)
-/// with AVX-512's products of pairs. Tiles of bf16 take less time for all products than for the transforms.
+/// with AVX-512's products of pairs, there with at least 4 outputs. Tiles of bf16 take less time for all
+/// products than for the transforms.
 /// Independent of the batch, so that one image has the same bits in any.
 bool winograd_fits(const Conv2dShape& shape, int parts);
 

@@ -33,9 +33,10 @@ struct WinogradKernels {
   /// `apart` elements from each other. u.tap_offsets: 16 for each channel, u.tap_count of them in all. A last
   /// vector that is past all tiles is left as it is: no product reads it.
   void (*transform_input)(const Unfold<float>& u, int64_t apart);
-  /// The same for pairs of neighbouring channels: words of two bf16 numbers (cpu/pair_kernels.h), rounded
-  /// when they are transformed, [16][pair][nr]; the last of an odd number of channels is paired with zeros.
-  /// Null where the instruction set has no products of such pairs.
+  /// The same (sums with what was left as it was are not used) for pairs of neighbouring channels: words of
+  /// two bf16 numbers (cpu/pair_kernels.h), rounded when they are transformed, [16][pair][nr]; the last of an
+  /// odd number of channels is paired with zeros. Null where the instruction set has no products of such
+  /// pairs.
   void (*transform_input_pairs)(const Unfold<float>& u, int64_t apart);
   /// y = A^T m A + bias, then the ReLU.
   void (*transform_output)(const WinogradOutput&);

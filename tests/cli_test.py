@@ -171,11 +171,15 @@ class Command(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (1, ""), verb)
             self.assertIn("nowhere/out: cannot be written", done.stderr)
             self.assertFalse(os.path.exists(self.path("unwritten")), verb)
-        for one, other in ((self.path("unwritten"), self.path("./unwritten")), ("unwritten", self.path("unwritten"))):
+        for one, other, owner in ((self.path("unwritten"), self.path("./unwritten"), "--output"),
+                                  ("unwritten", self.path("unwritten"), "--output"),
+                                  ("unwritten", "unwritten.csv", "--log"),  # the names of these two by default
+                                  ("unwritten", "unwritten.checkpoint", "--checkpoint")):
             done = subprocess.run([BINARY, "train", SPEC, *some, "--output", one, "--json", other], capture_output=True,
                                   text=True, cwd=self.folder)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertIn("is the file of --output already", done.stderr)
+            self.assertIn(f"is the file of {owner} already", done.stderr)
+            self.assertFalse(os.path.exists(self.path("unwritten.csv")))
 
     def test_the_manual_lists_every_attack(self):
         manual = pathlib.Path(__file__).resolve().parent.parent / "docs" / "cli.md"

@@ -55,10 +55,21 @@ double tolerance(int64_t n) {
   return (4 + std::sqrt(static_cast<double>(n))) * 8 * static_cast<double>(std::numeric_limits<T>::epsilon());
 }
 
+/// The instruction set in use for as long as this lives.
+class IsaScope {
+ public:
+  explicit IsaScope(cpu::Isa isa) { cpu::set_isa(isa); }
+  ~IsaScope() { cpu::set_isa(before_); }
+  IsaScope(const IsaScope&) = delete;
+  IsaScope& operator=(const IsaScope&) = delete;
+
+ private:
+  cpu::Isa before_ = cpu::isa();
+};
+
 /// Calls body() with each instruction set in use that this machine supports.
 template <class Body>
 void for_each_isa(const Body& body) {
-  const cpu::Isa before = cpu::isa();
   for (const cpu::Isa isa :
        {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::avx512bf16, cpu::Isa::amx}) {
     if (!cpu::isa_supported(isa)) {
@@ -66,10 +77,9 @@ void for_each_isa(const Body& body) {
       continue;
     }
     CAPTURE(cpu::isa_name(isa));
-    cpu::set_isa(isa);
+    const IsaScope scope(isa);
     body();
   }
-  cpu::set_isa(before);
 }
 
 /// The result of compute() with one, two and five threads must have the same bits.

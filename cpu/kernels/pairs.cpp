@@ -272,7 +272,8 @@ constexpr int64_t row_bytes = pair_panel * sizeof(float);
 
 /// sums [32, 32] = (first ? 0 : sums) + a b over `blocks` tiles of depth.
 template <int parts>
-void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
+void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, int64_t /*columns*/, bool first,
+              float* sums) {
   if (first || parts == 3) {
     _tile_zero(0);
     _tile_zero(1);
@@ -296,13 +297,14 @@ void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, 
 
 void tiles(bool) {}  // nothing to set up
 
-// Rows of C at a time, two vectors each: their sums fill half the registers.
+// Rows of C at a time, two vectors each: their sums fill half the registers of AVX-512, all of AVX2.
 #if defined(__AVX512F__)
 constexpr int rows_at_once = 8;
 #else
 constexpr int rows_at_once = 4;
 #endif
-using Rows = Floats[rows_at_once][2];
+template <int halves>
+using Rows = Floats[rows_at_once][halves];
 
 /// sum + even half of a * even half of b + odd half of a * odd half of b.
 [[gnu::always_inline]] inline Floats add_pairs(Floats sum, Words a, Words b) {
@@ -317,40 +319,50 @@ using Rows = Floats[rows_at_once][2];
 }
 
 /// Adds the products of two parts of one tile of depth to some rows of C.
-[[gnu::always_inline]] inline void add_tile(const uint32_t* a, const uint32_t* b, Rows& sums) {
+template <int halves>
+[[gnu::always_inline]] inline void add_tile(const uint32_t* a, const uint32_t* b, Rows<halves>& sums) {
   for (int p = 0; p < lanes; ++p) {
-    const Words b0 = load<Words>(b + p * pair_panel), b1 = load<Words>(b + p * pair_panel + lanes);
+    Words row[halves];
+#pragma GCC unroll 2
+    for (int half = 0; half < halves; ++half) row[half] = load<Words>(b + p * pair_panel + half * lanes);
 #pragma GCC unroll 8
     for (int r = 0; r < rows_at_once; ++r) {
       const Words pair = Words{} + a[r * lanes + p];
-      sums[r][0] = add_pairs(sums[r][0], pair, b0);
-      sums[r][1] = add_pairs(sums[r][1], pair, b1);
+#pragma GCC unroll 2
+      for (int half = 0; half < halves; ++half) sums[r][half] = add_pairs(sums[r][half], pair, row[half]);
     }
   }
 }
 
-template <int parts, int count>
+template <int parts, int halves, int count>
 [[gnu::always_inline]] inline void add_products(const PartPair (&pairs)[count], int64_t blocks,
-                                                const uint32_t* a, const uint32_t* b, Rows& tile) {
+                                                const uint32_t* a, const uint32_t* b, Rows<halves>& tile) {
   for (int64_t k = 0; k < blocks; ++k)
     for (const PartPair p : pairs)
-      add_tile(a + (k * parts + p.a) * part_words, b + (k * parts + p.b) * part_words, tile);
+      add_tile<halves>(a + (k * parts + p.a) * part_words, b + (k * parts + p.b) * part_words, tile);
 }
 
-template <int parts>
-void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
-  const auto each = [&](Rows& tile, const auto& body) {
+template <int parts, int halves>
+void multiply_halves(int64_t blocks, const uint32_t* a, const uint32_t* b, bool first, float* sums) {
+  const auto each = [&](Rows<halves>& tile, const auto& body) {
     for (int r = 0; r < rows_at_once; ++r)
-      for (int half = 0; half < 2; ++half) body(tile[r][half], sums + r * pair_panel + half * lanes);
+      for (int half = 0; half < halves; ++half) body(tile[r][half], sums + r * pair_panel + half * lanes);
   };
   for (int row = 0; row < pair_panel; row += rows_at_once, sums += rows_at_once * pair_panel) {
-    Rows tile = {};
+    Rows<halves> tile = {};
     if (!first && parts < 3) each(tile, [](Floats& x, const float* at) { x = load<Floats>(at); });
-    if constexpr (parts == 3) add_products<parts>(small_products, blocks, a + row * lanes, b, tile);
-    add_products<parts>(products<parts>, blocks, a + row * lanes, b, tile);
+    if constexpr (parts == 3) add_products<parts, halves>(small_products, blocks, a + row * lanes, b, tile);
+    add_products<parts, halves>(products<parts>, blocks, a + row * lanes, b, tile);
     if (!first && parts == 3) each(tile, [](Floats& x, const float* at) { x += load<Floats>(at); });
     each(tile, [](Floats& x, float* at) { store(at, x); });
   }
+}
+
+/// The right half of sums is left as it is where there are no more than 16 columns.
+template <int parts>
+void multiply(int64_t blocks, const uint32_t* a, const uint32_t* b, int64_t columns, bool first,
+              float* sums) {
+  (columns > lanes ? multiply_halves<parts, 2> : multiply_halves<parts, 1>)(blocks, a, b, first, sums);
 }
 
 #endif
@@ -410,7 +422,8 @@ void block_of(const PairBlock& g) {
   float* sums = g.sums;
   for (int64_t j = 0; j < g.columns; j += pair_panel)
     for (int64_t i = 0; i < g.rows; i += pair_panel, sums += once ? 0 : pair_panel * pair_panel) {
-      multiply<parts>(depth_tiles, g.a + i / pair_panel * panel, g.b + j / pair_panel * panel, g.first, sums);
+      multiply<parts>(depth_tiles, g.a + i / pair_panel * panel, g.b + j / pair_panel * panel, g.columns - j,
+                      g.first, sums);
       if (g.last) g.turned ? deliver_turned(g, sums, i, j) : deliver(g, sums, i, j);
     }
 }

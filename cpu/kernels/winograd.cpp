@@ -47,7 +47,7 @@ struct Singly {
   }
 };
 
-#if defined(__AVX512BF16__)
+#if defined(HASHGRAD_ISA_avx512) && defined(__AVX512BF16__)
 /// Two neighbouring channels at once, as pairs of bf16 numbers.
 struct Paired {
   template <int runs>

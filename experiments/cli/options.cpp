@@ -84,21 +84,26 @@ std::filesystem::path resolved(const std::string& path) {
   return unreadable ? whole : file;
 }
 
-/// Before any work: no two of the files to write are one, and each can be written.
-void check_outputs(const CLI::App& verb) {
-  std::map<std::filesystem::path, std::string> owners;  // the flag of each file
-  std::vector<std::string> paths;
-  for (const CLI::Option* option : verb.get_options()) {
-    if (option->count() == 0 || !option->get_type_name().ends_with(output_shown)) continue;
-    const std::string path = option->results().front(), flag = option->get_name();
-    const auto [owner, first] = owners.emplace(resolved(path), flag);
-    if (!first) usage("{}: {} is the file of {} already", flag, path, owner->second);
-    paths.push_back(path);
-  }
-  for (const std::string& path : paths) AtomicFile probe(path);
+std::vector<OutputFlag> outputs_of(const CLI::App& verb) {
+  std::vector<OutputFlag> outputs;
+  for (const CLI::Option* option : verb.get_options())
+    if (option->count() > 0 && option->get_type_name().ends_with(output_shown))
+      outputs.push_back({option->get_name(), option->results().front()});
+  return outputs;
 }
 
 }  // namespace
+
+void check_outputs(const std::vector<OutputFlag>& outputs) {
+  std::map<std::filesystem::path, std::string> owners;  // the flag of each file
+  for (const auto& [flag, path] : outputs) {
+    if (path.empty()) continue;
+    const auto [owner, first] = owners.emplace(resolved(path), flag);
+    if (!first) usage("{}: {} is the file of {} already", flag, path, owner->second);
+  }
+  for (const auto& [flag, path] : outputs)
+    if (!path.empty()) AtomicFile probe(path);
+}
 
 CLI::Validator positive() {
   return real("(0, inf)", [](double v) { return v > 0; });
@@ -201,7 +206,7 @@ void add_common(CLI::App& verb, CommonFlags& flags) {
       ->group(group);
   verb.parse_complete_callback([&flags, &verb] {
     if (flags.threads > 0) set_threads(flags.threads);
-    check_outputs(verb);
+    check_outputs(outputs_of(verb));
   });
 }
 

@@ -47,6 +47,14 @@ CLI::Validator parsed_by(const std::function<void(const std::string&)>& parse, c
 CLI::Validator seed_number();  ///< 0 to 2^64 - 1
 CLI::Validator output_file();  ///< a name that is not empty and not a folder
 
+/// A file to write and the flag that names it.
+struct OutputFlag {
+  std::string flag, path;
+};
+/// Before any work: a usage error when two of these are one file, an Error when one cannot be written. An
+/// empty path is none.
+void check_outputs(const std::vector<OutputFlag>& outputs);
+
 CLI::Validator layer_selection();  ///< all, or last:K
 
 /// A share written as 1/8 or 0.125, in (0, 1].

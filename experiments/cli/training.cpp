@@ -82,8 +82,6 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
 
 }  // namespace
 
-void check_writable(const std::string& path) { AtomicFile probe(path); }
-
 void add_training(CLI::App& verb, TrainingFlags& flags) {
   constexpr const char* group = "Training";
   const auto option = [&](const char* name, auto& value, const char* text, CLI::Validator check) {
@@ -141,7 +139,10 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
                          const CommonFlags& common, const std::string& output,
                          const std::function<void(TrainOptions&)>& adapt) {
   TrainOptions options = options_of(flags, common, output);
-  for (const std::string& path : {output, options.log_csv, options.checkpoint}) check_writable(path);
+  check_outputs({{"--output", output},
+                 {"--log", options.log_csv},
+                 {"--checkpoint", options.checkpoint},
+                 {"--json", common.json}});
   const Dataset images = load(data);
   Dataset test;
   if (flags.validate) {

@@ -38,7 +38,4 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
 /// last one stays, which a failure names, and the first Ctrl-C waits.
 void save_trained(const std::string& output, const Model& model);
 
-/// Throws now if a file of this name could not be written at the end.
-void check_writable(const std::string& path);
-
 }  // namespace hashgrad::cli
