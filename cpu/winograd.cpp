@@ -123,7 +123,6 @@ class Winograd {
         mr() * stride;  // of a place's products, 64 bytes from the next, not in its sets of L1
     const int64_t at = (n * s_.out_channels + o) * plane();
     const Scratch<float> products(places * (size + line));
-    const PairTiles tiles_of_pairs;
     for (int64_t t = 0; t < tiles; t += step) {
       const int64_t columns = std::min(step, tiles - t);
       for (int64_t place = 0; place < places; ++place) {
@@ -199,7 +198,7 @@ class Winograd {
   /// c [rows, stride] = a b, or more of it.
   void multiply_block(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, float* c,
                       int64_t stride, bool accumulate) const {
-    if (pairs_)  // one square, which stays where its sums are
+    if (pairs_)  // one square, which stays where its sums are; without PairTiles, as pairs are not AMX's here
       pair_kernels().block({.rows = rows,
                             .columns = columns,
                             .depth = 2 * depth,

@@ -10,32 +10,13 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/hash_reference.h"
-#include "cpu/kernels.h"
+#include "tests/cpu_testing.h"
 
 using namespace hashgrad;
+using namespace hashgrad::cpu_testing;
 using cpu::HashedMatrix;
 
 namespace {
-
-template <class T>
-std::vector<T> random_values(int64_t n, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<T> uniform(-1, 1);
-  std::vector<T> out(static_cast<size_t>(n));
-  for (T& x : out) x = uniform(random);
-  return out;
-}
-
-/// Outputs start as NaN, so an element that is never written shows.
-template <class T>
-std::vector<T> poisoned(int64_t n) {
-  return std::vector<T>(static_cast<size_t>(n), std::numeric_limits<T>::quiet_NaN());
-}
-
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
 
 /// Largest error relative to the largest value, in units of sqrt(terms) * epsilon.
 template <class T>
@@ -85,20 +66,6 @@ class ThreadCount {
  private:
   int before_;
 };
-
-/// Calls `body` under every instruction set that this machine runs.
-template <class Body>
-void for_each_isa(const Body& body) {
-  const cpu::Isa before = cpu::isa();
-  for (const cpu::Isa isa :
-       {cpu::Isa::plain, cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::avx512bf16, cpu::Isa::amx}) {
-    if (!cpu::isa_supported(isa)) continue;
-    cpu::set_isa(isa);
-    CAPTURE(cpu::isa_name(isa));
-    body();
-  }
-  cpu::set_isa(before);
-}
 
 template <class T>
 void compare_with_reference(const HashedMatrix& v, int64_t batch) {

@@ -35,15 +35,6 @@ std::vector<float> rounded(std::vector<float> values) {
   return values;
 }
 
-double distance(const std::vector<float>& got, const std::vector<double>& want) {
-  double most = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double far = std::abs(static_cast<double>(got[i]) - want[i]);
-    most = far <= most ? most : far;  // NaN counts
-  }
-  return most;
-}
-
 template <class T>
 std::vector<T> product(bool trans_a, bool trans_b, int64_t m, const std::vector<T>& a,
                        const std::vector<T>& b, const std::vector<T>& bias) {

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <optional>
 
-#include "core/file.h"
 #include "experiments/progress.h"
 #include "nn/model_file.h"
 
