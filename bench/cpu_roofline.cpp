@@ -225,10 +225,13 @@ struct ConvolutionTensors {
   }
 };
 
-/// The share of the direct way's products that a convolution of this shape takes.
+/// The share of the direct way's products that a convolution of this shape takes, or its weight gradient.
 double share_of_products(const cpu::Conv2dShape& s) {
   if (!cpu::winograd_fits(s, cpu::parts_of(math_mode()))) return 1;
   return s.kernel_h == 3 ? 16.0 / 36 : 49.0 / 100;
+}
+double share_of_weight_products(const cpu::Conv2dShape& s) {
+  return cpu::winograd_weight_fits(s, cpu::parts_of(math_mode())) ? 16.0 / 36 : 1;
 }
 
 void add_convolution(Kernels& kernels, const cpu::Conv2dShape& s, Behind behind = Behind::nothing) {
@@ -248,7 +251,9 @@ void add_convolution(Kernels& kernels, const cpu::Conv2dShape& s, Behind behind 
   const cpu::Conv2dShape of_gradient{s.batch,       s.out_channels, s.out_height(),
                                      s.out_width(), s.in_channels,  s.kernel_h,
                                      s.kernel_w,    s.stride,       s.kernel_h - 1 - s.padding};
-  const double d_input = behind == Behind::relu_pool ? arriving : flops * share_of_products(of_gradient);
+  const bool pooled = behind == Behind::relu_pool;
+  const double d_input = pooled ? arriving : flops * share_of_products(of_gradient);
+  const double d_weight = pooled ? arriving : flops * share_of_weight_products(s);
   const auto add = [&](const char* kernel, double products, double bytes, void (ConvolutionTensors::*run)()) {
     kernels.push_back({layer, kernel, {.flops = products, .bytes = bytes}, [s, behind, run] {
                          const auto tensors = std::make_shared<ConvolutionTensors>(s, behind);
@@ -257,7 +262,7 @@ void add_convolution(Kernels& kernels, const cpu::Conv2dShape& s, Behind behind 
   };
   add("forward", flops * share_of_products(s), x + weight + y + argmax, &ConvolutionTensors::forward);
   add("d input", d_input, gradient + weight + x, &ConvolutionTensors::backward_input);
-  add("d weight", arriving, x + gradient + weight, &ConvolutionTensors::backward_weight);
+  add("d weight", d_weight, x + gradient + weight, &ConvolutionTensors::backward_weight);
 }
 
 /// y [batch, outputs] = x [batch, inputs] weight^T, and the two products of its gradient.

@@ -251,20 +251,8 @@ class WeightGradient {
     if (!by_channels_) return plan_.pad({x}, n, images, out);
     const int64_t nr = kernel().nr, panels = images * s_.in_channels / nr;
     for (int64_t i = 0; i < panels; ++i)
-      arrange_panel(x + (n * s_.in_channels + i * nr) * s_.in_pixels(), out + i * nr * plane_);
-  }
-
-  /// nr planes as one padded plane of nr numbers for each pixel.
-  void arrange_panel(const T* x, T* out) const {
-    const int64_t nr = kernel().nr, p = s_.padding, row = plan_.padded_width() * nr;
-    std::fill_n(out, p * row, T{0});
-    out += p * row;
-    for (int64_t y = 0; y < s_.height; ++y, x += s_.width, out += row) {
-      std::fill_n(out, p * nr, T{0});
-      kernel().pack_b_depth(x, s_.in_pixels(), nr, s_.width, out + p * nr);
-      std::fill_n(out + (p + s_.width) * nr, row - (p + s_.width) * nr, T{0});
-    }
-    std::fill_n(out, p * row, T{0});
+      arrange_by_channels(s_, x + (n * s_.in_channels + i * nr) * s_.in_pixels(), nr, nr,
+                          out + i * nr * plane_);
   }
 
   /// Where the panel of taps from t on starts in an image arranged by channels.
@@ -350,8 +338,10 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
   if (gradient.argmax && pooled_gradient_fits<T>(s))
     return backward_weight_pooled(s, x, gradient, dweight, dbias);
   if constexpr (std::is_same_v<T, float>) {
-    if (const int parts = parts_wanted<T>())
-      return backward_weight_pairs(parts, s, x, gradient, dweight, dbias);
+    const int parts = parts_wanted<T>();
+    if (winograd_weight_fits(s, parts))
+      return backward_weight_winograd(parts, s, x, gradient, dweight, dbias);
+    if (parts) return backward_weight_pairs(parts, s, x, gradient, dweight, dbias);
   }
   const WeightGradient<T> layer(s);
   const WeightBlocks& b = layer.blocks();

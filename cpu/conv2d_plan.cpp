@@ -88,6 +88,21 @@ void deal_plane(const Conv2dShape& s, const PaddedRows& rows, const T* plane, T*
 template void deal_plane(const Conv2dShape&, const PaddedRows&, const float*, float*);
 template void deal_plane(const Conv2dShape&, const PaddedRows&, const double*, double*);
 
+template <class T>
+void arrange_by_channels(const Conv2dShape& s, const T* x, int64_t channels, int64_t nr, T* out) {
+  const int64_t p = s.padding, row = (s.width + 2 * p) * nr;
+  std::fill_n(out, p * row, T{0});
+  out += p * row;
+  for (int64_t y = 0; y < s.height; ++y, x += s.width, out += row) {
+    std::fill_n(out, p * nr, T{0});
+    gemm_kernels().of<T>().pack_b_depth(x, s.in_pixels(), channels, s.width, out + p * nr);
+    std::fill_n(out + (p + s.width) * nr, p * nr, T{0});
+  }
+  std::fill_n(out, p * row, T{0});
+}
+template void arrange_by_channels(const Conv2dShape&, const float*, int64_t, int64_t, float*);
+template void arrange_by_channels(const Conv2dShape&, const double*, int64_t, int64_t, double*);
+
 std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images, int64_t phases) {
   const PaddedRows rows(s, phases);
   const int64_t width = s.out_width(), step = s.stride / phases;  // phases: 1 or the stride

@@ -24,6 +24,10 @@ struct PaddedRows {
 template <class T>
 void deal_plane(const Conv2dShape& shape, const PaddedRows& rows, const T* plane, T* to);
 
+/// `channels` <= nr planes as one padded plane of nr numbers for each pixel, zeros where there is no channel.
+template <class T>
+void arrange_by_channels(const Conv2dShape& shape, const T* x, int64_t channels, int64_t nr, T* out);
+
 /// Where the outputs of `images` padded images side by side start reading, then a harmless continuation so
 /// that whole panels can be read. phases: 1 or the stride.
 std::vector<int64_t> pixel_offsets(const Conv2dShape& shape, int64_t images, int64_t phases = 1);

@@ -32,4 +32,14 @@ void convolve_winograd(int parts, const Conv2dShape& shape, const Conv2dGradient
                        const ConvolvedWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to);
 
+/// Whether the weight gradient of this shape goes this way too, F(3x3, 2x2): 16 products in the place of 36
+/// for a tile of 2x2 gradients. 3x3 kernels, as winograd_fits(), but down to two outputs in each line and
+/// column, and a batch of some tiles.
+bool winograd_weight_fits(const Conv2dShape& shape, int parts);
+
+/// conv2d_backward_weight() for such shapes. In bf16 inputs and gradients are rounded once they are
+/// transformed.
+void backward_weight_winograd(int parts, const Conv2dShape& shape, const float* x,
+                              const Conv2dGradient<float>& gradient, float* dweight, float* dbias);
+
 }  // namespace hashgrad::cpu

@@ -22,6 +22,39 @@ struct WinogradOutput {
   uint8_t* argmax;  // like y, where that is pooled: 2 * row + column of the first maximum; or null
 };
 
+/// Some of the 4x4 places: a row of them, or the one of it in a column that is not negative.
+struct WinogradPlaces {
+  int64_t row, column;
+};
+
+/// Gradients of 2x2 outputs, dealt: [rows][4][stride], those at the upper left, upper right, lower left and
+/// lower right of each tile, zeros behind the last one up to a multiple of pair_depth.
+struct WinogradGradient {
+  const float* dealt;
+  int64_t rows, tiles, stride;
+  WinogradPlaces places;
+  float* out;
+  int64_t ld, apart;  // elements from one row to the next, and from one place
+};
+
+/// Inputs by channels: padded images of nr channels, [pixel][nr].
+struct WinogradLanes {
+  const float* pixels;
+  const int64_t* tiles;  // [count]: where each one's upper left pixel lies
+  int64_t count, line;   // line: elements from one row of pixels to the next
+  WinogradPlaces places;
+  float* out;
+  int64_t apart;  // elements from one place to the next
+};
+
+/// The sums of one output channel and nr input channels, `chunks` times, for each of the 16 places.
+struct WinogradSums {
+  const float* sums;
+  int64_t chunks, chunk_apart, apart;
+  int64_t channels;  // that there are
+  float* dweight;    // [channels, 3, 3]
+};
+
 /// The 3x3 numbers of a kernel from row 2 down and column 2 right on. A kernel of 3x3 has one, of 5x5 four:
 /// they overlap in a row or column, which counts in the upper or left one; the others have zeros there.
 struct WinogradQuarter {
@@ -44,6 +77,18 @@ struct WinogradKernels {
   /// [16][channel][mr], the 16 `apart` elements from each other, zeros where there are no rows.
   void (*transform_weight)(int64_t rows, int64_t channels, int64_t side, const WinogradQuarter& quarter,
                            const float* weight, float* panels, int64_t apart);
+
+  /// The weight gradient. A dy A^T of tiles, by [place][row][tile]; whole vectors are written. As pairs of
+  /// neighbouring tiles they are panels of operand A (cpu/pair_kernels.h), one after the other, and ld is not
+  /// asked for.
+  void (*transform_gradient)(const WinogradGradient&);
+  void (*transform_gradient_pairs)(const WinogradGradient&);
+  /// B^T d B of tiles as a panel of operand B for each place, [tile][nr], or [pair of tiles][nr] with zeros
+  /// up to a multiple of pair_depth.
+  void (*transform_lanes)(const WinogradLanes&);
+  void (*transform_lanes_pairs)(const WinogradLanes&);
+  /// G^T m G of the sums m of all chunks, added up in their order.
+  void (*transform_sums)(const WinogradSums&);
 };
 
 HASHGRAD_BF16_KERNEL_TABLE(WinogradKernels, winograd_kernels)

@@ -207,10 +207,177 @@ void transform_weight(int64_t rows, int64_t channels, int64_t side, const Winogr
   }
 }
 
+// ---------------------------------------------------------------------------------------- weight gradient
+
+/// A z: of two rows. The last of them counts negative, and so do its sums.
+[[gnu::always_inline]] inline void combine_gradients(V a, V b, V (&to)[4]) {
+  to[0] = a;
+  to[1] = a + b;
+  to[2] = a - b;
+  to[3] = b;
+}
+
+/// Calls body.operator()<row, column>() for some places.
+template <int row = 0, int column = -1, class Body>
+[[gnu::always_inline]] inline void for_places(const WinogradPlaces& places, const Body& body) {
+  if (row == places.row && column == places.column) return body.template operator()<row, column>();
+  if constexpr (column < 3)
+    for_places<row, column + 1>(places, body);
+  else if constexpr (row < 3)
+    for_places<row + 1>(places, body);
+}
+
+/// Calls to(place, vector) for the vectors of a row, or the one of a column.
+template <int column, class To>
+[[gnu::always_inline]] inline void deliver(const V (&row)[4], const To& to) {
+  if constexpr (column >= 0) return to(0, row[column]);
+#pragma GCC unroll 4
+  for (int x = 0; x < 4 && column < 0; ++x) to(x, row[x]);
+}
+
+/// Calls to(place, vector) for A z A^T of a vector of tiles, at some places.
+template <int row, int column, class To>
+[[gnu::always_inline]] inline void transform_gradients(const WinogradGradient& g, const float* dealt,
+                                                       const To& to) {
+  V side[2], all[4];
+#pragma GCC unroll 2
+  for (int x = 0; x < 2; ++x) {
+    V lines[4];
+    combine_gradients(load<V>(dealt + x * g.stride), load<V>(dealt + (2 + x) * g.stride), lines);
+    side[x] = lines[row];
+  }
+  combine_gradients(side[0], side[1], all);
+  deliver<column>(all, to);
+}
+
+void transform_gradient(const WinogradGradient& g) {
+  for_places(g.places, [&]<int row, int column>() {
+    for (int64_t o = 0; o < g.rows; ++o)
+      for (int64_t t = 0; t < g.tiles; t += width)
+        transform_gradients<row, column>(g, g.dealt + o * 4 * g.stride + t, [&](int place, V x) {
+          store(g.out + place * g.apart + o * g.ld + t, x);
+        });
+  });
+}
+
+/// Calls to(place, vector) for B^T d B of one tile, a vector of its channels, at some places.
+template <int row, int column, class To>
+[[gnu::always_inline]] inline void transform_pixels(const WinogradLanes& l, const float* pixels,
+                                                    const To& to) {
+  V columns[4], all[4];
+#pragma GCC unroll 4
+  for (int x = 0; x < 4; ++x) {
+    V lines[4];
+    const auto at = [&](int y) { return load<V>(pixels + y * l.line + x * nr); };
+    combine_inputs(at(0), at(1), at(2), at(3), lines);
+    columns[x] = lines[row];
+  }
+  combine_inputs(columns[0], columns[1], columns[2], columns[3], all);
+  deliver<column>(all, to);
+}
+
+void transform_lanes(const WinogradLanes& l) {
+  for_places(l.places, [&]<int row, int column>() {
+    for (int64_t t = 0; t < l.count; ++t)
+      for (int64_t lane = 0; lane < nr; lane += width)
+        transform_pixels<row, column>(l, l.pixels + l.tiles[t] + lane, [&](int place, V x) {
+          store(l.out + place * l.apart + t * nr + lane, x);
+        });
+  });
+}
+
+#if defined(HASHGRAD_ISA_avx512) && defined(__AVX512BF16__)
+void transform_gradient_pairs(const WinogradGradient& g) {
+  constexpr int64_t half = width * width, tile = 2 * half;  // words of 16 rows and of 32, by 16 pairs
+  const int64_t panel = (g.tiles + 2 * width - 1) / (2 * width) * tile;
+  for_places(g.places, [&]<int row, int column>() {
+    for (int64_t o = 0; o < g.rows; ++o)
+      for (int64_t t = 0; t < g.tiles; t += 2 * width) {
+        const float* const dealt = g.dealt + o * 4 * g.stride + t;
+        float* const to = g.out + o / (2 * width) * panel + t / (2 * width) * tile + o / width % 2 * half +
+                          o % width * width;
+        V even[4];
+        transform_gradients<row, column>(g, dealt, [&](int place, V x) { even[place] = x; });
+        transform_gradients<row, column>(g, dealt + width, [&](int place, V x) {
+          store(to + place * g.apart, nearest<Pairing::along>(even[place], x));
+        });
+      }
+  });
+}
+
+void transform_lanes_pairs(const WinogradLanes& l) {
+  for_places(l.places, [&]<int row, int column>() {
+    int64_t t = 0;
+    for (; t < l.count; t += 2)
+      for (int64_t lane = 0; lane < nr; lane += width) {
+        V even[4], odd[4] = {};
+        transform_pixels<row, column>(l, l.pixels + l.tiles[t] + lane,
+                                      [&](int place, V x) { even[place] = x; });
+        if (t + 1 < l.count)
+          transform_pixels<row, column>(l, l.pixels + l.tiles[t + 1] + lane,
+                                        [&](int place, V x) { odd[place] = x; });
+#pragma GCC unroll 4
+        for (int place = 0; place < (column < 0 ? 4 : 1); ++place)
+          store(l.out + place * l.apart + t / 2 * nr + lane,
+                nearest<Pairing::across>(even[place], odd[place]));
+      }
+    for (; t % (2 * width) != 0; t += 2)
+      for (int place = 0; place < (column < 0 ? 4 : 1); ++place)
+        for (int64_t lane = 0; lane < nr; lane += width)
+          store(l.out + place * l.apart + t / 2 * nr + lane, V{});
+  });
+}
+#else
+constexpr void (*transform_gradient_pairs)(const WinogradGradient&) = nullptr;
+constexpr void (*transform_lanes_pairs)(const WinogradLanes&) = nullptr;
+#endif
+
+/// G^T m: of four rows.
+[[gnu::always_inline]] inline void combine_sums(V a, V b, V c, V d, V (&to)[3]) {
+  const V both = (b + c) * 0.5f;
+  to[0] = a + both;
+  to[1] = (b - c) * 0.5f;
+  to[2] = both - d;
+}
+
+void transform_sums(const WinogradSums& s) {
+  constexpr int most_of_nine = width > 9 ? width : 9;
+  for (int64_t lane = 0; lane < s.channels; lane += width) {
+    V columns[4][3];
+    for (int x = 0; x < 4; ++x) {
+      V m[4];
+      for (int y = 0; y < 4; ++y) {
+        const float* const at = s.sums + (4 * y + x) * s.apart + lane;
+        m[y] = load<V>(at);
+        for (int64_t chunk = 1; chunk < s.chunks; ++chunk) m[y] += load<V>(at + chunk * s.chunk_apart);
+      }
+      combine_sums(m[0], m[1], m[2], m[3], columns[x]);
+    }
+    V g[most_of_nine] = {};
+    for (int y = 0; y < 3; ++y) {
+      V row[3];
+      combine_sums(columns[0][y], columns[1][y], columns[2][y], columns[3][y], row);
+      for (int x = 0; x < 3; ++x) g[3 * y + x] = row[x];
+    }
+    const int64_t left = s.channels - lane;
+    float* const to = s.dweight + lane * 9;
+    if constexpr (width >= 9) {
+      transpose(g);
+      for (int i = 0; i < width && i < left; ++i) store_first(to + i * 9, g[i], 9);
+    } else {
+      for (int i = 0; i < width && i < left; ++i)
+        for (int x = 0; x < 9; ++x) to[i * 9 + x] = g[x][i];
+    }
+  }
+}
+
 }  // namespace
 
-extern const WinogradKernels winograd_kernels_table{transform_input<Singly>,
-                                                    has_pairs ? transform_input<Paired> : nullptr,
-                                                    transform_output, transform_weight};
+extern const WinogradKernels winograd_kernels_table{
+    transform_input<Singly>, has_pairs ? transform_input<Paired> : nullptr,
+    transform_output,        transform_weight,
+    transform_gradient,      transform_gradient_pairs,
+    transform_lanes,         transform_lanes_pairs,
+    transform_sums};
 
 }  // namespace hashgrad::cpu::HASHGRAD_ISA
