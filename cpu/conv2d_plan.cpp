@@ -90,12 +90,20 @@ template void deal_plane(const Conv2dShape&, const PaddedRows&, const double*, d
 
 template <class T>
 void arrange_by_channels(const Conv2dShape& s, const T* x, int64_t channels, int64_t nr, T* out) {
+  constexpr int64_t square = 16;  // at most, of those that are transposed: rows that end within waste them
+  const auto transpose = gemm_kernels().of<T>().pack_b_depth;
   const int64_t p = s.padding, row = (s.width + 2 * p) * nr;
+  const bool by_rows = s.width % square == 0;
+  const Scratch<T> whole(by_rows ? 0 : s.in_pixels() * nr);
+  if (!by_rows) transpose(x, s.in_pixels(), channels, s.in_pixels(), whole.data());
   std::fill_n(out, p * row, T{0});
   out += p * row;
-  for (int64_t y = 0; y < s.height; ++y, x += s.width, out += row) {
+  for (int64_t y = 0; y < s.height; ++y, out += row) {
     std::fill_n(out, p * nr, T{0});
-    gemm_kernels().of<T>().pack_b_depth(x, s.in_pixels(), channels, s.width, out + p * nr);
+    if (by_rows)
+      transpose(x + y * s.width, s.in_pixels(), channels, s.width, out + p * nr);
+    else
+      std::copy_n(whole.data() + y * s.width * nr, s.width * nr, out + p * nr);
     std::fill_n(out + (p + s.width) * nr, p * nr, T{0});
   }
   std::fill_n(out, p * row, T{0});
