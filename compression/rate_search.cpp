@@ -56,7 +56,8 @@ RateSearch search_rates(const std::vector<RatePair>& grid, const RateSearchOptio
   const MinMax g(search.trials, &RateScore::g), phi(search.trials, &RateScore::phi);
   for (size_t i = 0; i < search.trials.size(); ++i) {
     RateTrial& trial = search.trials[i];
-    if (options.accuracy - trial.score.accuracy >= options.most_loss) continue;
+    constexpr double rounding = 1e-9;  // of accuracies, which are quotients of counts
+    if (options.accuracy - trial.score.accuracy >= options.most_loss - rounding) continue;
     trial.r = options.alpha * g(trial) + (1 - options.alpha) * phi(trial);
     if (!search.best || trial.r < search.trials[*search.best].r) search.best = i;
   }

@@ -50,7 +50,8 @@ bool is_image(const fs::directory_entry& entry) {
 
 /// The first word of each line of classes.txt, when there is one beside or above the class folders.
 std::vector<std::string> listed_classes(const std::string& dir) {
-  for (const fs::path& place : {fs::path(dir), fs::absolute(dir).lexically_normal().parent_path()}) {
+  const fs::path whole = (fs::absolute(dir) / "").lexically_normal().parent_path();  // however dir ends
+  for (const fs::path& place : {whole, whole.parent_path()}) {
     const fs::path list = place / "classes.txt";
     std::error_code ignored;  // what cannot be looked at is not there
     if (!fs::exists(list, ignored)) continue;

@@ -47,8 +47,9 @@ void set_grad(const Variable& leaf, Tensor gradient) {
   static_cast<Leaf&>(*leaf.node()).grad = std::move(gradient);
 }
 
-/// Numbers the distinct values of a parameter; `zeros_stay` leaves zero without a number.
-std::vector<int32_t> groups_of(const std::vector<double>& values, bool zeros_stay, size_t& count) {
+/// Numbers the distinct values of a parameter. Zero has no number: it is none of the values that are shared
+/// (compression/kmeans.h), whether it was pruned or not.
+std::vector<int32_t> groups_of(const std::vector<double>& values, size_t& count) {
   std::vector<double> distinct = values;
   std::sort(distinct.begin(), distinct.end());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
@@ -56,7 +57,7 @@ std::vector<int32_t> groups_of(const std::vector<double>& values, bool zeros_sta
   std::vector<int32_t> group;
   for (const double value : values) {
     const auto at = std::lower_bound(distinct.begin(), distinct.end(), value) - distinct.begin();
-    group.push_back(zeros_stay && value == 0 ? -1 : static_cast<int32_t>(at));
+    group.push_back(value == 0 ? -1 : static_cast<int32_t>(at));
   }
   return group;
 }
@@ -134,8 +135,7 @@ void Constraints::add_groups(Model& model) {
           "train: '{}' has shared weights, which are trained on the CPU; the model is on {}", p.name,
           to_string(model.device()));
     Groups groups{p.variable, {}, 0};
-    groups.group =
-        groups_of(p.variable->value().to(DType::float64).to_vector<double>(), coding.pruned, groups.count);
+    groups.group = groups_of(p.variable->value().to(DType::float64).to_vector<double>(), groups.count);
     shared_.push_back(std::move(groups));
     p.hashed = true;  // like a bucket value, a centroid collects the gradient of many weights
   }

@@ -188,12 +188,14 @@ class Trainer {
     Epoch epoch = loader_.epoch(state_.epoch, state_.batch);
     while (std::optional<Batch> batch = epoch.next()) {
       const Part part = part_of(state_.batch);
+      const int64_t before = state_.step;
       for (int64_t replay = 0; replay < options_.replays; ++replay) update(*batch, part);
       ++state_.batch;
       if (!part.last) continue;
       report();
       if (options_.stop && *options_.stop) return false;
-      if (options_.checkpoint_steps > 0 && state_.step % options_.checkpoint_steps == 0) save();
+      const int64_t often = options_.checkpoint_steps;
+      if (often > 0 && state_.step / often != before / often) save();
     }
     return true;
   }

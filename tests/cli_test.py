@@ -283,7 +283,8 @@ class Command(unittest.TestCase):
                 (["compress", "hash", self.path("drawing")], 1, "draws random numbers at every answer"),
                 (["defend", "gi3", self.path("drawing")], 1, "gi3: the model has this defence already"),
                 (["defend", "gi1", self.path("drawing")], 1, "gi1: changes weights of which another defence draws"),
-                (["defend", "gi1", self.model, "--rate", "0.5"], 2, "--rate: does not apply to gi1, only to dropout")):
+                (["defend", "gi1", self.model, "--rate", "0.5"], 2, "--rate: does not apply to gi1, only to dropout"),
+                (["train", SPEC, *DATA, "--optimizer", "adam", "--momentum", "0.3"], 2, "--momentum: adam has none")):
             failed = subprocess.run([BINARY, *arguments, "--output", self.path("none")], capture_output=True, text=True)
             self.assertEqual(failed.returncode, code)
             self.assertIn(words, failed.stderr)

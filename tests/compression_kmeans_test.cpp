@@ -7,6 +7,7 @@
 #include "compression/kmeans.h"
 #include "compression/prune.h"
 #include "datasets/synthetic_digits.h"
+#include "nn/materialise.h"
 #include "nn/model_file.h"
 #include "nn/train.h"
 #include "tests/attack_models.h"
@@ -130,6 +131,18 @@ TEST_CASE("training of shared weights goes on from the model that it began with,
   CHECK_ERROR(train(other, data, options), "was made from another model");
   train(same, data, options);
   CHECK(same_bits(whole, same));
+}
+
+TEST_CASE("zeros stay in training, whether they are recorded as pruned or not") {
+  const Model dense =
+      materialise(compress_prune(Model("1x28x28 flatten fc16 relu fc10", {}), {.value = 0.3}));
+  Model shared = compress_kmeans(dense, {.bits = 2});
+  const std::vector<double> before = values_of(shared.state().at("1.weight"));
+  train(shared, synthetic_digits(Split::train, 60, 1), {.epochs = 1, .batch = 16, .lr = 0.001});
+  const std::vector<double> after = values_of(shared.state().at("1.weight"));
+  for (size_t i = 0; i < after.size(); ++i) CHECK((after[i] == 0) == (before[i] == 0));
+  CHECK(distinct(shared.state().at("1.weight")).size() <= 4);
+  CHECK(same_bits(model_from_archive(archive_of(shared), "f"), shared));  // it can be written
 }
 
 TEST_CASE("one update of a centroid is the definition's") {

@@ -58,6 +58,15 @@ TEST_CASE("rate search: equal scores, no accurate pair, and what it refuses") {
   CHECK(equal.trials[0].r == 0);
   CHECK(equal.best == std::optional<size_t>(0));
   CHECK(!search_rates(grid, {.accuracy = 0.95}, same).best);
+  for (const double accuracy : {0.57, 0.9, 0.99}) {  // a loss of just a point, whichever way it is rounded
+    const auto loses = [&](const RatePair&) { return RateScore{accuracy - 0.01, 1, 1}; };
+    const auto keeps = [&](const RatePair&) { return RateScore{accuracy - 0.0099, 1, 1}; };
+    CHECK(!search_rates(grid, {.accuracy = accuracy, .most_loss = 0.01}, loses).best);
+    CHECK(search_rates(grid, {.accuracy = accuracy, .most_loss = 0.01}, keeps).best);
+  }
+  CHECK(!search_rates(grid, {.accuracy = 0.57, .most_loss = 0.01}, [](const RatePair&) {
+           return RateScore{0.56, 1, 1};  // 0.57 - 0.56 < 0.01
+         }).best);
   CHECK_ERROR(search_rates(grid, {.alpha = 2}, same), "alpha 2, a number in [0,1] expected");
   CHECK_ERROR(search_rates(grid, {},
                            [](const RatePair&) {

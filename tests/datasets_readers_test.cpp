@@ -260,6 +260,15 @@ TEST_CASE("an image folder alternates between its classes, and one colour file m
         Bytes{'a', 'b', 'a', 'b', 'a', 'b', 'u', 'x', 'v', 'y', 'w', 'z'});
 }
 
+TEST_CASE("classes.txt above the class folders is found however the folder's name ends") {
+  const TempDir dir;
+  dir.put("set/a/1.png", png(2, 1, 0, "ab"));
+  dir.put("set/b/1.png", png(2, 1, 0, "cd"));
+  dir.put("classes.txt", "b\na\n");
+  for (const std::string end : {"", "/", "//", "/.", "/./", "/a/.."})
+    CHECK(read_image_folder(dir.str() + "/set" + end).class_names == std::vector<std::string>{"b", "a"});
+}
+
 TEST_CASE("images of several sizes are scaled to the size asked for") {
   const TempDir dir;
   dir.put("a/1.png", png(2, 2, 0, "dddd"));

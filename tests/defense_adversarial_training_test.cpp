@@ -4,6 +4,7 @@
 
 #include "attacks/pgd.h"
 #include "autograd/ops/arithmetic.h"
+#include "core/archive.h"
 #include "core/parallel.h"
 #include "datasets/loader.h"
 #include "datasets/synthetic_digits.h"
@@ -137,6 +138,23 @@ TEST_CASE("adversarial training: free is its definition, replay by replay") {
     const std::vector<double> a = tensor.to_vector<double>(), b = twin.state().at(name).to_vector<double>();
     for (size_t i = 0; i < a.size(); ++i) CHECK(a[i] == doctest::Approx(b[i]).epsilon(1e-9));
   }
+}
+
+TEST_CASE("adversarial training: replays do not step past a checkpoint") {
+  const Folder folder;
+  Model model("1x28x28 flatten fc10", {.seed = 4});
+  TrainOptions options{.epochs = 3, .batch = 4, .lr = 0.1};
+  AdversarialTraining recipe = AdversarialTraining::of("free", 0.1);
+  recipe.replays = 3;
+  train_adversarially(model, recipe, options);
+  options.checkpoint = folder / "run.safetensors";
+  options.checkpoint_steps = 4;  // of the steps 3, 6, 9, ... the second is the first to have made four
+  int64_t saved = -1;
+  options.progress = [&](const TrainProgress& p) {
+    if (p.step == 9) saved = read_archive(options.checkpoint).tensors.at("train.counts").data<int64_t>()[2];
+  };
+  train(model, synthetic_digits(Split::train, 16, 1), options);
+  CHECK(saved == 6);
 }
 
 TEST_CASE("adversarial training: free has 8 replays of steps of eps, on record; schedules count replays") {

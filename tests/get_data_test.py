@@ -141,6 +141,13 @@ class GetData(unittest.TestCase):
         self.assertEqual(self.get("packed"), "")
         self.assertEqual(len(self.server.ranges), 1)
 
+    def test_an_archive_that_was_not_unpacked_yet_is(self):
+        (self.dir / "packed").mkdir()
+        (self.dir / "packed/all.tar.gz").write_bytes(self.tar)
+        self.assertEqual(self.get("packed"), "")
+        self.assertEqual(self.there(), ["packed/a.bin", "packed/b.bin"])
+        self.assertEqual(self.server.ranges, [])
+
     def test_an_archive_without_a_member_leaves_nothing_of_it(self):
         self.published["packed"]["members"].append("deep/c.bin")
         self.assertIn("deep/c.bin", self.get("packed"))

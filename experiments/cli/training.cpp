@@ -50,6 +50,8 @@ void remove_checkpoint() {
 
 OptimizerOptions optimizer_of(const TrainingFlags& flags) {
   OptimizerOptions options = parse_optimizer(flags.optimizer);
+  if (flags.momentum >= 0 && options.kind == OptimizerOptions::Kind::adam)
+    usage("--momentum: adam has none; its averages are adam:beta1=...,beta2=...");
   if (flags.momentum >= 0) options.momentum = flags.momentum;
   if (flags.weight_decay >= 0) options.weight_decay = flags.weight_decay;
   return options;
