@@ -406,6 +406,7 @@ class Command(unittest.TestCase):
                 (2, ["fixed-point", self.model, "--width", "1"], "--width"),
                 (2, ["fixed-point", self.model, "--width", "33"], "--width"),
                 (2, ["kmeans", self.model, "--rate", "1/8"], "--rate: does not apply to kmeans"),
+                (2, ["kmeans", self.model, "--resume", self.model], "--resume: goes on with a training"),
                 (2, ["fixed-point", self.model, "--width", "4", "--point", "5"], "point 5, 1 to the width of 4"),
                 (2, ["kmeans", self.model, "--layers", "foo"], "--layers: 'foo' is not all or last:K"),
                 (1, ["kmeans", self.model, "--layers", "last:7"], "layers 'last:7' of a model with 3"),

@@ -173,6 +173,8 @@ nlohmann::ordered_json size_json(const SizeReport& size) {
 
 void run(const CompressVerb& v, const CLI::App& verb) {
   refuse_foreign_flags(verb, v.method);
+  if (v.training.epochs == 0 && !v.training.resume.empty())
+    usage("--resume: goes on with a training, whose --epochs are needed");
   const auto method = std::find_if(std::begin(methods), std::end(methods),
                                    [&](const Method& m) { return m.name == v.method; });
   const Model model = method->compressed(v, load_model(v.model).to(v.common.type()));
