@@ -1,11 +1,9 @@
 #include <algorithm>
-#include <string>
 
-#include "core/math_mode.h"
 #include "cpu/batch_norm.h"
 #include "cpu/kept_panels.h"
 #include "cpu/winograd.h"
-#include "tests/cpu_conv2d_testing.h"
+#include "tests/cpu_winograd_testing.h"
 
 namespace {
 
@@ -32,23 +30,6 @@ std::vector<float> backward(const Conv2dShape& s, const Data<float>& d) {
   auto dx = poisoned<float>(s.batch * image_size(s));
   cpu::conv2d_backward_input(s, d.weight.data(), {d.dy.data()}, dx.data());
   return dx;
-}
-
-std::string named(const Conv2dShape& s) {
-  return std::to_string(s.batch) + "x" + std::to_string(s.in_channels) + "x" + std::to_string(s.height) +
-         "x" + std::to_string(s.width) + " p" + std::to_string(s.padding);
-}
-
-/// Calls body() in both arithmetics that go Winograd's way, with each instruction set that has it in them.
-template <class Body>
-void for_each_arithmetic(const Body& body) {
-  for (const Math math : {Math::fp32, Math::bf16}) {
-    const MathScope scope(math);
-    CAPTURE(name_of(math));
-    for_each_isa([&] {
-      if (math == Math::fp32 || cpu::isa() == cpu::Isa::avx512bf16) body();
-    });
-  }
 }
 
 TEST_CASE("Winograd's convolution and its input gradient agree with float64, which goes the direct way") {

@@ -1,11 +1,9 @@
 #include <algorithm>
-#include <string>
 #include <thread>
 
-#include "core/math_mode.h"
 #include "cpu/scratch.h"
 #include "cpu/winograd.h"
-#include "tests/cpu_conv2d_testing.h"
+#include "tests/cpu_winograd_testing.h"
 
 namespace {
 
@@ -36,23 +34,6 @@ Gradients gradients(const Conv2dShape& s, const std::vector<float>& x,
 
 bool same_bits(const Gradients& a, const Gradients& b) {
   return cpu_testing::same_bits(a.weight, b.weight) && cpu_testing::same_bits(a.bias, b.bias);
-}
-
-std::string named(const Conv2dShape& s) {
-  return std::to_string(s.batch) + "x" + std::to_string(s.in_channels) + "x" + std::to_string(s.height) +
-         "x" + std::to_string(s.width) + " p" + std::to_string(s.padding);
-}
-
-/// Calls body() in both arithmetics that go Winograd's way, with each instruction set that has it in them.
-template <class Body>
-void for_each_arithmetic(const Body& body) {
-  for (const Math math : {Math::fp32, Math::bf16}) {
-    const MathScope scope(math);
-    CAPTURE(name_of(math));
-    for_each_isa([&] {
-      if (math == Math::fp32 || cpu::isa() == cpu::Isa::avx512bf16) body();
-    });
-  }
 }
 
 /// Errors of the weight gradients against float64, which goes the direct way, relative to the largest one.

@@ -230,9 +230,12 @@ template <int row = 0, int column = -1, class Body>
 /// Calls to(place, vector) for the vectors of a row, or the one of a column.
 template <int column, class To>
 [[gnu::always_inline]] inline void deliver(const V (&row)[4], const To& to) {
-  if constexpr (column >= 0) return to(0, row[column]);
+  if constexpr (column >= 0) {
+    to(0, row[column]);
+  } else {
 #pragma GCC unroll 4
-  for (int x = 0; x < 4 && column < 0; ++x) to(x, row[x]);
+    for (int x = 0; x < 4; ++x) to(x, row[x]);
+  }
 }
 
 /// Calls to(place, vector) for A z A^T of a vector of tiles, at some places.

@@ -174,7 +174,7 @@ std::string amplitude_finding(Experiment& e, const Panel& panel) {
     return e.crafted_on(v, paper_attacks(e.setup())[0], e.setup().attacked);
   };
   const study::Json *mild = amplitude(mildest(panel)), *severe = amplitude(severest(panel));
-  e.clean(severest(panel), e.setup().attacked);  // for judged(), which is only asked once the others are there
+  e.clean(severest(panel), e.setup().attacked);  // judged() asks for it only once the others are there
   if (mild == nullptr || severe == nullptr) return study::unjudged(claim);
   const double from = mild->at("amplitude").get<double>(), to = severe->at("amplitude").get<double>();
   return judged(e, severest(panel), claim,
