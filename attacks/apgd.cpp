@@ -251,7 +251,7 @@ class Search {
       if (success && out_.first_success[row] < 0) out_.first_success[row] = counted;
       const bool broken = out_.first_success[row] >= 0;
       out_.status[row] = broken ? Status::ok : Status::max_iter;
-      ended.push_back(success && !options_.autoattack);
+      ended.push_back(success && !options_.autoattack && oracle_.decides());
       if (!decisive) continue;
       if (broken ? !success : !(values[i] > best_[row])) continue;
       best_[row] = values[i];

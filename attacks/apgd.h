@@ -29,8 +29,9 @@ class Apgd : public Attack {
     Loss loss = "ce";  // ignored when targets > 0
     int64_t targets =
         0;  // > 0: the targeted dlr loss of that many likeliest other classes, one after the other
-    /// As the authors' program does: rows go on after a success and return the last one; the first checkpoint
-    /// compares the first loss with 0 instead of the loss of the start.
+    /// As the authors' program does: rows go on after a success and return the last one (so they do for a
+    /// randomised model, see Oracle::decides); the first checkpoint compares the first loss with 0 instead of
+    /// the loss of the start.
     bool autoattack = false;
     uint64_t seed = 0;
   };

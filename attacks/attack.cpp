@@ -45,10 +45,24 @@ void check_weights(const Model& model, const std::string& attack) {
   }
 }
 
-Status ending(bool success, Status claimed) {
-  if (claimed == Status::already_wrong) return claimed;
+Status ending(bool success, bool already_wrong, Status claimed) {
+  if (already_wrong) return Status::already_wrong;
   if (success) return Status::ok;
-  return claimed == Status::ok ? Status::max_iter : claimed;
+  return claimed == Status::ok || claimed == Status::already_wrong ? Status::max_iter : claimed;
+}
+
+/// Per row whether its goal was reached before the attack. An ordinary model's answer stands since the attack
+/// has asked; of a randomised one the attack has asked other draws than the judge's.
+std::vector<bool> reached_before(const Oracle& judge, const AttackInput& input, const Crafted& crafted) {
+  std::vector<bool> reached;
+  if (!randomised(judge.model())) {
+    for (const Status claimed : crafted.status) reached.push_back(claimed == Status::already_wrong);
+    return reached;
+  }
+  const Goal goal = input.goal();
+  for (const int64_t prediction : judge.predict(input.x))
+    reached.push_back(goal.reached(std::ssize(reached), prediction));
+  return reached;
 }
 
 /// While an attack runs, weights do not change: hashed ones are written out once, instead of being generated
@@ -150,6 +164,7 @@ AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted
                       numbers(crafted.forwards),
                       numbers(crafted.backwards)};
   const std::vector<int64_t> predictions = judge.predict(crafted.x_adv);
+  const std::vector<bool> before = reached_before(judge, input, crafted);
   for (int64_t i = 0; i < n; ++i) {
     if (threat) {
       const double distance = in_norm(result, threat->norm).data<double>()[i];
@@ -157,10 +172,13 @@ AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted
             name_of(threat->norm), distance, threat->eps);
     }
     const bool success = goal.reached(i, predictions[static_cast<size_t>(i)]);
+    const bool already_wrong = success && before[static_cast<size_t>(i)];
+    int64_t& first_success = result.first_success.data<int64_t>()[i];
     result.success.data<uint8_t>()[i] = success;
-    if (!success) result.first_success.data<int64_t>()[i] = -1;
+    if (!success) first_success = -1;
+    if (already_wrong) first_success = 0;
     result.status.data<int64_t>()[i] =
-        static_cast<int64_t>(ending(success, crafted.status[static_cast<size_t>(i)]));
+        static_cast<int64_t>(ending(success, already_wrong, crafted.status[static_cast<size_t>(i)]));
   }
   return result;
 }

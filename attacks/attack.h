@@ -32,7 +32,7 @@ enum class Status : int64_t {
   no_pair,       ///< no feature is left whose change brings the goal nearer
   zero_grad,     ///< the gradient is exactly zero: nothing moved from there on, no attack took place
   nan,           ///< the gradient or a logit is not a number
-  already_wrong  ///< the goal was reached before the attack began
+  already_wrong  ///< the goal was reached before the attack began, as the judge sees it, and still is
 };
 const char* name_of(Status status);
 
@@ -41,7 +41,8 @@ const char* name_of(Status status);
 struct AttackResult {
   Tensor x_adv;                ///< [N,C,H,W]
   Tensor success;              ///< [N] uint8: the goal is reached, by a forward pass after the attack
-  Tensor first_success;        ///< [N] int64: steps taken when the goal was first reached; -1 without success
+  Tensor first_success;        ///< [N] int64: steps taken when the attack first saw its goal reached; -1: no
+                               ///< success, or one that only a randomised model's judge saw
   Tensor l0, l1, l2, linf;     ///< [N] float64: distance of x_adv from x
   Tensor status;               ///< [N] int64: Status
   Tensor forwards, backwards;  ///< [N] int64: passes spent on the row (a product with M cotangents counts M;
@@ -49,7 +50,7 @@ struct AttackResult {
 };
 
 /// What craft() leaves per row: the image, and what the attack says of itself. `first_success` is a claim,
-/// passes are counted as on an ordinary model.
+/// and so is already_wrong; passes are counted as on an ordinary model.
 struct Crafted {
   explicit Crafted(const Tensor& x);
 
@@ -91,7 +92,8 @@ class Attack {
 /// Judges what an attack made, without it, where it lies: success by asking Oracle::judge() in fp32, whatever
 /// arithmetic the attack was made with (core/math_mode.h), distances
 /// from the images; the box and, if given, the ball are enforced (a row outside is an Error that names the
-/// attack and the row). A claimed success that does not hold becomes no success.
+/// attack and the row). A claimed success that does not hold becomes no success. A judge that votes says of
+/// every row whether it was wrong before.
 AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted& crafted,
                     const std::optional<Threat>& threat, const std::string& attack);
 

@@ -12,6 +12,7 @@ class Loop {
   Loop(const Oracle& oracle, const AttackInput& input, const ClimbRule& rule)
       : oracle_(oracle),
         rule_(rule),
+        early_stop_(rule.early_stop && oracle.decides()),
         out_(input.x),
         live_(participants(input)),
         x_(live_.input().x),
@@ -25,7 +26,7 @@ class Loop {
  private:
   LiveRows participants(const AttackInput& input) {
     const CleanPass clean = judge_clean(oracle_, input, out_);
-    return rule_.early_stop ? LiveRows(input, clean.open) : LiveRows(input);
+    return early_stop_ ? LiveRows(input, clean.open) : LiveRows(input);
   }
 
   /// Judges the iterates after `taken` steps and moves those that go on.
@@ -49,7 +50,7 @@ class Loop {
     std::vector<int64_t> going_on;
     for (size_t i = 0; i < live_.size(); ++i) {
       const bool success = goal.reached(static_cast<int64_t>(i), predictions[i]);
-      const bool stop = blocked[i] != Status::ok || (success && rule_.early_stop);
+      const bool stop = blocked[i] != Status::ok || (success && early_stop_);
       book(i, taken, success, stop, values[i]);
       out_.backwards[live_.row(i)] += !last;
       if (stop)
@@ -66,7 +67,7 @@ class Loop {
     const size_t row = live_.row(i);
     ++out_.forwards[row];
     if (success && out_.first_success[row] < 0) out_.first_success[row] = taken;
-    if (rule_.early_stop ? !(success || value > best_[i]) : !stop) return;
+    if (early_stop_ ? !(success || value > best_[i]) : !stop) return;
     best_[i] = value;
     scatter(out_.x_adv, {live_.rows()[i]}, gather(x_, {static_cast<int64_t>(i)}));
   }
@@ -77,6 +78,7 @@ class Loop {
 
   const Oracle& oracle_;
   const ClimbRule& rule_;
+  const bool early_stop_;
   Crafted out_;
   LiveRows live_;
   Tensor x_;                  // iterates of the live rows, [rows,C,H,W]

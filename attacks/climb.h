@@ -21,7 +21,8 @@ struct ClimbRule {
 
 /// A row ends at its first success, or where its direction is zero or its gradient not a number; it returns
 /// the first success, else the iterate with the largest loss. Without early stop rows that are wrong before
-/// take part too, and the last iterate is returned.
+/// take part too, and the last iterate is returned; so it is where the oracle does not decide
+/// (Oracle::decides).
 Crafted climb(const Oracle& oracle, const AttackInput& input, const ClimbRule& rule);
 
 }  // namespace hashgrad

@@ -119,6 +119,10 @@ class Oracle {
   int64_t draws() const { return static_cast<int64_t>(drawn_.size()); }
   /// The models of those passes, each of one answer.
   const std::vector<const Model*>& drawn() const { return drawn_; }
+  /// Whether a success that this oracle sees is one. A randomised model is judged by other draws than those
+  /// an attack follows: one that stopped at its first success there, or left out a row that seems wrong
+  /// already, would give away images that the judge gets right.
+  bool decides() const { return votes_ || !randomised(model_); }
 
   Tensor logits(const Tensor& x) const;
   /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number. A judge of

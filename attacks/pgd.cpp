@@ -16,6 +16,7 @@ class Climb {
   Climb(const Oracle& oracle, const Pgd::Options& options, const AttackInput& input)
       : oracle_(oracle),
         options_(options),
+        early_stop_(options.early_stop && oracle.decides()),
         ball_{options.norm, options.eps},
         input_(input),
         out_(input.x),
@@ -42,7 +43,7 @@ class Climb {
   /// Rows to work on: those that are not wrong already, or all.
   std::vector<int64_t> participants() {
     const CleanPass clean = judge_clean(oracle_, input_, out_);
-    return options_.early_stop ? clean.open : LiveRows(input_).rows();
+    return early_stop_ ? clean.open : LiveRows(input_).rows();
   }
 
   /// Judges the iterates after `taken` steps and, unless these are the last, moves those that go on.
@@ -56,7 +57,7 @@ class Climb {
       const int64_t row = static_cast<int64_t>(i);
       const bool success = goal.reached(row, now.predictions[i]);
       const Status obstacle = last ? Status::max_iter : obstacle_of(now, i);
-      const bool stop = last || obstacle != Status::ok || (success && options_.early_stop);
+      const bool stop = last || obstacle != Status::ok || (success && early_stop_);
       book(i, taken, last, success);
       if (improves(i, success, now.values[i], stop)) kept.push_back(row);
       if (stop) set_status(static_cast<size_t>(rows_[i]), success ? Status::ok : obstacle);
@@ -98,7 +99,7 @@ class Climb {
   /// without early stop the last.
   bool improves(size_t i, bool success, double value, bool stop) {
     double& best = best_[static_cast<size_t>(rows_[i])];
-    if (options_.early_stop ? !(success || value > best) : !stop) return false;
+    if (early_stop_ ? !(success || value > best) : !stop) return false;
     best = value;
     return true;
   }
@@ -143,6 +144,7 @@ class Climb {
 
   const Oracle& oracle_;
   const Pgd::Options& options_;
+  const bool early_stop_;
   const Threat ball_;
   const AttackInput& input_;
   Crafted out_;

@@ -23,8 +23,9 @@ class Pgd : public Attack {
     /// pixel moves by more than 1.
     double sparsity = 0.01;
     bool random_start = true;  // needed for more than one restart
-    bool early_stop =
-        true;  // false: always `iters` steps, and the last iterate, as the papers' loops have it
+    /// false: always `iters` steps, and the last iterate, as the papers' loops have it; so it is for a
+    /// randomised model (Oracle::decides)
+    bool early_stop = true;
     Loss loss = "ce";
     uint64_t seed = 0;
     LibraryRules rules{};  // other than the default: steps and projections of another library

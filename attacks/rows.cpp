@@ -8,7 +8,7 @@ CleanPass judge_clean(const Oracle& oracle, const AttackInput& input, Crafted& o
   const Goal goal = input.goal();
   for (size_t row = 0; row < predictions.size(); ++row) {
     ++out.forwards[row];
-    if (goal.reached(static_cast<int64_t>(row), predictions[row]))
+    if (oracle.decides() && goal.reached(static_cast<int64_t>(row), predictions[row]))
       out.status[row] = Status::already_wrong, out.first_success[row] = 0;
     else if (predictions[row] < 0)
       out.status[row] = Status::nan;

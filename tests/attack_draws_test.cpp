@@ -5,6 +5,7 @@
 #include "attacks/autoattack.h"
 #include "attacks/fgsm.h"
 #include "attacks/pgd.h"
+#include "attacks/registry.h"
 #include "attacks/substitute.h"
 #include "attacks/transfer.h"
 #include "autograd/ops/softmax.h"
@@ -190,6 +191,54 @@ TEST_CASE("draws: success is what the judge says, and every draw's pass is count
     CHECK(r.backwards.data<int64_t>()[i] == 3 * 4);
     CHECK(r.forwards.data<int64_t>()[i] == (1 + 3 + 1) * 4);  // the image, the steps, the result
   }
+}
+
+TEST_CASE("draws: no row is given up because the draws of the attack get it wrong") {
+  const Model model = coin();
+  // Of class 0 but where pixel 0 alone is dropped; the last row's label is wrong whoever judges.
+  const AttackInput input{Tensor::of<double>({0.6, 0.5, 0.7, 0.4, 0.4, 0.3, 0.9, 0.1}, {4, 1, 1, 2}),
+                          classes({0, 0, 0, 1}),
+                          {},
+                          {}};
+  OracleOptions options{.draws = {.judge = 15}};
+  const auto classes_are = [&](const Oracle& oracle, const std::vector<int64_t>& wanted) {
+    return oracle.predict(input.x) == wanted;
+  };
+  while (!classes_are(Oracle(model, options), {1, 1, 1, 1}) ||
+         !classes_are(Oracle::judge(model, options), {0, 0, 0, 0}))
+    REQUIRE(++options.draws.seed < 100);
+  for (const std::string spec : {"bim:eps=0.2,iters=4", "pgd:eps=0.2,iters=4", "mim:eps=0.2,iters=4",
+                                 "ifgsm:eps=0.05,iters=4", "fgsm:eps=0.2", "apgd-ce:eps=0.2,iters=10",
+                                 "square:eps=0.2,iters=10", "random-noise:eps=0.2,draws=10"}) {
+    CAPTURE(spec);
+    const AttackResult r = make_attack(spec, 0)->run(model, input, options);
+    for (int64_t i = 0; i < 3; ++i) {
+      CHECK(r.linf.data<double>()[i] > 0);
+      CHECK(status_of(r, i) != Status::already_wrong);
+    }
+    if (spec.find("iters=4") == std::string::npos) continue;
+    const AttackResult to_the_end = make_attack(spec + ",no-early-stop", 0)->run(model, input, options);
+    for (int64_t i = 0; i < 4; ++i) CHECK(same_row(r, i, to_the_end, i));
+  }
+  // jsma does stop where its own draws give way: at once, and that is no success.
+  const AttackResult still = make_attack("jsma:gamma=1", 0)->run(model, input, options);
+  for (int64_t i = 0; i < 3; ++i) {
+    CHECK(still.success.data<uint8_t>()[i] == 0);
+    CHECK(still.first_success.data<int64_t>()[i] == -1);
+    CHECK(status_of(still, i) == Status::max_iter);
+  }
+}
+
+TEST_CASE("draws: what was wrong before is for the judge to say") {
+  const Model model = coin();
+  const Tensor x = Tensor::of<double>({0.9, 0.1, 0.9, 0.1}, {2, 1, 1, 2});
+  OracleOptions options{.draws = {.judge = 15}};
+  while (Oracle::judge(model, options).predict(x)[0] != 0 || Oracle(model, options).predict(x)[0] != 1)
+    REQUIRE(++options.draws.seed < 100);
+  const AttackResult r = Fgsm({.eps = 0.01}).run(model, {x, classes({0, 1}), {}, {}}, options);
+  CHECK(status_of(r, 0) != Status::already_wrong);
+  CHECK(status_of(r, 1) == Status::already_wrong);
+  CHECK(r.first_success.data<int64_t>()[1] == 0);
 }
 
 TEST_CASE("draws: averaging gradients finds what one draw does not") {

@@ -34,11 +34,14 @@ Finding check_worst_case(Evidence& evidence) {
   int64_t best = 0;
   std::string name;
   std::vector<bool> any(static_cast<size_t>(evidence.rows()));
-  for (const std::string& spec : ensemble_specs(evidence)) {
-    const std::vector<bool> broken = evidence.within(evidence.attack(spec));
-    if (count(broken) > best) best = count(broken), name = spec;
+  const auto look = [&](const std::string& attack, const AttackResult& result) {
+    const std::vector<bool> broken = evidence.within(result);
+    if (count(broken) > best) best = count(broken), name = attack;
     any = either(any, broken);
-  }
+  };
+  for (const std::string& spec : ensemble_specs(evidence)) look(spec, evidence.attack(spec));
+  for (const std::string& spec : specs_over_draws(evidence))
+    look(evidence.name_over_draws(spec), evidence.over_draws(spec));
   return {
       Verdict::passed,
       best == 0

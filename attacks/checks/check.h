@@ -72,6 +72,7 @@ std::vector<double> curve_factors(const Evidence& evidence);
 /// The attack of the curve at one of them.
 std::string curve_spec(const Evidence& evidence, double factor);
 /// Attacks that a randomised model meets along single draws as well as over many; past input transforms, too.
+/// None for an ordinary model.
 std::vector<std::string> specs_over_draws(const Evidence& evidence);
 /// What others are measured against: pgd on the cross-entropy; apgd-ce for l1, where steps of one length are
 /// known to be weak (Croce and Hein, ICML 2021).

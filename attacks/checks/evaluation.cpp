@@ -88,9 +88,8 @@ Evaluation evaluate_robustness(Evidence& evidence) {
   Evaluation e{{evidence.rows(), evidence.rows_given()}, {}, {}, {}, {}, Verdict::passed, {}};
   for (const std::string& spec : ensemble_specs(evidence))
     e.ensemble.push_back(row_of(evidence, spec, evidence.attack(spec)));
-  if (randomised(evidence.model()))
-    for (const std::string& spec : specs_over_draws(evidence))
-      e.ensemble.push_back(row_of(evidence, evidence.name_over_draws(spec), evidence.over_draws(spec)));
+  for (const std::string& spec : specs_over_draws(evidence))
+    e.ensemble.push_back(row_of(evidence, evidence.name_over_draws(spec), evidence.over_draws(spec)));
   for (const double factor : curve_factors(evidence)) e.curve.push_back(point_at(evidence, factor));
   for (const Check& check : all_checks()) e.findings.emplace_back(check, check.run(evidence));
   e.robust = {evidence.rows() - count(evidence.worst_case()), evidence.rows_given()};
