@@ -79,7 +79,10 @@ Model compress_hash(const Model& model, const HashCompression& options) {
   result.coding = model.coding;
   result.inherit(model);
   copy_other_layers(model, result, chosen);
-  if (options.start == HashCompression::Start::projection) fit_layers(model, result, chosen);
+  const bool fitted = options.start == HashCompression::Start::projection;
+  if (fitted) fit_layers(model, result, chosen);
+  result.metadata["compress.hash"] = fmt::format("rates {}, layers {}, start {}", fmt::join(rates, ","),
+                                                 options.layers, fitted ? "projection" : "scratch");
   return result;
 }
 

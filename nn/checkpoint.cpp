@@ -1,5 +1,7 @@
 #include "nn/checkpoint.h"
 
+#include <set>
+
 #include "nn/model_file.h"
 
 namespace hashgrad {
@@ -19,7 +21,16 @@ std::vector<T> values_of(const Archive& archive, const char* tensor, size_t coun
   return t.to_vector<T>();
 }
 
-/// The same network and the same settings, or an Error that says what differs.
+/// The keys of both under which compressions record their settings.
+std::set<std::string> compressions_of(const Archive& a, const Archive& b) {
+  std::set<std::string> keys;
+  for (const Archive* archive : {&a, &b})
+    for (const auto& [key, value] : archive->metadata)
+      if (key.starts_with("compress.")) keys.insert(key);
+  return keys;
+}
+
+/// The same network, settings and compressions, or an Error that says what differs.
 void check_same(const std::string& path, const Archive& then, const Archive& now,
                 const TrainSettings& settings) {
   const auto value = [](const Archive& archive, const std::string& key) {
@@ -38,6 +49,7 @@ void check_same(const std::string& path, const Archive& then, const Archive& now
           name);
     compare(name, value(then, "train." + name), as_recorded(is));
   }
+  for (const std::string& key : compressions_of(then, now)) compare(key, value(then, key), value(now, key));
 }
 
 }  // namespace

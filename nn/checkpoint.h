@@ -39,7 +39,8 @@ struct TrainParts {
 /// infinite or NaN is an Error and leaves the old one.
 void save_checkpoint(const std::string& path, const TrainParts& parts, const TrainState& state);
 
-/// Restores a run into parts made with the same settings; an Error names the first setting that differs.
+/// Restores a run into parts made with the same settings, those of the model's compressions ("compress.*" of
+/// its metadata) included; an Error names the first setting that differs.
 TrainState load_checkpoint(const std::string& path, const TrainSettings& settings, const TrainParts& parts);
 
 }  // namespace hashgrad

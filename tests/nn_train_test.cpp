@@ -5,6 +5,7 @@
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduce.h"
+#include "compression/hash.h"
 #include "compression/prune.h"
 #include "core/file.h"
 #include "core/parallel.h"
@@ -403,6 +404,28 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
   CHECK_ERROR(train(hashed, digits(), options), "was made with hash_seed '0', now it is '1'");
   save_model(options.resume, wider);
   CHECK_ERROR(trained(options), "is not a checkpoint of a training run");
+}
+
+TEST_CASE("resuming with other settings of a compression is an error that names them") {
+  const Folder folder;
+  const Model model("1x28x28 flatten fc10", {.seed = 4});
+  TrainOptions options{.epochs = 1, .batch = 50};
+  options.checkpoint = folder / "run.safetensors";
+  Model pruned = compress_prune(model, {.value = 0.5});
+  train(pruned, digits(), options);
+  options.resume = options.checkpoint;
+  Model same = compress_prune(model, {.value = 0.5}), sparser = compress_prune(model, {.value = 0.25});
+  train(same, digits(), options);
+  CHECK_ERROR(train(sparser, digits(), options),
+              "was made with compress.prune 'density 0.5, layers all, each', now it is 'density 0.25, ");
+
+  options.resume.clear();
+  Model fitted = compress_hash(model, {.rate = 0.25});
+  train(fitted, digits(), options);
+  options.resume = options.checkpoint;
+  Model drawn = compress_hash(model, {.rate = 0.25, .start = HashCompression::Start::scratch});
+  CHECK_ERROR(train(drawn, digits(), options),
+              "was made with compress.hash 'rates 0.25, layers all, start projection', now it is 'rates ");
 }
 
 TEST_CASE("training refuses what cannot work, and a diverging run keeps its checkpoint") {
