@@ -162,6 +162,12 @@ Dataset load_dataset(const std::string& name, Split split, const DataOptions& op
   return options.first > 0 ? data.first(options.first) : data;
 }
 
+bool has_test_split(const std::string& name) {
+  if (!name.starts_with(image_folder)) return named_set(name) || name == "synthetic-digits";
+  const std::string dir = name.substr(image_folder.size()), test = split_folder(dir, Split::test);
+  return test != dir && is_there(test);
+}
+
 bool dataset_available(const std::string& name, const DataOptions& options) {
   const NamedSet* set = named_set(name);
   if (!set) return name == "synthetic-digits";

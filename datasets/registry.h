@@ -28,6 +28,10 @@ void check_dataset_name(const std::string& name);
 /// and how to get it. Everything loaded has passed validate().
 Dataset load_dataset(const std::string& name, Split split, const DataOptions& options = {});
 
+/// Whether such a set has test images apart from its training images: not a safetensors file, nor an image
+/// folder without test/ and val/. Of a named set the files are not looked for.
+bool has_test_split(const std::string& name);
+
 /// True for a named set of which both splits are found, and for synthetic-digits; nothing is read.
 bool dataset_available(const std::string& name, const DataOptions& options = {});
 

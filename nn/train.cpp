@@ -353,13 +353,7 @@ class Trainer {
     const double seen = static_cast<double>(state_.seen);
     state_.loss = state_.loss_sum / seen;
     state_.accuracy = static_cast<double>(state_.correct) / seen;
-    std::string validation = ",";
-    if (options_.validation) {
-      lend_average();
-      const Score e = evaluate(model_, *options_.validation);
-      take_back_average();
-      validation = fmt::format("{:.6g},{:.6g}", e.loss, e.accuracy);
-    }
+    const std::string validation = judged();
     state_.log +=
         fmt::format("{},{},{:.6g},{:.6g},{:.6g},{},{:.3f}\n", state_.epoch + 1, state_.step,
                     learning_rate(state_.step - 1), state_.loss, state_.accuracy, validation, state_.seconds);
@@ -367,7 +361,21 @@ class Trainer {
     state_.batch = state_.seen = state_.correct = 0;
     state_.loss_sum = 0;
     write_tally();
-    if (options_.epoch_done) options_.epoch_done(state_.epoch);
+  }
+
+  /// The log's "loss,accuracy" of the validation images. Here and in epoch_done the model is what it would be
+  /// if the training ended with this epoch.
+  std::string judged() {
+    if (!options_.validation && !options_.epoch_done) return ",";
+    std::string validation = ",";
+    lend_average();
+    if (options_.validation) {
+      const Score e = evaluate(model_, *options_.validation);
+      validation = fmt::format("{:.6g},{:.6g}", e.loss, e.accuracy);
+    }
+    if (options_.epoch_done) options_.epoch_done(state_.epoch + 1);
+    take_back_average();
+    return validation;
   }
 
   void lend_average() {

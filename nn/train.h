@@ -82,7 +82,9 @@ struct TrainOptions {
   bool graph = true;            ///< run a device's steps as recorded graphs; the bits are the same without
   double report_seconds = 0.2;  ///< on a device: between two looks at its counts, which wait for it
   std::function<void(const TrainProgress&)> progress{};
-  std::function<void(int64_t epoch)> epoch_done{};  ///< after each, counted from 1
+  /// After each, counted from 1. The model then has the weights that it would end with: the average, with
+  /// `ema`.
+  std::function<void(int64_t epoch)> epoch_done{};
   const std::atomic<bool>* stop = nullptr;  ///< set by another thread or a signal: stop after this step
 };
 

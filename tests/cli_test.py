@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 BINARY = ""
 SPEC = "1x28x28 conv4k5p2 relu maxpool2 flatten fc16@1/4 relu dropout0.1 fc10"
@@ -35,6 +36,14 @@ def numbers(tensor):
     dtype, _, content = tensor
     code = {"F32": "f", "F64": "d", "I64": "q", "U8": "B"}[dtype]
     return list(struct.unpack(f"<{len(content) // struct.calcsize(code)}{code}", content))
+
+
+def gray_png(width, height, level):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    rows = (b"\0" + bytes([level] * width)) * height
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 class Command(unittest.TestCase):
@@ -341,6 +350,25 @@ class Command(unittest.TestCase):
                           self.path("n"))
         self.assert_error("cannot be resumed", "defend", "distill", self.model, *recipe, "--resume", "x", "--output",
                           self.path("n"))
+
+    def test_data_without_a_test_split_are_not_validated_on(self):
+        images = ("--first", "40", "--epochs", "1", "--quiet", "--output", self.path("n"))
+        self.run_ok("attack", "random-noise", self.model, *DATA, "--first", "50", "--output", self.path("unsplit.safetensors"))
+        net, unsplit = "1x28x28 flatten fc10", ("--data", self.path("unsplit.safetensors"))
+        watched = ("defend", "adversarial-training", net, "--iters", "1", "--eps", "0.1")
+        for data in (unsplit, (*DATA, "--split", "test")):
+            self.assert_error(f"--validate: {data[1]} --split", "train", net, *data, *images, "--validate")
+            self.assert_error(f"--watch: {data[1]} --split", *watched, *data, *images, "--watch", "10")
+        self.assertNotIn("epoch 1", self.run_ok(*watched, *unsplit, *images))  # the default watches nothing
+        self.assertIn("of 200 test images", self.run_ok(*watched, *DATA, *images))
+        folder = "imagefolder:" + self.path("classes")
+        for split, number in (("train", 4), ("test", 3)):
+            for k in range(number):
+                os.makedirs(self.path(f"classes/{split}/c{k % 2}"), exist_ok=True)
+                with open(self.path(f"classes/{split}/c{k % 2}/{k}.png"), "wb") as file:
+                    file.write(gray_png(4, 4, 60 * k))
+        few = self.run_ok(*watched[:2], "1x4x4 flatten fc2", *watched[3:], "--data", folder, *images[2:])
+        self.assertIn("of 3 test images", few)
 
     def test_a_hash_classifier_is_trained_and_can_be_inhibited(self):
         recipe = (*DATA, "--first", "60", "--batch", "20", "--quiet")

@@ -191,6 +191,11 @@ TEST_CASE("an image folder is split by its folders train, test and val, if it ha
   CHECK(pixel("whole", Split::train) == 'w');
   CHECK(pixel("whole", Split::test) == 'w');
   check_error([&] { pixel("train-only", Split::test); }, {dir / "train-only/val", "No such file"});
+  CHECK(has_test_split("imagefolder:" + dir / "parted"));
+  for (const char* name : {"whole", "train-only"}) CHECK_FALSE(has_test_split("imagefolder:" + dir / name));
+  CHECK(has_test_split("mnist"));
+  CHECK(has_test_split("synthetic-digits"));
+  CHECK_FALSE(has_test_split("digits.safetensors"));
 }
 
 TEST_CASE("what cannot be loaded is said in one line that lists what can") {

@@ -293,16 +293,22 @@ TEST_CASE("a training may end with the moving average of its weights, bias-corre
   options.ema = 0.7;
   Model model(spec, {.dtype = DType::float64, .seed = 4});
   std::vector<double> sum(7840);
-  options.epoch_done = [&](int64_t) {  // after each update
-    const std::vector<double> w = model.parameter("1.weight").value().to_vector<double>();
+  const auto weights = [&] { return model.parameter("1.weight").value().to_vector<double>(); };
+  options.progress = [&](const TrainProgress&) {  // after each update
+    const std::vector<double> w = weights();
     for (size_t i = 0; i < sum.size(); ++i) sum[i] = 0.7 * sum[i] + 0.3 * w[i];
+  };
+  options.epoch_done = [&](int64_t epoch) {  // each is one update
+    const std::vector<double> w = weights();
+    for (size_t i = 0; i < sum.size(); ++i)
+      REQUIRE(w[i] == doctest::Approx(sum[i] / (1 - std::pow(0.7, epoch))).epsilon(1e-12));
   };
   const Dataset test = synthetic_digits(Split::test, 50, 1);
   const Folder folder;
   options.validation = &test;
   options.log_csv = folder / "log.csv";
   train(model, images, options);
-  const std::vector<double> average = model.parameter("1.weight").value().to_vector<double>();
+  const std::vector<double> average = weights();
   for (size_t i = 0; i < sum.size(); ++i)
     REQUIRE(average[i] == doctest::Approx(sum[i] / (1 - std::pow(0.7, 5))).epsilon(1e-12));
   const std::string log = read_file(options.log_csv);

@@ -247,8 +247,11 @@ void add_trained_flags(CLI::App& verb, DefendVerb& v) {
       ->check(integer_in(1, 1000))
       ->default_str("")
       ->group(group_of("iters"));
-  verb.add_option("--watch", v.watch, "test images to attack after every epoch (0: none)")
+  verb.add_option("--watch", v.watch,
+                  "test images to attack after every epoch, at most (200, or 0, none, where the data have no "
+                  "test split)")
       ->check(integer_in(0, 100000))
+      ->default_str("")
       ->group(group_of("watch"));
 }
 

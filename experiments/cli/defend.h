@@ -17,7 +17,8 @@ struct DefendVerb {
   std::string rate;  // empty: what the method has by itself
   HashFlags hash;
   double eps = 0, step = -1, temperature = 100;  // a step below 0: what the method has by itself
-  int64_t last = 0, iters = 0, replays = 0, watch = 200;
+  int64_t last = 0, iters = 0, replays = 0;
+  int64_t watch = -1;  // below 0: 200, or none where the data have no test images
   int64_t bits = 1, size = 2, quality = 75;
 };
 

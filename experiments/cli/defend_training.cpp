@@ -38,8 +38,10 @@ AdversarialTraining recipe_of(const DefendVerb& v) {
 /// Prints after every epoch what the robust accuracy comes to, and warns when it has fallen apart: by 20
 /// points, where Wong, Rice and Kolter stop.
 std::function<void(int64_t)> watch_robustness(const DefendVerb& v, const Model& model, double eps) {
-  if (v.watch == 0) return {};
-  const Dataset images = load({v.data.data, v.data.data_dir, "test", {}, v.watch});
+  const int64_t most = v.watch >= 0 ? v.watch : has_test_images(v.data) ? 200 : 0;
+  if (most == 0) return {};
+  const Dataset test = load_test(v.data, "--watch");
+  const Dataset images = test.first(std::min(most, test.size()));
   return [&model, images, eps, best = 0.0](int64_t epoch) mutable {
     const double clean = evaluate(model, images).accuracy, robust = pgd_accuracy(model, images, eps);
     try_print(stdout, "epoch {}: clean {:.2f} %, pgd-20 {:.2f} % of {} test images\n", epoch, 100 * clean,

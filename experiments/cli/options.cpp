@@ -257,6 +257,15 @@ Dataset load(const DataFlags& flags) {
   return cut(load_dataset(flags.data, parse_split(flags.split), options), flags);
 }
 
+bool has_test_images(const DataFlags& flags) { return flags.split == "train" && has_test_split(flags.data); }
+
+Dataset load_test(const DataFlags& flags, const std::string& flag) {
+  if (flags.given() && !has_test_images(flags))
+    usage("{}: {} --split {} has no test images besides those that are trained on", flag, flags.data,
+          flags.split);
+  return load({flags.data, flags.data_dir, "test"});
+}
+
 Dataset load_input(const std::string& input, const DataFlags& flags) {
   if (input.empty() && !flags.given())
     usage("--input: is missing (a safetensors file with x, or --data NAME)");

@@ -93,6 +93,10 @@ struct DataFlags {
 void add_data(CLI::App& verb, DataFlags& flags);
 /// Loads what the flags say, cut down by --indices, --skip and --first.
 Dataset load(const DataFlags& flags);
+/// Whether there are test images apart from those that the flags of a training choose.
+bool has_test_images(const DataFlags& flags);
+/// The whole test split, for `flag` of a training; bad usage where its images are trained on.
+Dataset load_test(const DataFlags& flags, const std::string& flag);
 /// `--input FILE` where there is one, else `--data`; neither or both is bad usage.
 Dataset load_input(const std::string& input, const DataFlags& flags);
 

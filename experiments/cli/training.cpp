@@ -129,7 +129,8 @@ void add_training(CLI::App& verb, TrainingFlags& flags) {
   option("--checkpoint-steps", flags.checkpoint_steps,
          "checkpoint also every so many updates (0: every epoch only)", integer_in(0, int64_t{1} << 40));
   option("--log", flags.log, "CSV with a row per epoch (default: OUTPUT.csv)", output_file());
-  verb.add_flag("--validate", flags.validate, "evaluate the test split after every epoch, for the log")
+  verb.add_flag("--validate", flags.validate,
+                "evaluate the test split, which the data must have, after every epoch, for the log")
       ->group(group);
   verb.add_flag("--no-graph", flags.no_graph,
                 "on a GPU, issue each step's kernels one by one, to debug them; same bits, slower")
@@ -147,7 +148,7 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
   const Dataset images = load(data);
   Dataset test;
   if (flags.validate) {
-    test = load({data.data, data.data_dir, "test", {}, 0});
+    test = load_test(data, "--validate");
     options.validation = &test;
   }
   model.metadata["data"] = images.name;
