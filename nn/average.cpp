@@ -15,12 +15,13 @@ WeightAverage::WeightAverage(std::vector<Parameter> parameters, double decay)
     : parameters_(std::move(parameters)), decay_(decay) {
   check(decay > 0 && decay < 1, "train: the decay of the weights' average is {}, (0, 1) is accepted", decay);
   for (const Parameter& p : parameters_)
-    sums_.push_back(Tensor::zeros(p.variable->shape(), p.variable->dtype(), p.variable->device()));
+    sums_.push_back(Tensor::zeros(p.variable->shape(), DType::float64, p.variable->device()));
 }
 
 void WeightAverage::update() {
   for (size_t i = 0; i < sums_.size(); ++i)
-    sums_[i].copy_from(sums_[i] * decay_ + parameters_[i].variable->value() * (1 - decay_));
+    sums_[i].copy_from(sums_[i] * decay_ +
+                       parameters_[i].variable->value().to(DType::float64) * (1 - decay_));
 }
 
 void WeightAverage::lend(int64_t updates) {
@@ -44,7 +45,13 @@ void WeightAverage::save(Archive& archive) const {
 }
 
 void WeightAverage::load(const Archive& archive, const std::string& name) {
-  for (size_t i = 0; i < sums_.size(); ++i) archive.restore(sum_name(parameters_[i].name), name, sums_[i]);
+  for (size_t i = 0; i < sums_.size(); ++i) {
+    const Tensor& saved = archive.at(sum_name(parameters_[i].name), name);
+    check(saved.shape() == sums_[i].shape() && is_floating(saved.dtype()),
+          "{}: tensor '{}' is {} {}, float64 {} is expected", name, sum_name(parameters_[i].name),
+          name_of(saved.dtype()), saved.shape(), sums_[i].shape());
+    sums_[i].copy_from(saved);
+  }
 }
 
 }  // namespace hashgrad

@@ -12,7 +12,8 @@
 namespace hashgrad {
 
 /// s = decay s + (1 - decay) w after every update, from s = 0; the average is s / (1 - decay^updates), so
-/// that the weights from which training started have no part in it.
+/// that the weights from which training started have no part in it. The sums are float64: in float32 the
+/// roundings of many updates add up, at a decay of 0.99999 to 1e-3 of the average.
 class WeightAverage {
  public:
   /// decay in (0, 1). Keeps the pointers: the parameters must outlive the average, and stay on their device.
@@ -25,13 +26,15 @@ class WeightAverage {
   /// Brings the weights back.
   void take_back();
 
-  /// The sums, as tensors "train.average.<parameter>"; `name` opens error messages.
+  /// The sums, as tensors "train.average.<parameter>"; `name` opens error messages. Sums of float32, which
+  /// older versions wrote, are taken over.
   void save(Archive& archive) const;
   void load(const Archive& archive, const std::string& name);
 
  private:
   std::vector<Parameter> parameters_;
-  std::vector<Tensor> sums_, lent_;  // one per parameter; the latter between lend() and take_back()
+  std::vector<Tensor> sums_;  // float64, one per parameter
+  std::vector<Tensor> lent_;  // the same of the weights, between lend() and take_back()
   double decay_;
 };
 

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "datasets/synthetic_digits.h"
+#include "nn/average.h"
 #include "nn/checkpoint.h"
 #include "nn/model_file.h"
 #include "nn/train.h"
@@ -315,6 +316,36 @@ TEST_CASE("a training may end with the moving average of its weights, bias-corre
   CHECK(log.find(fmt::format(",{:.6g},", evaluate(model, test).loss)) != std::string::npos);
   options.ema = 1;
   CHECK_ERROR(train(model, images, options), "average is 1, at least 0 and below 1 is accepted");
+}
+
+TEST_CASE("the average of weights that stay where they are is these weights, however near 1 the decay") {
+  Variable w = Variable::leaf(Tensor::of(std::vector<float>{0.1F, -0.7F, 3.3F}, {3}));
+  const std::vector<float> before = w.value().to_vector<float>();
+  WeightAverage average({{"w", &w}}, 0.99999);
+  for (int i = 0; i < 20000; ++i) average.update();
+  average.lend(20000);
+  for (size_t i = 0; i < before.size(); ++i)
+    CHECK(w.value().to_vector<float>()[i] == doctest::Approx(before[i]).epsilon(2e-7));
+  average.take_back();
+  CHECK(w.value().to_vector<float>() == before);
+}
+
+TEST_CASE("the sums of an average may come from a checkpoint with float32 ones") {
+  Variable w = Variable::leaf(Tensor::of(std::vector<float>{0.25F, -0.5F}, {2}));
+  WeightAverage first({{"w", &w}}, 0.5), second({{"w", &w}}, 0.5);
+  first.update();
+  Archive archive;
+  first.save(archive);
+  Tensor& sums = archive.tensors.at("train.average.w");
+  CHECK(sums.dtype() == DType::float64);
+  sums = sums.to(DType::float32);
+  second.load(archive, "old");
+  w.value().fill(0);
+  second.lend(1);
+  CHECK(w.value().to_vector<float>() == std::vector<float>{0.25F, -0.5F});
+  sums = sums.to(DType::int64);
+  CHECK_ERROR(second.load(archive, "old"),
+              "old: tensor 'train.average.w' is int64 [2], float64 [2] is expected");
 }
 
 TEST_CASE("a resumed run has the same average, and what was pruned stays pruned in it") {
