@@ -79,8 +79,10 @@ void sum_rows(int64_t rows, int64_t columns, const T* x, T* y) {
   });
 }
 
-template <class T>
-void sum_columns(int64_t rows, int64_t columns, const T* x, T* y) {
+namespace {
+
+template <class T, class Y>
+void add_rows(int64_t rows, int64_t columns, const T* x, Y* y) {
   // Each task owns some columns and walks down the rows, so the order of addition is that of the rows.
   parallel_ranges(columns, std::max<int64_t>(16, grain / std::max<int64_t>(1, rows)),
                   [&](int64_t begin, int64_t end) {
@@ -89,8 +91,15 @@ void sum_columns(int64_t rows, int64_t columns, const T* x, T* y) {
                     for (int64_t row = 0; row < rows; ++row)
                       for (int64_t j = begin; j < end; ++j)
                         total.data()[j - begin] += static_cast<double>(x[row * columns + j]);
-                    for (int64_t j = begin; j < end; ++j) y[j] = static_cast<T>(total.data()[j - begin]);
+                    for (int64_t j = begin; j < end; ++j) y[j] = static_cast<Y>(total.data()[j - begin]);
                   });
+}
+
+}  // namespace
+
+template <class T>
+void sum_columns(int64_t rows, int64_t columns, const T* x, T* y) {
+  add_rows(rows, columns, x, y);
 }
 
 template <class T>
@@ -114,7 +123,7 @@ int64_t product(const Groups& groups, int from, bool kept_only) {
 }
 
 /// Of the groups from `from` on. The patterns that other functions know are tried first; else the outermost
-/// group is peeled off.
+/// group is peeled off, and what is summed over it stays double.
 template <class T>
 void sum_inner(const Groups& groups, int from, const T* x, T* y) {
   const int count = groups.count - from;
@@ -133,10 +142,11 @@ void sum_inner(const Groups& groups, int from, const T* x, T* y) {
   } else if (count == 3 && summed) {
     sum_channels(size[0], size[1], size[2], x, y);
   } else if (summed) {
-    const int64_t rest = product(groups, from + 1, false);
-    const Scratch<T> partial(rest);
-    sum_columns(size[0], rest, x, partial.data());
-    sum_inner(groups, from + 1, partial.data(), y);
+    const int64_t rest = product(groups, from + 1, false), out = product(groups, from + 1, true);
+    const Scratch<double> partial(rest), total(out);
+    add_rows(size[0], rest, x, partial.data());
+    sum_inner(groups, from + 1, partial.data(), total.data());
+    std::transform(total.data(), total.data() + out, y, [](double v) { return static_cast<T>(v); });
   } else {
     const int64_t in = product(groups, from + 1, false), out = product(groups, from + 1, true);
     for (int64_t i = 0; i < size[0]; ++i) sum_inner(groups, from + 1, x + i * in, y + i * out);

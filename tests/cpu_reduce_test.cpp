@@ -32,3 +32,11 @@ TEST_CASE_TEMPLATE("one element that is not finite, or not in the box, is found 
   CHECK(cpu::all_finite<T>(0, nullptr));
   CHECK(cpu::all_in_box<T>(0, nullptr));
 }
+
+TEST_CASE_TEMPLATE("groups that alternate are summed in double throughout", T, float, double) {
+  const T large = static_cast<T>(1 << 24);  // beside it float32 has no room for 1
+  const std::vector<T> x{large, 0, -large, 0, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 7};  // [2,2,2,2]
+  T y[4] = {};
+  cpu::sum_groups(cpu::Groups{4, {2, 2, 2, 2}, {true, false, true, false}}, 1, x.data(), y);
+  CHECK(std::vector<T>(y, y + 4) == std::vector<T>{1, 0, 5, 7});
+}
