@@ -97,6 +97,19 @@ void check_labels(const Dataset& data, int64_t classes) {
         bad == data.size() ? 0 : labels.data<int64_t>()[bad], classes);
 }
 
+/// Batch norm takes its statistics over images and pixels, and needs two values of each channel. Behind a
+/// fully connected layer it has one per image, so no batch may be of one image, nor the last of an epoch.
+void check_last_batch(const Model& model, int64_t images, int64_t batch) {
+  const int64_t last = (images - 1) % batch + 1;
+  for (size_t i = 0; i < model.spec().layers.size(); ++i) {
+    const Shape& one = model.shapes()[i];  // [C,H,W] or [C]
+    check(model.spec().layers[i].kind != LayerSpec::Kind::bn || last * one.numel() >= 2 * one[0],
+          "train: {} images in batches of {} leave a last batch of one, too few for the batch norm of layer "
+          "{}; choose another batch or number of images",
+          images, batch, i);
+  }
+}
+
 /// All that differs from one step to the next, in the memory of the model's device.
 struct StepInputs {
   Tensor images;   // [B,C,H,W]
@@ -439,6 +452,7 @@ TrainResult train(Model& model, const Dataset& data, const TrainOptions& options
         "train: the model's defence draws random numbers at every answer; train first, then defend");
   check_fits(model, data);
   check_labels(data, model.classes());
+  if (options.epochs > 0) check_last_batch(model, data.size(), options.batch);
   if (options.validation) check_fits(model, *options.validation);
   return Trainer(model, data, options).run();
 }

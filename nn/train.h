@@ -100,8 +100,9 @@ struct TrainResult {
 /// them (nn/constraints.h). The same model, data, options and seed give the same bits, whatever the number of
 /// threads, and also when the run was killed at any moment and resumed from its checkpoint. Settings are
 /// recorded in model.metadata under "train.*". Errors: options out of range, data that do not fit the model,
-/// a checkpoint made with other settings (naming the first that differs), a loss that is not finite: the
-/// error names the first step with one, the last checkpoint is kept, and the model is of no use any more.
+/// batches of one image where batch norm needs two, a checkpoint made with other settings (naming the first
+/// that differs), a loss that is not finite: the error names the first step with one, the last checkpoint is
+/// kept, and the model is of no use any more.
 ///
 /// On a device nothing waits for a step, so several may be under way: docs/architecture.md, "A training step
 /// on a device".

@@ -489,6 +489,17 @@ TEST_CASE("training refuses what cannot work, and a diverging run keeps its chec
   Dataset unlabelled = digits();
   unlabelled.labels = {};
   CHECK_ERROR(train(model, unlabelled, {}), "has no labels");
+  Model flat("1x28x28 flatten fc4 bn fc10"), pixels("1x28x28 conv2k5 bn flatten fc10");
+  for (const int64_t batch : {1, 9, 11, 33}) {
+    const Model untouched = flat.clone();
+    CHECK_ERROR(train(flat, digits(), {.epochs = 1, .batch = batch}),
+                fmt::format("train: 100 images in batches of {} leave a last batch of one, too few for the "
+                            "batch norm of layer 2",
+                            batch));
+    CHECK(same_bits(flat, untouched));
+  }
+  for (const int64_t batch : {2, 100, 101}) train(flat, digits(), {.epochs = 1, .batch = batch});
+  train(pixels, digits(), {.epochs = 1, .batch = 99});
 
   TrainOptions options{.epochs = 2, .batch = 50, .lr = 1e38};
   options.checkpoint = folder / "run.safetensors";
