@@ -141,6 +141,8 @@ void check_options(const NetworkSurgery& o) {
     check(o.value > 0 && o.value <= 1, "compress dns: density {}, a number in (0,1] expected", o.value);
   else
     check(std::isfinite(o.value), "compress dns: c_rate {}, a number expected", o.value);
+  check(!o.global || o.rule == Rule::density,
+        "compress dns: a c_rate is one number for each layer as for all together, global means nothing");
   for (const auto& [value, name] : {std::pair{o.gamma, "gamma"}, {o.power, "power"}})
     check(value >= 0 && std::isfinite(value), "compress dns: {} {}, a number from 0 expected", name, value);
 }

@@ -20,7 +20,7 @@ struct NetworkSurgery {
   };
   Rule rule = Rule::density;
   double value = 0.1;
-  bool global = false;         ///< density: one c, and the density of all layers together; else of each
+  bool global = false;         ///< density alone: one c, and the density of all layers together; else of each
   std::string layers = "all";  // or "last:k", of the fully connected and convolution layers
 
   /// The gradient with respect to a masked weight goes to the full weight even where the mask is 0 (Guo), or

@@ -90,6 +90,8 @@ void prune(Model& model, const Group& group, const Pruning& options) {
 
 void check_value(const Pruning& options) {
   const double value = options.value;
+  check(!options.global || options.rule != Pruning::Rule::threshold,
+        "compress prune: a threshold is one number for each layer as for all together, global means nothing");
   switch (options.rule) {
     case Pruning::Rule::threshold:
       check(value >= 0 && std::isfinite(value), "compress prune: threshold {}, a number from 0 expected",

@@ -21,7 +21,7 @@ struct Pruning {
   Rule rule = Rule::density;
   double value = 0.1;
   std::string layers = "all";  // or "last:k", of the fully connected and convolution layers
-  bool global = false;         ///< percentile and density of all these layers together, not of each
+  bool global = false;  ///< percentile and density of all these layers together, not of each; no threshold
 };
 
 /// A model whose chosen layers are pruned: weights (of hashed layers the bucket values), never biases.

@@ -393,7 +393,7 @@ class Command(unittest.TestCase):
                 "lattice": ["fixed-point", "--width", "8", "--point", "2", "--activations", "no", "--epochs", "1"],
                 "operated": ["dns", "--density", "1/10", "--epochs", "2", "--gamma", "0.5"],
                 "cut": ["dns", "--c-rate", "0.5", "--gradients", "kept", "--statistics", "update", "--mask-updates",
-                        "epochs", "--scope", "global", "--iter-stop", "3", "--power", "2"],
+                        "epochs", "--iter-stop", "3", "--power", "2"],
                 "drawn": ["fixed-point", "--width", "5", "--point", "1", "--rounding", "stochastic", "--epochs", "1"],
                 "shared": ["kmeans", "--bits", "3", "--layers", "last:1"]}
         for name, (method, *flags) in runs.items():
@@ -427,6 +427,8 @@ class Command(unittest.TestCase):
                 (2, ["dns", self.model], "one of --c-rate and --density is needed, 0 are given"),
                 (2, ["dns", self.model, "--c-rate", "-1", "--density", "0.5"], "and --density is needed, 2 are given"),
                 (2, ["dns", self.model, "--percent", "5"], "--percent: does not apply to dns, only to prune"),
+                (2, ["prune", self.model, "--threshold", "0.1", "--scope", "global"], "--scope global: does not apply to --threshold"),
+                (2, ["dns", self.model, "--c-rate", "1", "--scope", "global"], "--scope global: does not apply to --c-rate"),
                 (2, ["prune", self.model, "--density", "0.5", "--gamma", "1"], "--gamma: does not apply to prune"),
                 (1, ["dns", once, "--density", "0.1"], "is pruned, shared or in fixed point already"),
                 (2, ["hash", self.model, "--rate", "1/8,0"], "--rate: '0' is not a rate in (0, 1]"),

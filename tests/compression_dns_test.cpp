@@ -301,6 +301,8 @@ TEST_CASE("compress dns refuses what it cannot do, and leaves the model as it wa
       compress_surgically(linear_model({1, -1, 2, 2}, {0}), {.value = 0.25}),
       "compress dns: density 0.25 asks for 1 of 4 weights; because some are zero or equal, it gets 0");
   CHECK_ERROR(compress_surgically(linear_model({1, 0, 0, 2}, {0}), {.value = 0.75}), "it gets 2");
+  CHECK_ERROR(compress_surgically(linear_model({1, 2, 3}, {0}), {.rule = Rule::c_rate, .global = true}),
+              "a c_rate is one number for each layer as for all together");
   const Model once = compress_surgically(model, {.value = 0.5});
   CHECK_ERROR(compress_surgically(once, {}),
               "compress dns: layer 0 (conv4k3p1) is pruned, shared or in fixed point already");

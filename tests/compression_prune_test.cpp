@@ -198,6 +198,8 @@ TEST_CASE("compress prune refuses what it cannot do") {
   CHECK(fault({.rule = Rule::threshold, .value = 1e9}).find("compress prune: keeps none") == 0);
   const Model once = compress_prune(model, {.value = 0.5});
   CHECK_ERROR(compress_prune(once, {}), "compress prune: layer 0 (conv4k3p1) is pruned already");
+  CHECK_ERROR(compress_prune(model, {.rule = Rule::threshold, .value = 0.01, .global = true}),
+              "a threshold is one number for each layer as for all together");
   CHECK_ERROR(compress_hash(once, {}),
               "compress hash: layer 0 (conv4k3p1) is pruned, shared or in fixed point");
   CHECK_ERROR(pruned_weights({1, 0, 0, 0, 0, 0}, Rule::density, 0.5),

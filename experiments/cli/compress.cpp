@@ -61,6 +61,12 @@ Model hashed(const CompressVerb& v, const Model& model) {
   return result;
 }
 
+/// Ranking all layers together means something where weights are ranked.
+void refuse_global(const CompressVerb& v, const char* flag) {
+  if (v.scope == "global")
+    usage("--scope global: does not apply to {}, which is one number for all layers anyway", flag);
+}
+
 Model pruned(const CompressVerb& v, const Model& model) {
   using Rule = Pruning::Rule;
   std::vector<std::pair<Rule, double>> rules;
@@ -69,6 +75,7 @@ Model pruned(const CompressVerb& v, const Model& model) {
   if (!v.density.empty()) rules.emplace_back(Rule::density, parse_rate(v.density));
   if (rules.size() != 1)
     usage("prune: one of --threshold, --percent and --density is needed, {} are given", rules.size());
+  if (rules[0].first == Rule::threshold) refuse_global(v, "--threshold");
   Model result = compress_prune(
       model,
       {.rule = rules[0].first, .value = rules[0].second, .layers = v.layers, .global = v.scope == "global"});
@@ -92,6 +99,7 @@ Model pruned_in_rounds(const CompressVerb& v, const Model& model) {
 NetworkSurgery surgery_of(const CompressVerb& v) {
   if (v.c_rate.has_value() != v.density.empty())
     usage("dns: one of --c-rate and --density is needed, {} are given", v.c_rate ? 2 : 0);
+  if (v.c_rate) refuse_global(v, "--c-rate");
   NetworkSurgery options = v.surgery;
   options.rule = v.c_rate ? NetworkSurgery::Rule::c_rate : NetworkSurgery::Rule::density;
   options.value = v.c_rate ? *v.c_rate : parse_rate(v.density);
