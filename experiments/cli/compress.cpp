@@ -179,10 +179,18 @@ nlohmann::ordered_json size_json(const SizeReport& size) {
   return json;
 }
 
+/// Without epochs nothing is trained, and flags of a training and of its data would mean nothing.
+void refuse_training_flags(const CLI::App& verb) {
+  for (const CLI::Option* option : verb.get_options()) {
+    const bool of_training = option->get_group() == "Training" || option->get_group() == "Data";
+    if (of_training && option->count() > 0 && option->get_name() != "--epochs")
+      usage("{}: is of a training, whose --epochs are needed", option->get_name());
+  }
+}
+
 void run(const CompressVerb& v, const CLI::App& verb) {
   refuse_foreign_flags(verb, v.method);
-  if (v.training.epochs == 0 && !v.training.resume.empty())
-    usage("--resume: goes on with a training, whose --epochs are needed");
+  if (v.training.epochs == 0) refuse_training_flags(verb);
   const auto method = std::find_if(std::begin(methods), std::end(methods),
                                    [&](const Method& m) { return m.name == v.method; });
   const Model model = method->compressed(v, load_model(v.model).to(v.common.type()));
