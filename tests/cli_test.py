@@ -415,6 +415,16 @@ class Command(unittest.TestCase):
         self.assertIn("huffman_bytes", size)
         self.run_ok("attack", "fgsm", self.path("fixed"), *DATA, "--first", "5", "--output", self.path("attacked"))
 
+    def test_every_round_of_iterative_pruning_has_its_log(self):
+        rounds = ("compress", "iterative-prune", self.model, "--rounds", "2", "--epochs", "1", *DATA, "--first", "64", "--quiet")
+        self.run_ok(*rounds, "--output", self.path("in_rounds"))
+        self.run_ok(*rounds, "--output", self.path("in_rounds"), "--log", self.path("rounds.log.csv"))
+        logs = [self.path(name) for name in ("in_rounds.round1.csv", "in_rounds.round2.csv", "rounds.log.round1.csv",
+                                             "rounds.log.round2.csv")]
+        rows = [pathlib.Path(log).read_text().splitlines()[1].split(",")[3] for log in logs]  # losses
+        self.assertEqual(rows[:2], rows[2:])
+        self.assertNotEqual(rows[0], rows[1])
+
     def test_compress_refuses_and_leaves_no_file(self):
         once = self.path("once")
         self.run_ok("compress", "prune", self.model, "--density", "0.5", "--output", once)

@@ -1,4 +1,5 @@
 // hashgrad compress METHOD MODEL: a smaller model, optionally trained further.
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -37,15 +38,11 @@ struct CompressVerb {
 using Adapt = std::function<void(TrainOptions&)>;
 
 /// --epochs of training, on --device; none leaves the model as it is.
-void fine_tune(const CompressVerb& v, Model& model, const CommonFlags& common, const std::string& output,
-               const Adapt& adapt) {
-  if (v.training.epochs == 0) return;
-  Model there = model.to(common.where());
-  run_training(there, v.data, v.training, common, output, adapt);
-  model = there.to(Device{});
-}
 void fine_tune(const CompressVerb& v, Model& model, const Adapt& adapt = {}) {
-  fine_tune(v, model, v.common, v.output, adapt);
+  if (v.training.epochs == 0) return;
+  Model there = model.to(v.common.where());
+  run_training(there, v.data, v.training, v.common, v.output, adapt);
+  model = there.to(Device{});
 }
 
 Model hashed(const CompressVerb& v, const Model& model) {
@@ -83,16 +80,25 @@ Model pruned(const CompressVerb& v, const Model& model) {
   return result;
 }
 
-/// Round r trains with seed + r, writes OUTPUT.round<r>.csv and starts from scratch when interrupted.
+/// "log.csv" becomes "log.round3.csv".
+std::string log_of_round(const std::string& log, int64_t round) {
+  std::filesystem::path path(log);
+  path.replace_extension(fmt::format(".round{}{}", round, path.extension().string()));
+  return path.string();
+}
+
+/// Round r trains with seed + r, has a log of its own and starts from scratch when interrupted.
 Model pruned_in_rounds(const CompressVerb& v, const Model& model) {
   if (!v.training.resume.empty())
     usage("--resume: does not apply to iterative-prune, whose rounds are runs of their own");
   IterativePruning options = v.iterative;
   options.layers = v.layers;
   return compress_iterative_prune(model, options, [&](Model& sparse, int64_t round) {
-    CommonFlags common = v.common;
-    common.seed += static_cast<uint64_t>(round);
-    fine_tune(v, sparse, common, fmt::format("{}.round{}", v.output, round), {});
+    CompressVerb of_round = v;
+    of_round.common.seed += static_cast<uint64_t>(round);
+    of_round.output = fmt::format("{}.round{}", v.output, round);
+    if (!v.training.log.empty()) of_round.training.log = log_of_round(v.training.log, round);
+    fine_tune(of_round, sparse);
   });
 }
 
