@@ -65,8 +65,11 @@ SizeReport size_report(const Model& model) {
   SizeReport report;
   Model copy = model.to(Device{});
   for (const Parameter& p : copy.parameters()) add(report, size_of_parameter(copy, p));
-  for (const Buffer& b : copy.buffers())
+  report.dense_bytes = report.virtual_parameters * static_cast<int64_t>(size_of(model.dtype()));
+  for (const Buffer& b : copy.buffers()) {
     add(report, {.name = b.name, .layer = b.layer, .bytes = bytes_of(*b.tensor)});
+    report.dense_bytes += bytes_of(*b.tensor);
+  }
   return report;
 }
 

@@ -23,7 +23,8 @@ struct LayerSize {
 struct SizeReport {
   std::vector<LayerSize> layers;  // parameters in order, then buffers
   int64_t virtual_parameters = 0, real_parameters = 0;
-  int64_t bytes = 0;  // of all tensors in the model's file: what it takes besides its header
+  int64_t bytes = 0;        // of all tensors in the model's file: what it takes besides its header
+  int64_t dense_bytes = 0;  // the same of the dense network of this shape; both count buffers
   std::optional<int64_t> huffman_bytes{};  // the same with the codes of shared parameters in Huffman's code
 };
 

@@ -50,6 +50,7 @@ TEST_CASE("a size report is the size of the file, whatever the coding") {
     const SizeReport report = size_report(m);
     CHECK(report.bytes == stored_bytes(m));
     CHECK(report.virtual_parameters == 36 + 4 + 4 + 4 + 612 + 17 + 85 + 5);
+    CHECK(report.dense_bytes == size_report(m.dtype() == DType::float64 ? models[1] : model).bytes);
   }
 }
 

@@ -179,7 +179,8 @@ nlohmann::ordered_json size_json(const SizeReport& size) {
   }
   nlohmann::ordered_json json{{"virtual_parameters", size.virtual_parameters},
                               {"real_parameters", size.real_parameters},
-                              {"bytes", size.bytes}};
+                              {"bytes", size.bytes},
+                              {"dense_bytes", size.dense_bytes}};
   if (size.huffman_bytes) json["huffman_bytes"] = *size.huffman_bytes;
   json["layers"] = layers;
   return json;
@@ -203,11 +204,10 @@ void run(const CompressVerb& v, const CLI::App& verb) {
   save_trained(v.output, model);
   const SizeReport size = size_report(model);
   const int64_t file = file_size(v.output);
-  const int64_t dense = size.virtual_parameters * static_cast<int64_t>(size_of(model.dtype()));
   fmt::print(
       "{}: {} bytes, {:.1f} times fewer than dense, with the file's header {}; {} free numbers for {} "
       "parameters\n",
-      v.output, size.bytes, static_cast<double>(dense) / static_cast<double>(size.bytes), file,
+      v.output, size.bytes, static_cast<double>(size.dense_bytes) / static_cast<double>(size.bytes), file,
       size.real_parameters, size.virtual_parameters);
   if (size.huffman_bytes)
     fmt::print("  with Huffman's code for the codes (not written so) {} bytes\n", *size.huffman_bytes);
