@@ -124,6 +124,12 @@ Fused fused_behind(const std::vector<LayerSpec>& layers, size_t i, size_t end, c
   return fused;
 }
 
+/// The largest codes of a wide format, converted to float32, become a power of two that is none
+/// (FixedPointFormat::highest_code). Values that were no codes before stay what the conversion makes of them.
+void keep_in_format(const FixedPointFormat& format, const Tensor& before, Tensor converted) {
+  if (identical(fixed_point(before, format), before)) converted.copy_from(fixed_point(converted, format));
+}
+
 }  // namespace
 
 Model::Model(const std::string& text, const ModelOptions& options) : Model(spec_of(text), options) {}
@@ -277,7 +283,11 @@ Model Model::to(DType dtype) const {
   Model copy(spec_, {.dtype = dtype, .init = Init::zeros, .hash = hash_});
   copy.move(device_);
   const std::map<std::string, Tensor> from = state();
-  for (auto& [name, tensor] : copy.state()) tensor.copy_from(from.at(name));
+  for (auto& [name, tensor] : copy.state()) {
+    tensor.copy_from(from.at(name));
+    const auto format = coding.of(name).fixed_point;
+    if (format && dtype != dtype_) keep_in_format(*format, from.at(name), tensor);
+  }
   copy.coding = coding;
   copy.inherit(*this);
   return copy;

@@ -84,6 +84,7 @@ class Model {
   void zero_grad();
 
   /// An independent copy, coding and metadata included; to() also converts, or puts the copy on a device.
+  /// Numbers in fixed point remain so: codes above the largest that float32 holds become that one.
   /// Images must be where the model is.
   Model clone() const { return to(dtype_); }
   Model to(DType dtype) const;

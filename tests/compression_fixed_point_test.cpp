@@ -302,3 +302,22 @@ TEST_CASE("model files: faults of quantisers are named; what no longer fits its 
               "'0.weight' is in fixed point already");
   CHECK_ERROR(compress_fixed_point(compress_kmeans(small_net(), {}), {}), "'0.weight' is shared already");
 }
+
+TEST_CASE("a model in a wide fixed-point format stays in it when it becomes float32") {
+  for (const int width : {25, 26, 32}) {
+    CAPTURE(width);
+    const FixedPointFormat format{width, 1};
+    const Model wide = compress_fixed_point(linear_model({5, -5, 0.3, -0.7}, {0.1}), {.format = format});
+    REQUIRE(wide.dtype() == DType::float64);
+    CHECK(wide.state().at("1.weight").to_vector<double>()[0] == 1 - format.step());
+    const Model narrow = wide.to(DType::float32);
+    const Tensor weights = narrow.state().at("1.weight");
+    CHECK(identical(fixed_point(weights, format), weights));
+    CHECK(weights.to_vector<float>()[0] ==
+          static_cast<double>(format.highest_code(DType::float32)) * format.step());
+    CHECK(same_bits(model_from_archive(archive_of(narrow), "memory"), narrow));
+  }
+  Model changed = compress_fixed_point(linear_model({0.5, -0.5}, {0}), {.format = {8, 1}});
+  changed.parameter("1.weight").value().fill(0.3);  // no code: what a defence may make of weights
+  CHECK(changed.to(DType::float32).state().at("1.weight").to_vector<float>() == std::vector<float>(2, 0.3F));
+}
