@@ -351,6 +351,14 @@ class Command(unittest.TestCase):
         self.assert_error("cannot be resumed", "defend", "distill", self.model, *recipe, "--resume", "x", "--output",
                           self.path("n"))
 
+    def test_a_training_of_no_epochs_claims_no_loss(self):
+        none = (*DATA, "--first", "5", "--epochs", "0", "--quiet", "--output", self.path("n"), "--json", self.path("none.json"))
+        out = self.run_ok("train", "1x28x28 flatten fc10", *none)
+        self.assertIn("7850 parameters, 0 epochs, 0", out)
+        self.assertEqual([self.json_of("none.json")[key] for key in ("epochs", "loss", "train_accuracy")], [0, None, None])
+        out = self.run_ok("defend", "adversarial-training", "1x28x28 flatten fc10", *none)
+        self.assertNotIn("accuracy", out)
+
     def test_data_without_a_test_split_are_not_validated_on(self):
         images = ("--first", "40", "--epochs", "1", "--quiet", "--output", self.path("n"))
         self.run_ok("attack", "random-noise", self.model, *DATA, "--first", "50", "--output", self.path("unsplit.safetensors"))

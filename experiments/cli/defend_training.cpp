@@ -90,8 +90,8 @@ void install_hash_classifier(Model& model, const DefendVerb& v) {
   TrainingFlags flags = v.training;
   if (flags.hashed_gradient.empty()) flags.hashed_gradient = "mean";
   const TrainResult result = run_training(model, v.data, flags, v.common, v.output);
-  fmt::print("{}: {} parameters, {} epochs, training accuracy {:.2f} %, {:.1f} s\n", v.output,
-             model.parameter_count(), result.epochs, 100 * result.accuracy, result.seconds);
+  fmt::print("{}: {} parameters, {} epochs{}, {:.1f} s\n", v.output, model.parameter_count(), result.epochs,
+             last_epoch(result), result.seconds);
 }
 
 void train_against_attacks(Model& model, const DefendVerb& v) {
@@ -103,11 +103,11 @@ void train_against_attacks(Model& model, const DefendVerb& v) {
         train_adversarially(model, recipe, options);
         options.epoch_done = watch;
       });
-  fmt::print(
-      "{}: {} adversarial training, eps {}, {} epochs, accuracy {:.2f} % on the images trained on, {:.1f} "
-      "s\n",
-      v.output, recipe.method, recipe.eps, result.epochs * recipe.replays, 100 * result.accuracy,
-      result.seconds);
+  const std::string accuracy =
+      result.epochs == 0 ? ""
+                         : fmt::format(", accuracy {:.2f} % on the images trained on", 100 * result.accuracy);
+  fmt::print("{}: {} adversarial training, eps {}, {} epochs{}, {:.1f} s\n", v.output, recipe.method,
+             recipe.eps, result.epochs * recipe.replays, accuracy, result.seconds);
 }
 
 }  // namespace hashgrad::cli

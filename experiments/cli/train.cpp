@@ -29,18 +29,19 @@ void run(const TrainVerb& v, const CLI::App& verb) {
   Model model = new_model(v).to(v.common.where());
   const TrainResult result = run_training(model, v.data, v.training, v.common, v.output);
   save_trained(v.output, model);
-  fmt::print(
-      "{}: {} parameters, {} epochs, loss {:.4f}, training accuracy {:.2f} %, {:.1f} s, {:.1f} MB of "
-      "tensors\n",
-      v.output, model.parameter_count(), result.epochs, result.loss, 100 * result.accuracy, result.seconds,
-      static_cast<double>(result.peak_bytes) / 1e6);
+  fmt::print("{}: {} parameters, {} epochs{}, {:.1f} s, {:.1f} MB of tensors\n", v.output,
+             model.parameter_count(), result.epochs, last_epoch(result), result.seconds,
+             static_cast<double>(result.peak_bytes) / 1e6);
+  const auto of_last_epoch = [&](double value) {
+    return result.epochs > 0 ? nlohmann::ordered_json(value) : nullptr;
+  };
   write_json(v.common.json,
              {{"model", v.output},
               {"parameters", model.parameter_count()},
               {"epochs", result.epochs},
               {"steps", result.steps},
-              {"loss", result.loss},
-              {"train_accuracy", result.accuracy},
+              {"loss", of_last_epoch(result.loss)},
+              {"train_accuracy", of_last_epoch(result.accuracy)},
               {"seconds", result.seconds},
               {"peak_bytes", result.peak_bytes}},
              verb);

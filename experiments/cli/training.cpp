@@ -169,6 +169,11 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
   return result;
 }
 
+std::string last_epoch(const TrainResult& result) {
+  if (result.epochs == 0) return "";
+  return fmt::format(", loss {:.4f}, training accuracy {:.2f} %", result.loss, 100 * result.accuracy);
+}
+
 void save_trained(const std::string& output, const Model& model) {
   try {
     save_model(output, model);
