@@ -10,10 +10,10 @@
 #include "autograd/ops/reduce.h"
 #include "core/device_memory.h"
 #include "core/file.h"
-#include "core/xxhash.h"
 #include "cuda/augment.h"
 #include "cuda/pipeline.h"
 #include "cuda/tally.h"
+#include "datasets/digest.h"
 #include "datasets/loader.h"
 #include "nn/checkpoint.h"
 #include "nn/constraints.h"
@@ -50,19 +50,6 @@ void check_options(const Model& model, const TrainOptions& o) {
   positive(o.temperature, "the temperature");
   check(o.report_seconds >= 0, "train: report_seconds is {}, 0 or more is accepted", o.report_seconds);
   positive(o.hashed_lr, "the factor on the learning rate of hashed layers");
-}
-
-uint32_t digest_of(const Tensor& tensor, uint32_t seed) {
-  const Tensor whole = tensor.contiguous();
-  return for_any_type(whole.dtype(), [&]<class T>() {
-    const size_t bytes = static_cast<size_t>(whole.numel()) * sizeof(T);
-    return xxhash32({reinterpret_cast<const char*>(whole.data<T>()), bytes}, seed);
-  });
-}
-
-/// Differs for other images or labels, even of the same name and number: "5f0e9a31".
-std::string digest_of(const Dataset& data) {
-  return fmt::format("{:08x}", digest_of(data.labels, digest_of(data.images, 0)));
 }
 
 TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOptions& o) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <unistd.h>
 
+#include "core/archive.h"
 #include "core/file.h"
 #include "experiments/study/cells.h"
 #include "experiments/study/paper.h"
@@ -221,6 +222,32 @@ TEST_CASE("study: settings must say seed, n and success, and what is asked for m
   CHECK(study::key_of({{"a", 1}, {"b", 2}}) == study::key_of({{"b", 2}, {"a", 1}}));
   CHECK(study::key_of({{"a", 1}}) != study::key_of({{"a", 1.5}}));
   CHECK(study::shown(nullptr, "success") == "not run");
+}
+
+TEST_CASE("study: a folder whose cells are of other images or labels is refused, split by split") {
+  const Folder folder;
+  study::StudyFlags flags;
+  flags.output = (folder.path / "out").string();
+  const std::string data = (folder.path / "data.safetensors").string();
+  std::filesystem::create_directories(flags.output);
+  const auto load = [&](double pixel, int64_t label, Split split) {
+    write_archive(
+        data,
+        {{{"x", Tensor::full({3, 1, 2, 2}, pixel)}, {"y", Tensor::of<int64_t>({0, label, 1}, {3})}}, {}});
+    return study::first(data, split, 2, flags).size();
+  };
+  CHECK(load(0.5, 1, Split::train) == 2);
+  CHECK(load(0.5, 1, Split::train) == 2);
+  CHECK(load(0.25, 0, Split::test) == 2);
+  for (const auto& [pixel, label] : {std::pair{0.25, 1}, std::pair{0.5, 0}}) {
+    const std::string message = testing::error_of([&] { load(pixel, label, Split::train); });
+    CHECK(message.starts_with(flags.output + ": "));
+    CHECK(message.find("other images or labels of " + data + ", train split, first 2, ") !=
+          std::string::npos);
+  }
+  CHECK(load(0.5, 1, Split::train) == 2);
+  flags.common.seed = 1;  // cells know their seed, and so may their data be drawn by it
+  CHECK(load(0.25, 1, Split::train) == 2);
 }
 
 TEST_CASE("study: operations are counted by hand") {

@@ -6,6 +6,7 @@
 #include "datasets/registry.h"
 #include "experiments/progress.h"
 #include "experiments/report/html.h"
+#include "experiments/study/noted_data.h"
 
 namespace hashgrad::study {
 namespace {
@@ -95,8 +96,15 @@ void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::st
 }
 
 Dataset first(const std::string& data, Split split, int64_t n, const StudyFlags& flags, ImageSize resize) {
-  return load_dataset(data, split,
-                      {.data_dir = flags.data_dir, .first = n, .resize = resize, .seed = flags.common.seed});
+  Dataset found = load_dataset(
+      data, split, {.data_dir = flags.data_dir, .first = n, .resize = resize, .seed = flags.common.seed});
+  check_noted_data(flags.output, found,
+                   {{"data", data},
+                    {"split", hashgrad::name_of(split)},
+                    {"n", n},
+                    {"size", {resize.height, resize.width}},
+                    {"seed", flags.common.seed}});
+  return found;
 }
 
 void check_asked(const PaperFlags& flags) {

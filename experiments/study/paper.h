@@ -70,7 +70,9 @@ struct Page {
   void add(const Part& part);
 };
 
-/// The first n images of a split of `data`, looked for where the flags say; those of a folder scaled.
+/// The first n images of a split of `data`, looked for where the flags say; those of a folder scaled. The
+/// output folder notes their digest in OUTPUT/data, since cells and networks know their data by name only; an
+/// Error when it noted another one before.
 Dataset first(const std::string& data, Split split, int64_t n, const StudyFlags& flags,
               ImageSize resize = {});
 
