@@ -148,6 +148,28 @@ TEST_CASE("liu2021: hashed layers grow on the trained body, and targets are the 
         doctest::Approx(relative / static_cast<double>(success.hits)).epsilon(1e-5));
 }
 
+TEST_CASE("liu2021: a substitute is the same network in every element type that it is attacked in") {
+  std::vector<Tensor> weights;
+  for (const char* dtype : {"float32", "float64"}) {
+    const testing::TempDir folder;
+    study::PaperFlags flags = testing::flags_in(folder);
+    flags.common.dtype = dtype;
+    Protocol p = liu2021::protocol_of("mnist", Scale::smoke);
+    p.train_images = 100;
+    p.epochs = 1;
+    study::Study cells(flags.study());
+    liu2021::Laboratory lab(flags, p, cells);
+    const std::string substitute = liu2021::substitute_of("original");
+    const liu2021::Attempt attempt{
+        .attack = "fgsm:eps=0.1", .images = 5, .passes = 2, .crafted_on = substitute, .skip = p.seeds};
+    lab.attack("original", attempt);
+    cells.run(1e9);
+    CHECK(lab.attack("original", attempt) != nullptr);
+    weights.push_back(cells.network(substitute).state().begin()->second);
+  }
+  CHECK(identical(weights[0], weights[1]));
+}
+
 TEST_CASE("liu2021: every residual network is measured on networks of its own") {
   const testing::TempDir folder;
   const study::PaperFlags flags = testing::flags_in(folder);

@@ -208,7 +208,9 @@ void Laboratory::declare_substitute(const std::string& victim) {
        {"rounds", protocol.rounds},
        {"judge_draws", judge_draws}},
       flops_ * static_cast<double>(protocol.seeds << protocol.rounds), [this, victim](const std::string&) {
-        const Oracle oracle = Oracle::judge(model(victim), asked(1));
+        // In float32, whatever --dtype says: one network is attacked in either.
+        const Model answering = made(victim).to(flags.common.where());
+        const Oracle oracle = Oracle::judge(answering, asked(1));
         Model substitute = Model(protocol.substitute, {.seed = flags.common.seed}).to(flags.common.where());
         SubstituteOptions options{.rounds = protocol.rounds};
         options.training.batch = train_batch;
