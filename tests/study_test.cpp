@@ -224,6 +224,40 @@ TEST_CASE("study: settings must say seed, n and success, and what is asked for m
   CHECK(study::shown(nullptr, "success") == "not run");
 }
 
+TEST_CASE("study: checkpoints of a network stay until it is saved, those of other networks beyond that") {
+  const Folder folder;
+  const study::StudyOptions options{folder.path.string(), {}, false, true};
+  const auto files = [&] {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path / "models"))
+      names.push_back(entry.path().extension());
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  const auto make = [&](bool spoil) {
+    Study study(options);
+    study.declare(study::Network{
+        "a", {{"seed", 1}}, 1, {}, [&, spoil](const std::string& checkpoint) {
+          Model model("1x2x2 flatten fc3");
+          const Dataset data{"data", Tensor::zeros({2, 1, 2, 2}), Tensor::of<int64_t>({0, 1}, {2}), 3, {}};
+          for (const char* round : {"", ".round0"})
+            study::resume_training(model, data, {.epochs = 1}, checkpoint + round,
+                                   /*quiet=*/true);
+          const std::string path = checkpoint.substr(0, checkpoint.rfind('.'));
+          if (spoil) std::filesystem::create_directory(path + ".safetensors");
+          return model;
+        }});
+    study.network("a");
+  };
+  CHECK_ERROR(make(/*spoil=*/true), "is not a regular file");
+  CHECK(files() == std::vector<std::string>{".checkpoint", ".round0", ".safetensors"});
+  std::filesystem::remove(folder.path / "models" / (study::key_of({{"seed", 1}}) + ".safetensors"));
+  write_file((folder.path / "models" / "other.checkpoint").string(), "of another network");
+  make(/*spoil=*/false);
+  CHECK(files() == std::vector<std::string>{".checkpoint", ".safetensors"});
+  CHECK(std::filesystem::exists(folder.path / "models" / "other.checkpoint"));
+}
+
 TEST_CASE("study: a folder whose cells are of other images or labels is refused, split by split") {
   const Folder folder;
   study::StudyFlags flags;

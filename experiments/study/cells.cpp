@@ -37,6 +37,18 @@ void make_folder(const std::string& path) {
   check(!error, "{}: cannot be made a folder: {}", path, error.message());
 }
 
+/// The checkpoint, and those whose names go on behind it (rounds of a training); not what another process is
+/// just writing.
+void remove_checkpoints(const std::string& checkpoint) {
+  std::vector<std::filesystem::path> old;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(checkpoint).parent_path())) {
+    const std::string name = entry.path().string();
+    if (name.starts_with(checkpoint) && name.find(".tmp-") == std::string::npos) old.push_back(name);
+  }
+  for (const std::filesystem::path& file : old) std::filesystem::remove(file);
+}
+
 /// What a cell's file says, once it is known to be about these settings.
 Json read_cell(const std::string& path, const Json& settings) {
   const Json file = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
@@ -152,9 +164,11 @@ const Model& Study::network(const std::string& label) {
           "{}: holds a network of other settings than its name says", path);
     return models_.emplace(label, std::move(model)).first->second;
   }
-  Model model = network.make(path.substr(0, path.rfind('.')) + ".checkpoint");
+  const std::string checkpoint = path.substr(0, path.rfind('.')) + ".checkpoint";
+  Model model = network.make(checkpoint);
   model.metadata[settings_key] = settings;
   save_model(path, model);
+  remove_checkpoints(checkpoint);
   return models_.emplace(label, std::move(model)).first->second;
 }
 
@@ -262,9 +276,7 @@ TrainResult resume_training(Model& model, const Dataset& data, TrainOptions opti
                       fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs, p.loss,
                                   100 * p.accuracy));
   };
-  const TrainResult result = train(model, data, options);
-  std::filesystem::remove(checkpoint);
-  return result;
+  return train(model, data, options);
 }
 
 double flops_per_image(const Spec& spec) {

@@ -40,7 +40,8 @@ struct Network {
   Json settings;  ///< everything that its weights depend on; "seed" is required
   double flops = 0;
   std::vector<std::string> networks;  ///< labels of those that `make` asks for
-  /// `checkpoint`: a file name of its own for resume_training().
+  /// `checkpoint`: a file name of its own for resume_training(), or the beginning of several. These files are
+  /// removed once the network is saved.
   std::function<Model(const std::string& checkpoint)> make;
 };
 
@@ -122,8 +123,8 @@ class Study {
 Json json_of(const Rate& rate);
 Rate rate_from(const Json& json);
 
-/// train() with a checkpoint after every epoch, from which a later call goes on; removed at the end. Draws a
-/// progress bar unless quiet.
+/// train() with a checkpoint after every epoch, from which a later call goes on, or finds that nothing is
+/// left to do. Draws a progress bar unless quiet.
 TrainResult resume_training(Model& model, const Dataset& data, TrainOptions options,
                             const std::string& checkpoint, bool quiet);
 

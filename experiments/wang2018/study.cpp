@@ -112,7 +112,7 @@ Model Experiment::plain(const std::string& checkpoint) {
   return trained(start, setup_.base, seed, checkpoint);
 }
 
-/// D2. A run that was interrupted repeats its rounds, and goes on within the last one.
+/// D2. A run that was interrupted finds its rounds by their checkpoints, and goes on within the last one.
 Model Experiment::pruned(const std::string& checkpoint) {
   return compress_iterative_prune(study_.network(m0_), setup_.pruning, [&](Model& model, int64_t round) {
     const uint64_t seed = flags_.common.seed + static_cast<uint64_t>(round);
