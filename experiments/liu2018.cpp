@@ -67,8 +67,8 @@ void run(const study::PaperFlags& flags) {
   study::Study study(flags.study());
   Figures figures(flags, study);
   figures.page();  // declares the cells
-  study.run(study::measured_flops_per_second(liu2018::mnist_setup(flags.size()).subjects[0].spec(),
-                                             flags.common.batch));
+  study.run(
+      study::measured_flops_per_second(liu2018::mnist_setup(flags.size()).subjects[0].spec(), flags.common));
   show(figures.page(), flags, study);
 }
 

@@ -32,7 +32,7 @@ void run(Options& options) {
   study::Study study(options.paper.study());
   zhao2019::Experiment experiment(setup_of(options), options.paper, study);
   page_of(experiment, options.paper);  // declares the cells
-  study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common.batch));
+  study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common));
   show(page_of(experiment, options.paper), options.paper, study);
 }
 

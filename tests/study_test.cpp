@@ -288,3 +288,12 @@ TEST_CASE("study: operations are counted by hand") {
   // 5x5 convolution: 2 * 28 * 28 * 3 * 25; dense: 2 * 3 * 14 * 14 * 10.
   CHECK(study::flops_per_image(parse_spec("1x28x28 conv3k5p2 relu maxpool2 flatten fc10")) == 117600 + 11760);
 }
+
+TEST_CASE("study: operations per second are those of the device of the flags") {
+  const Spec spec = parse_spec("1x2x2 flatten fc3");
+  cli::CommonFlags flags;
+  flags.device = "cpu";
+  CHECK(study::measured_flops_per_second(spec, flags) > 0);
+  flags.device = "nowhere";
+  CHECK_ERROR(study::measured_flops_per_second(spec, flags), "device: 'nowhere' is unknown");
+}

@@ -75,7 +75,7 @@ void run(DemoVerb v, const CLI::App& verb) {
   liu2018::Experiment experiment(setup_of(v), v.flags, study);
   const liu2018::Setup& setup = experiment.setup();
   page_of(experiment, v.full);  // declares the cells
-  study.run(study::measured_flops_per_second(setup.subjects[0].spec(), v.flags.common.batch));
+  study.run(study::measured_flops_per_second(setup.subjects[0].spec(), v.flags.common));
   save_networks(setup, study);
   show(page_of(experiment, v.full), v.flags, study);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -83,9 +83,7 @@ std::string Laboratory::inhibited(const std::string& network) const {
   return names;
 }
 
-double Laboratory::flops_per_second() const {
-  return study::measured_flops_per_second(spec_, flags.common.batch);
-}
+double Laboratory::flops_per_second() const { return study::measured_flops_per_second(spec_, flags.common); }
 
 const Dataset& Laboratory::train_set() {
   if (!train_)

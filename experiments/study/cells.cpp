@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "core/file.h"
-#include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
 #include "experiments/try_print.h"
@@ -294,16 +293,17 @@ double training_flops(const Spec& spec, int64_t images, int64_t epochs) {
   return 3 * flops_per_image(spec) * static_cast<double>(images * epochs);
 }
 
-double measured_flops_per_second(const Spec& spec, int64_t batch) {
-  const Model model(spec);
+double measured_flops_per_second(const Spec& spec, const cli::CommonFlags& flags) {
+  const Model model = Model(spec).to(flags.type()).to(flags.where());
   const Shape& image = model.input_shape();
-  const Tensor x = Tensor::zeros({batch, image[0], image[1], image[2]}, DType::float32);
-  model.logits(x);  // warm
+  const Tensor x = Tensor::zeros({flags.batch, image[0], image[1], image[2]}, flags.type()).to(flags.where());
+  const auto pass = [&] { model.logits(x).to(Device{}); };  // a device has finished once its answer is here
+  pass();                                                   // warm
   const Clock::time_point start = Clock::now();
   int64_t images = 0;
   do {
-    model.logits(x);
-    images += batch;
+    pass();
+    images += flags.batch;
   } while (seconds_since(start) < 0.25);
   return static_cast<double>(images) * flops_per_image(spec) / seconds_since(start);
 }

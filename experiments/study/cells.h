@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "attacks/statistics.h"
+#include "experiments/cli/options.h"
 #include "nn/model.h"
 #include "nn/train.h"
 
@@ -133,8 +134,9 @@ TrainResult resume_training(Model& model, const Dataset& data, TrainOptions opti
 double flops_per_image(const Spec& spec);
 /// Of a training: three times the forward passes of its images.
 double training_flops(const Spec& spec, int64_t images, int64_t epochs);
-/// Floating-point operations per second of this network's forward pass on this machine, measured for about a
-/// quarter of a second.
-double measured_flops_per_second(const Spec& spec, int64_t batch);
+/// Floating-point operations per second of this network's forward pass on the device and in the element type
+/// of the flags, measured for about a quarter of a second. Networks are trained in float32 all the same, so
+/// for float64 what they cost is announced too high.
+double measured_flops_per_second(const Spec& spec, const cli::CommonFlags& flags);
 
 }  // namespace hashgrad::study
