@@ -136,7 +136,7 @@ class GetData(unittest.TestCase):
 
     def test_an_archive_leaves_its_members_alone(self):
         self.assertEqual(self.get("packed"), "")
-        self.assertEqual(self.there(), ["packed/a.bin", "packed/b.bin"])
+        self.assertEqual(self.there(), ["packed/SHA256SUMS", "packed/a.bin", "packed/b.bin"])
         self.assertEqual((self.dir / "packed/b.bin").read_bytes(), b"second")
         self.assertEqual(self.get("packed"), "")
         self.assertEqual(len(self.server.ranges), 1)
@@ -145,8 +145,25 @@ class GetData(unittest.TestCase):
         (self.dir / "packed").mkdir()
         (self.dir / "packed/all.tar.gz").write_bytes(self.tar)
         self.assertEqual(self.get("packed"), "")
-        self.assertEqual(self.there(), ["packed/a.bin", "packed/b.bin"])
+        self.assertEqual(self.there(), ["packed/SHA256SUMS", "packed/a.bin", "packed/b.bin"])
         self.assertEqual(self.server.ranges, [])
+
+    def test_a_damaged_member_is_named_and_replaced_only_by_force(self):
+        self.assertEqual(self.get("packed"), "")
+        for damaged in (b"secone", b"sec", b""):
+            (self.dir / "packed/b.bin").write_bytes(damaged)
+            self.assertIn("packed/b.bin: is not what was unpacked", self.get("packed"))
+            self.assertEqual((self.dir / "packed/b.bin").read_bytes(), damaged)
+        self.assertEqual(self.get("packed", "--force"), "")
+        self.assertEqual((self.dir / "packed/b.bin").read_bytes(), b"second")
+        self.assertEqual(self.get("packed"), "")
+
+    def test_members_of_unknown_origin_are_said_to_be_unverified(self):
+        self.assertEqual(self.get("packed"), "")
+        (self.dir / "packed/SHA256SUMS").unlink()
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            get_data.main(["packed", "--data-dir", str(self.dir)])
+        self.assertIn("not verified", out.getvalue())
 
     def test_an_archive_without_a_member_leaves_nothing_of_it(self):
         self.published["packed"]["members"].append("deep/c.bin")
