@@ -70,6 +70,15 @@ void ByteReader::expect_room_for(uint64_t n, const char* what) const {
 void ByteReader::expect_end() {
   uint8_t extra = 0;
   check(read_some(&extra, 1) == 0, "{}: data goes on past offset {}, where it should end", name_, offset_);
+  if (gzdirect(static_cast<gzFile>(file_.get()))) return;
+  // zlib ignores what it does not take for gzip behind a stream. The last four bytes of the only stream are
+  // the size of what it unpacks to, little-endian.
+  const std::string packed = read_file(name_);
+  uint32_t size = 0;
+  for (size_t i = 0; i < 4; ++i)
+    size |= uint32_t{static_cast<uint8_t>(packed[packed.size() - 4 + i])} << 8 * i;
+  check(size == static_cast<uint32_t>(offset_), "{}: data goes on behind the gzip data, where it should end",
+        name_);
 }
 
 }  // namespace hashgrad

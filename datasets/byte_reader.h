@@ -20,7 +20,8 @@ class ByteReader {
   /// Throws unless at least n more bytes can be there, judged by the size on disk (times what gzip can
   /// shrink at most): call it before allocating what a header promises.
   void expect_room_for(uint64_t n, const char* what) const;
-  /// Throws if anything follows. Also verifies a gzip file's checksum, which lies behind the data.
+  /// Throws if anything follows, packed or (a second gzip stream included) behind it. Also verifies a gzip
+  /// file's checksum, which lies behind the data.
   void expect_end();
 
   const std::string& name() const { return name_; }

@@ -30,7 +30,8 @@ uint32_t big_endian(const char* p) {
   return value;
 }
 
-/// Walks a PNG's chunks: each must lie within the file and match its checksum, up to and with IEND.
+/// Walks a PNG's chunks: each must lie within the file and match its checksum, up to and with IEND, behind
+/// which nothing may follow.
 void check_png(const std::string& bytes, const std::string& path) {
   constexpr size_t around = 12;  // length and type before a chunk's data, checksum behind it
   for (size_t at = png_start.size();;) {
@@ -43,8 +44,10 @@ void check_png(const std::string& bytes, const std::string& path) {
     const auto* checked = reinterpret_cast<const Bytef*>(&bytes[at + 4]);
     check(crc32(0, checked, length + 4) == big_endian(&bytes[at + 8 + length]),
           "{}: damaged PNG: the chunk at offset {} does not match its checksum", path, at);
-    if (bytes.compare(at + 4, 4, "IEND") == 0) return;
-    at += around + length;
+    const size_t next = at + around + length;
+    if (bytes.compare(at + 4, 4, "IEND") == 0)
+      return check(next == bytes.size(), "{}: data goes on past offset {}, where the PNG ends", path, next);
+    at = next;
   }
 }
 
