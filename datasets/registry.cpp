@@ -75,10 +75,15 @@ Dataset read_cifar10_any(const std::vector<std::string>& files, const DataOption
 /// The part of an image folder that belongs to a split.
 std::string split_folder(const std::string& dir, Split split) {
   const fs::path root(dir);
-  const bool parted = is_there(root / "train") || is_there(root / "test") || is_there(root / "val");
-  if (!parted) return dir;
   if (split == Split::train) return (root / "train").string();
   return (root / (is_there(root / "test") ? "test" : "val")).string();
+}
+
+/// The same; the folder itself where it has no parts.
+std::string part_or_whole(const std::string& dir, Split split) {
+  const fs::path root(dir);
+  const bool parted = is_there(root / "train") || is_there(root / "test") || is_there(root / "val");
+  return parted ? split_folder(dir, split) : dir;
 }
 
 std::vector<std::string> find_split_folder(const fs::path& folder, Split split) {
@@ -142,7 +147,7 @@ Dataset load_whole(const std::string& name, Split split, const DataOptions& opti
     return synthetic_digits(split, n, options.seed);
   }
   if (!name.starts_with(image_folder)) return read_tensor_file(name);
-  Dataset data = read_image_folder(split_folder(name.substr(image_folder.size()), split), options.resize);
+  Dataset data = read_image_folder(part_or_whole(name.substr(image_folder.size()), split), options.resize);
   data.name = name;
   return data;
 }

@@ -24,8 +24,8 @@ inline constexpr const char* accepted_datasets =
 void check_dataset_name(const std::string& name);
 
 /// Loads by name: one of accepted_datasets. imagefolder:DIR reads DIR/train, or DIR/test (else DIR/val), or
-/// DIR itself where it has none of them. A set that is missing is an Error that lists where it was looked for
-/// and how to get it. Everything loaded has passed validate().
+/// DIR itself, for both splits, where it has none of them. A set that is missing is an Error that lists where
+/// it was looked for and how to get it. Everything loaded has passed validate().
 Dataset load_dataset(const std::string& name, Split split, const DataOptions& options = {});
 
 /// Whether such a set has test images apart from its training images: not a safetensors file, nor an image

@@ -169,8 +169,13 @@ TEST_CASE("imagenet50 is a folder of images, scaled on demand") {
   const Dataset train = load_dataset("imagenet50", Split::train, options);
   CHECK(train.image_shape() == Shape{1, 3, 3});
   CHECK(train.images.to_vector<uint8_t>() == std::vector<uint8_t>(9, 't'));
-  options.data_dir = dir / "empty";
   const WithEnv env("HASHGRAD_DATA", ""), home("HOME", dir / "empty");
+  dir.put("whole/imagenet50/n2/0.png", png(1, 1, 0, "w"));  // of which split?
+  options.data_dir = dir / "whole";
+  CHECK_FALSE(dataset_available("imagenet50", options));
+  check_error([&] { load_dataset("imagenet50", Split::test, options); },
+              {"imagenet50: the test split was not found", "val/CLASS/*.JPEG"});
+  options.data_dir = dir / "empty";
   check_error(
       [&] { load_dataset("imagenet50", Split::train, options); },
       {"imagenet50: the train split was not found", "val/CLASS/*.JPEG", "there, or use synthetic-digits"});
