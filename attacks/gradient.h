@@ -108,9 +108,11 @@ struct OracleOptions {
 class Oracle {
  public:
   explicit Oracle(const Model& model, const OracleOptions& options = {});
+  explicit Oracle(Model&& model, const OracleOptions& options = {}) = delete;  // it would be gone
   /// The one to ask whether an image fools the model: of an ordinary model without its surrogate, of a
   /// randomised one by `draws.judge` draws that no other oracle uses, whose predict() is their vote.
   static Oracle judge(const Model& model, const OracleOptions& options = {});
+  static Oracle judge(Model&& model, const OracleOptions& options = {}) = delete;
 
   const Model& model() const { return model_; }
   const OracleOptions& options() const { return options_; }

@@ -169,8 +169,7 @@ Dataset load_dataset(const std::string& name, Split split, const DataOptions& op
 
 bool has_test_split(const std::string& name) {
   if (!name.starts_with(image_folder)) return named_set(name) || name == "synthetic-digits";
-  const std::string dir = name.substr(image_folder.size()), test = split_folder(dir, Split::test);
-  return test != dir && is_there(test);
+  return is_there(split_folder(name.substr(image_folder.size()), Split::test));
 }
 
 bool dataset_available(const std::string& name, const DataOptions& options) {
