@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attacks/attack.h"
+
 namespace hashgrad {
 namespace {
 
@@ -25,11 +27,13 @@ Interval wilson(int64_t hits, int64_t trials, double z) {
   return {hits == 0 ? 0 : std::max(0.0, centre - half), hits == trials ? 1 : std::min(1.0, centre + half)};
 }
 
-double median_of_successes(const Tensor& values, const Tensor& success) {
+std::optional<double> median_of_successes(const Tensor& values, const Tensor& success, const Tensor& status) {
   std::vector<double> kept;
   for (int64_t n = 0; n < values.size(0); ++n)
-    if (success.data<uint8_t>()[n]) kept.push_back(values.data<double>()[n]);
-  if (kept.empty()) return 0;
+    if (success.data<uint8_t>()[n] &&
+        status.data<int64_t>()[n] != static_cast<int64_t>(Status::already_wrong))
+      kept.push_back(values.data<double>()[n]);
+  if (kept.empty()) return std::nullopt;
   std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(kept.size() / 2), kept.end());
   return kept[kept.size() / 2];
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/tensor.h"
@@ -21,9 +22,9 @@ struct Rate {
   Interval interval() const { return wilson(hits, trials); }
 };
 
-/// Median of the values of the rows that succeeded, [N] float64 and [N] uint8; of an even number the larger
-/// middle one, 0 for none.
-double median_of_successes(const Tensor& values, const Tensor& success);
+/// Median of `values` [N] float64 over the rows that an attack broke: `success` [N] uint8 is 1 and `status`
+/// [N] int64 not Status::already_wrong. Of an even number the larger middle one; nothing for none.
+std::optional<double> median_of_successes(const Tensor& values, const Tensor& success, const Tensor& status);
 
 /// The same predictions counted the ways that papers count them.
 struct SuccessRates {

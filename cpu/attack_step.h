@@ -23,8 +23,8 @@ void step(int64_t n, T scale, const T* x, const T* direction, T* out);
 /// double, does not exceed eps. `out` may be x.
 template <class T>
 void project_linf(int64_t n, double eps, const T* x, const T* centre, T* out);
-/// Per row the nearest point of the ball of radius eps around the centre, then of [0,1]; the norm of out -
-/// centre, as distances() takes it, does not exceed eps.
+/// Per row the nearest point of the ball of radius eps around the centre in [0,1], then of [0,1]; the norm of
+/// out - centre, as distances() takes it, does not exceed eps.
 template <class T>
 void project_l2(int64_t rows, int64_t columns, double eps, const T* x, const T* centre, T* out);
 

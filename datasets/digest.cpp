@@ -3,7 +3,6 @@
 #include "core/xxhash.h"
 
 namespace hashgrad {
-namespace {
 
 uint32_t digest_of(const Tensor& tensor, uint32_t seed) {
   const Tensor whole = tensor.contiguous();
@@ -12,8 +11,6 @@ uint32_t digest_of(const Tensor& tensor, uint32_t seed) {
     return xxhash32({reinterpret_cast<const char*>(whole.data<T>()), bytes}, seed);
   });
 }
-
-}  // namespace
 
 std::string digest_of(const Dataset& data) {
   const uint32_t images = digest_of(data.images, 0);

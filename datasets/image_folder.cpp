@@ -48,9 +48,14 @@ bool is_image(const fs::directory_entry& entry) {
   return !entry.is_directory() && (extension == ".png" || extension == ".jpg" || extension == ".jpeg");
 }
 
+/// One name of a folder, however `dir` ends.
+fs::path whole_name(const std::string& dir) {
+  return (fs::absolute(dir) / "").lexically_normal().parent_path();
+}
+
 /// The first word of each line of classes.txt, when there is one beside or above the class folders.
 std::vector<std::string> listed_classes(const std::string& dir) {
-  const fs::path whole = (fs::absolute(dir) / "").lexically_normal().parent_path();  // however dir ends
+  const fs::path whole = whole_name(dir);
   for (const fs::path& place : {whole, whole.parent_path()}) {
     const fs::path list = place / "classes.txt";
     std::error_code ignored;  // what cannot be looked at is not there
@@ -65,18 +70,29 @@ std::vector<std::string> listed_classes(const std::string& dir) {
   return {};
 }
 
+/// The class folders of the training images beside the split in `dir`; nothing where there are none.
+std::vector<std::string> classes_of_training(const std::string& dir) {
+  const fs::path split = whole_name(dir), train = split.parent_path() / "train";
+  std::error_code ignored;
+  const bool beside = split.filename() == "test" || split.filename() == "val";
+  return beside && fs::is_directory(train, ignored) ? sorted_entries(train.string(), is_folder)
+                                                    : std::vector<std::string>{};
+}
+
+/// Every split has the same folders, or a label would mean one class here and another there.
 std::vector<std::string> find_classes(const std::string& dir) {
   const std::vector<std::string> folders = sorted_entries(dir, is_folder);
   check(!folders.empty(), "{}: has no folders, one per class is expected", dir);
   std::vector<std::string> listed = listed_classes(dir);
+  const char* where = listed.empty() ? "train" : "classes.txt";
+  if (listed.empty()) listed = classes_of_training(dir);
   if (listed.empty()) return folders;
   for (const std::string& name : folders)
-    check(std::count(listed.begin(), listed.end(), name) == 1,
-          "{}: folder '{}' is named {} times in classes.txt", dir, name,
-          std::count(listed.begin(), listed.end(), name));
+    check(std::count(listed.begin(), listed.end(), name) == 1, "{}: folder '{}' is named {} times in {}", dir,
+          name, std::count(listed.begin(), listed.end(), name), where);
   for (const std::string& name : listed)
-    check(std::binary_search(folders.begin(), folders.end(), name), "{}: has no folder '{}' of classes.txt",
-          dir, name);
+    check(std::binary_search(folders.begin(), folders.end(), name), "{}: has no folder '{}' of {}", dir, name,
+          where);
   return listed;
 }
 

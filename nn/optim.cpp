@@ -1,6 +1,7 @@
 #include "nn/optim.h"
 
 #include <fmt/ranges.h>
+#include <limits>
 
 #include "core/settings.h"
 #include "cuda/optim.h"
@@ -23,7 +24,8 @@ void check_options(const OptimizerOptions& o) {
   share(o.beta1, "beta1");
   share(o.beta2, "beta2");
   share(o.alpha, "alpha");
-  check(o.eps > 0, "optimizer: eps is {}, a number above 0 is expected", o.eps);
+  constexpr double least = std::numeric_limits<float>::min();  // less would be 0 in float32
+  check(o.eps >= least, "optimizer: eps is {}, a number from {:.3g} is expected", o.eps, least);
   check(o.weight_decay >= 0 && o.weight_decay <= 1, "optimizer: weight_decay is {}, 0 to 1 is accepted",
         o.weight_decay);
   check(!o.nesterov || o.momentum > 0, "optimizer: nesterov needs a momentum above 0");

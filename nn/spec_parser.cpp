@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include "nn/spec.h"
@@ -150,7 +151,8 @@ LayerSpec parse_bn(Scanner& in) {
     layer.momentum = in.real("momentum");
   }
   check(in.take(")"), "bn(eps=1e-5,momentum=0.1) needs its ')'");
-  check(layer.eps > 0, "eps {} must be above 0", layer.eps);
+  constexpr double least = std::numeric_limits<float>::min();  // less would be 0 in float32
+  check(layer.eps >= least, "eps {} must be at least {:.3g}", layer.eps, least);
   check(layer.momentum > 0 && layer.momentum <= 1, "momentum {} must be above 0 and at most 1",
         layer.momentum);
   return layer;

@@ -56,6 +56,7 @@ TrainSettings settings_of(const Model& model, const Dataset& data, const TrainOp
   return {{"data", data.name},
           {"samples", std::to_string(data.size())},
           {"data_digest", digest_of(data)},
+          {"start", o.start},
           {"dtype", name_of(model.dtype())},
           {"math", name_of(o.math)},
           {"epochs", std::to_string(o.epochs)},

@@ -71,7 +71,8 @@ struct TrainOptions {
   std::function<void(const Lesson&, const Tensor& gradient)> heed{};
   int64_t replays = 1;  ///< updates on each batch, in a row; schedules count each round of them as an epoch
   std::string method = "plain";
-  uint64_t seed = 0;                    ///< of order, augmentation and dropout
+  std::string start{};  ///< says which weights training starts from, for a resumed run to agree on
+  uint64_t seed = 0;    ///< of order, augmentation and dropout
   const Dataset* validation = nullptr;  ///< evaluated after every epoch, for the log
 
   std::string log_csv{};         ///< one row per epoch; empty: none

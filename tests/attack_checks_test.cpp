@@ -240,6 +240,17 @@ TEST_CASE("checks: rounded activations have no slope, and are not accused for th
   CHECK(reason.find("both without the rounding of activations, which has no slope") != std::string::npos);
 }
 
+TEST_CASE("checks: equal pixels, which pooling has a kink at, are no false slope in l0") {
+  const Model model("1x6x6 conv4k3p1 relu maxpool2 flatten fc5", {.seed = 3});
+  Tensor x = images(40, model.input_shape());
+  for (float& pixel : std::span(x.data<float>(), static_cast<size_t>(x.numel())))
+    pixel = pixel < 0.7F ? 0 : pixel;  // a black background
+  Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::l0, 1});
+  const Finding finding = finding_of("D3", evidence);
+  CAPTURE(finding.reason);
+  CHECK(finding.verdict == Verdict::passed);
+}
+
 TEST_CASE("checks: a median filter has the slope that it says") {
   const Plain plain;
   Model filtered = plain.model.clone();

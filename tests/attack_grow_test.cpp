@@ -119,6 +119,18 @@ TEST_CASE("wilson intervals have the published values") {
   CHECK(error_of([] { wilson(3, 2); }) == "wilson: 3 hits in 2 trials");
 }
 
+TEST_CASE("the median distance is of what an attack broke, not of what was wrong before") {
+  constexpr int64_t ok = static_cast<int64_t>(Status::ok),
+                    wrong = static_cast<int64_t>(Status::already_wrong),
+                    failed = static_cast<int64_t>(Status::max_iter);
+  const Tensor values = Tensor::of<double>({0, 3, 0, 1, 9}, {5}),
+               success = Tensor::of<uint8_t>({1, 1, 1, 1, 0}, {5});
+  CHECK(median_of_successes(values, success, Tensor::of<int64_t>({wrong, ok, wrong, ok, failed}, {5})) == 3);
+  CHECK(median_of_successes(values, success, Tensor::of<int64_t>({wrong, ok, ok, ok, failed}, {5})) == 1);
+  CHECK_FALSE(
+      median_of_successes(values, success, Tensor::of<int64_t>({wrong, wrong, wrong, wrong, failed}, {5})));
+}
+
 TEST_CASE("the three ways to count success differ as they should") {
   const SuccessRates r = success_rates({0, 0, 0, 0, 0}, {0, 0, 0, 1, 1}, {1, 0, 2, 1, 0});
   CHECK(r.wrong.hits == 3);

@@ -190,6 +190,43 @@ class Command(unittest.TestCase):
             self.assertIn(f"is the file of {owner} already", done.stderr)
             self.assertFalse(os.path.exists(self.path("unwritten.csv")))
 
+    def test_a_run_goes_on_with_the_model_that_it_started_with(self):
+        common = ("--density", "0.5", "--epochs", "1", *DATA, "--first", "40", "--quiet")
+        self.run_ok("compress", "prune", self.model, *common, "--checkpoint", self.path("started"), "--output", self.path("s"))
+        self.run_ok("train", SPEC, *DATA, "--first", "40", "--epochs", "1", "--quiet", "--output", self.path("another"))
+        self.run_ok("compress", "prune", self.model, *common, "--resume", self.path("started"), "--output", self.path("again"))
+        self.assertEqual(self.tensors("again"), self.tensors("s"))
+        self.assert_error("was made with start '", "compress", "prune", self.path("another"), *common, "--resume",
+                          self.path("started"), "--output", self.path("never"))
+
+    def test_no_output_replaces_what_the_command_reads(self):
+        model, images, chosen = (self.path(name) for name in ("read.safetensors", "read-images.safetensors", "read.txt"))
+        shutil.copy(self.model, model)
+        self.run_ok("attack", "fgsm", model, *DATA, "--first", "5", "--output", images)
+        pathlib.Path(chosen).write_text("1 3")
+        before = [pathlib.Path(path).read_bytes() for path in (model, images, chosen)]
+        for named, words in (("MODEL", ["attack", "fgsm", model, *DATA, "--output", model]),
+                             ("MODEL", ["evaluate", "read.safetensors", *DATA, "--json", model]),
+                             ("MODEL", ["predict", model, *DATA, "--output", "./read.safetensors"]),
+                             ("--input", ["predict", model, "--input", images, "--output", images]),
+                             ("--data", ["train", SPEC, "--data", images, "--output", images]),
+                             ("--indices", ["evaluate", model, *DATA, "--indices", chosen, "--json", chosen])):
+            self.assert_error(f"is read for {named}, and would be written over", *words)
+        self.assertEqual(before, [pathlib.Path(path).read_bytes() for path in (model, images, chosen)])
+
+    def test_images_keep_their_numbers_when_others_are_left_out(self):
+        def attacked(name, *which):
+            self.run_ok("attack", "pgd", self.model, *DATA, *which, "--target", "random", "--output", self.path(name))
+            return self.tensors(name)
+        pathlib.Path(self.path("chosen.txt")).write_text("7 0 5 2")
+        whole, rest = attacked("numbers", "--first", "8"), attacked("numbers-rest", "--skip", "3", "--first", "5")
+        chosen = attacked("numbers-chosen", "--indices", self.path("chosen.txt"), "--skip", "1")
+        size = len(whole["x_adv"][2]) // 8
+        rows = [whole["x_adv"][2][k * size:(k + 1) * size] for k in range(8)]
+        self.assertEqual(whole["target"][2][3 * 8:], rest["target"][2])
+        self.assertEqual(b"".join(rows[3:]), rest["x_adv"][2])
+        self.assertEqual(rows[0] + rows[5] + rows[2], chosen["x_adv"][2])
+
     def test_the_manual_lists_every_attack(self):
         manual = pathlib.Path(__file__).resolve().parent.parent / "docs" / "cli.md"
         table = [line.split("|")[1] for line in manual.read_text().splitlines() if line.startswith("| `")]
@@ -614,6 +651,7 @@ class Command(unittest.TestCase):
         self.assertEqual(process.returncode, 130, stderr)
         self.assertIn("--resume", stderr)
         self.assertFalse(os.path.exists(self.path("broken")))
+        self.assert_error("is of a run that was interrupted; go on with --resume", *train("broken", "--quiet")[1:])
         self.run_ok(*train("broken", "--checkpoint-steps", "5", "--resume", checkpoint, "--quiet")[1:])
         self.run_ok(*train("whole", "--checkpoint-steps", "5", "--quiet")[1:])
         self.assertEqual(self.tensors("broken"), self.tensors("whole"))
@@ -715,7 +753,7 @@ class Command(unittest.TestCase):
         process.stdout.close()
         self.assertEqual(process.stderr.read(), b"")
         process.stderr.close()
-        process.wait()
+        self.assertEqual(process.wait(), 128 + signal.SIGPIPE)
 
     def test_a_run_outlives_its_progress_and_error_text(self):
         images = [*DATA, "--first", "12"]
@@ -741,9 +779,16 @@ class Command(unittest.TestCase):
         for words in (["--version"], ["--help"], ["attack", "--help"], ["info", self.model]):
             read, write = os.pipe()
             os.close(read)
-            done = subprocess.run([BINARY, *words], stdout=write, stderr=subprocess.PIPE, restore_signals=False)  # SIGPIPE ignored
+            done = subprocess.run([BINARY, *words], stdout=write, stderr=subprocess.PIPE)
             os.close(write)
             self.assertEqual((done.returncode, done.stderr), (0, b""), words)
+        read, write = os.pipe()  # nor is one of the progress
+        os.close(read)
+        done = subprocess.run([BINARY, "attack", "fgsm", self.model, *DATA, "--first", "20", "--output", self.path("unseen")],
+                              stdout=subprocess.DEVNULL, stderr=write)
+        os.close(write)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(len(self.tensors("unseen")["success"][2]), 20)
 
     def test_bad_input_gets_one_line_and_leaves_nothing(self):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "bad_input")

@@ -203,6 +203,18 @@ TEST_CASE("an image folder is split by its folders train, test and val, if it ha
   CHECK_FALSE(has_test_split("digits.safetensors"));
 }
 
+TEST_CASE("the splits of an image folder have the same classes, so that a label means one") {
+  const TempDir dir;
+  for (const char* file :
+       {"few/train/a/1.png", "few/train/b/1.png", "few/test/b/1.png", "more/train/a/1.png",
+        "more/val/a/1.png", "more/val/b/1.png", "alike/train/a/1.png", "alike/test/a/1.png"})
+    dir.put(file, png(1, 1, 0, "p"));
+  const auto load = [&](const std::string& name) { load_dataset("imagefolder:" + dir / name, Split::test); };
+  check_error([&] { load("few"); }, {dir / "few/test", "has no folder 'a' of train"});
+  check_error([&] { load("more"); }, {dir / "more/val", "folder 'b' is named 0 times in train"});
+  load("alike");
+}
+
 TEST_CASE("what cannot be loaded is said in one line that lists what can") {
   DataOptions options;
   check_error([&] { load_dataset("minst", Split::test, options); },

@@ -83,7 +83,7 @@ TEST_CASE("a faulty spec is an error that names the token and what is accepted")
       {"1x28x28 conv8k1x29 flatten fc10",
        "a window of 1x29 does not fit the image side of 28 with padding 0"},
       {"1x28x28 maxpool2p1x0 flatten fc10", "'x0' is left over"},
-      {"1x28x28 bn(eps=0) flatten fc10", "eps 0 must be above 0"},
+      {"1x28x28 bn(eps=0) flatten fc10", "eps 0 must be at least 1.18e-38"},
       {"1x28x28 bn(momentum=2) flatten fc10", "momentum 2 must be above 0 and at most 1"},
       {"1x28x28 bn() flatten fc10", "bn(eps=1e-5,momentum=0.1) is expected"},
       {"1x28x28 bn(eps=1e-3 flatten fc10", "needs its ')'"},

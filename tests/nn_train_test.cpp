@@ -122,7 +122,8 @@ TEST_CASE("optimiser settings have one canonical text; faults are named") {
   CHECK_ERROR(parse_optimizer("sgd:momentum=1"), "optimizer: momentum is 1");
   CHECK_ERROR(parse_optimizer("sgd:momentum=x"), "optimizer: momentum is 'x', a number is expected");
   CHECK_ERROR(parse_optimizer("sgd:momentum=0,nesterov"), "nesterov needs a momentum above 0");
-  CHECK_ERROR(parse_optimizer("adam:eps=0"), "eps is 0, a number above 0");
+  for (const char* eps : {"0", "1e-46"})
+    CHECK_ERROR(parse_optimizer(fmt::format("adam:eps={}", eps)), "a number from 1.18e-38 is expected");
   CHECK_ERROR(parse_optimizer("adam:weight_decay=-1"), "optimizer: weight_decay is -1, 0 to 1 is accepted");
   CHECK_ERROR(parse_optimizer("adam:"), "'' is not a setting of adam");
 }
@@ -441,6 +442,17 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
   CHECK_ERROR(train(hashed, digits(), options), "was made with hash_seed '0', now it is '1'");
   save_model(options.resume, wider);
   CHECK_ERROR(trained(options), "is not a checkpoint of a training run");
+}
+
+TEST_CASE("an answer that is not a number is not correct") {
+  Model model("1x28x28 flatten fc10", {.seed = 4});
+  const Dataset data = digits();
+  for (const float bad : {NAN, INFINITY}) {  // argmax takes it for the largest
+    model.parameter("1.bias").value().data<float>()[0] = bad;
+    const Score score = evaluate(model, data);
+    CHECK(score.correct == 0);
+    CHECK(score.nan == data.size());
+  }
 }
 
 TEST_CASE("resuming with other settings of a compression is an error that names them") {

@@ -16,7 +16,7 @@ double mean_of(const Tensor& values) {
 EnsembleRow row_of(const Evidence& evidence, const std::string& name, const AttackResult& r) {
   return {name,
           {count(evidence.within(r)), evidence.rows()},
-          median_of_successes(in_norm(r, evidence.threat().norm), r.success),
+          median_of_successes(in_norm(r, evidence.threat().norm), r.success, r.status),
           mean_of(r.forwards),
           mean_of(r.backwards)};
 }

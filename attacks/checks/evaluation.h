@@ -2,6 +2,7 @@
 // whether to believe the number.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@ namespace hashgrad {
 struct EnsembleRow {
   std::string spec;
   Rate broken;                         // within the budget, of the images that were right before
-  double median = 0;                   // distance of all successes, in the threat's norm; 0 without any
+  std::optional<double> median{};      // distance of all successes, in the threat's norm
   double forwards = 0, backwards = 0;  // mean per image
 };
 

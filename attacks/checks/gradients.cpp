@@ -143,8 +143,11 @@ Finding check_differences(Evidence& evidence) {
   const Oracle oracle(precise,
                       {.batch = evidence.options().batch, .draws = {.seed = evidence.options().seed}});
   AttackInput input = gather(evidence.input(), first);
-  input.x = off_the_edges(
-      ball_point(input.x.to(DType::float64), evidence.threat(), evidence.options().seed, input.samples, 0));
+  // A point of an l0 ball has most pixels as they were, and equal neighbours are a kink of max-pooling.
+  const Threat& threat = evidence.threat();
+  input.x = off_the_edges(ball_point(input.x.to(DType::float64),
+                                     threat.norm == Norm::l0 ? Threat{Norm::linf, 0.1} : threat,
+                                     evidence.options().seed, input.samples, 0));
   const Tensor gradient = oracle.ascent(input.x, input.goal(), "margin").gradient.to(Device{});
   std::vector<int> misses(static_cast<size_t>(rows));
   for (uint32_t t = 0; t < tries; ++t) {

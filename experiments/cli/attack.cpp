@@ -66,7 +66,7 @@ Tensor targets_of_file(const AttackVerb& v) {
 AttackInput input_of(const AttackVerb& v, const Oracle& judge, const Dataset& data) {
   const Model& model = judge.model();
   AttackInput input{data.images_float(0, data.size(), model.dtype()), data.labels, {}, {}};
-  for (int64_t n = 0; n < data.size(); ++n) input.samples.push_back(n);
+  input.samples = sample_numbers(v.data, data.size());
   if (v.target == "all") return with_all_targets(input, model.classes());
   if (!v.target.empty()) {
     const TargetRule rule = parse_target_rule(v.target);
@@ -153,11 +153,13 @@ nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const A
   print_rate("prediction != clean prediction", rates.changed);
   print_rate("clean error", rates.clean_wrong);
   nlohmann::ordered_json medians;
-  for (const char* norm : {"l0", "l1", "l2", "linf"})
-    medians[norm] = median_of_successes(made.at(norm), success);
-  fmt::print("  median of the successes: l0 {:.0f}, l1 {:.4g}, l2 {:.4g}, linf {:.4g}\n  status:",
-             medians["l0"].get<double>(), medians["l1"].get<double>(), medians["l2"].get<double>(),
-             medians["linf"].get<double>());
+  std::vector<std::string> shown;
+  for (const char* norm : {"l0", "l1", "l2", "linf"}) {
+    const auto median = median_of_successes(made.at(norm), success, made.at("status"));
+    medians[norm] = median ? nlohmann::ordered_json(*median) : nullptr;
+    shown.push_back(fmt::format("{} {}", norm, median ? fmt::format("{:.4g}", *median) : "-"));
+  }
+  fmt::print("  median of the successes that were right before: {}\n  status:", fmt::join(shown, ", "));
   for (const auto& [name, count] : endings) fmt::print(" {} {}", name, count);
   fmt::print("\n");
   return {{"attack", attack.repr()},

@@ -98,7 +98,12 @@ Model pruned_in_rounds(const CompressVerb& v, const Model& model) {
     of_round.common.seed += static_cast<uint64_t>(round);
     of_round.output = fmt::format("{}.round{}", v.output, round);
     if (!v.training.log.empty()) of_round.training.log = log_of_round(v.training.log, round);
-    fine_tune(of_round, sparse);
+    try {
+      fine_tune(of_round, sparse);
+    } catch (const Interrupted& stopped) {
+      std::filesystem::remove(stopped.checkpoint);
+      throw Interrupted{"", "rounds of pruning cannot be resumed, start them anew"};
+    }
   });
 }
 

@@ -22,7 +22,7 @@ void run_stage(const DefendVerb& v, Model& model, const TrainingFlags& flags, co
     run_training(model, v.data, flags, v.common, output, adapt);
   } catch (const Interrupted& stopped) {
     std::remove(stopped.checkpoint.c_str());
-    fail("distill: stopped; a distillation cannot be resumed, start it anew");
+    throw Interrupted{"", "a distillation cannot be resumed, start it anew"};
   }
 }
 

@@ -27,11 +27,12 @@ nlohmann::ordered_json evaluate_ordinary(const EvaluateVerb& v, const Model& mod
   fmt::print("accuracy {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {}), loss {:.5f}\n",
              100 * result.accuracy, 100 * interval.low, 100 * interval.high, result.correct, result.samples,
              result.loss);
-  return {{"accuracy", result.accuracy},
-          {"interval", {interval.low, interval.high}},
-          {"loss", result.loss},
-          {"n", result.samples},
-          {"correct", result.correct}};
+  if (result.nan > 0)
+    fmt::print("  {} of {} images have a logit that is not finite, which counts as no answer\n", result.nan,
+               result.samples);
+  return {{"accuracy", result.accuracy}, {"interval", {interval.low, interval.high}},
+          {"loss", result.loss},         {"n", result.samples},
+          {"correct", result.correct},   {"nan", result.nan}};
 }
 
 int64_t hits_of(const std::vector<int64_t>& predictions, const Tensor& labels) {
@@ -40,13 +41,13 @@ int64_t hits_of(const std::vector<int64_t>& predictions, const Tensor& labels) {
   return hits;
 }
 
-/// Mean, and its standard error over draws; 0 for a single draw, of which nothing is known.
+/// Mean, and its standard error over draws; not a number for a single draw, of which nothing is known.
 std::pair<double, double> mean_with_error(const std::vector<double>& values) {
   const double n = static_cast<double>(values.size());
   double sum = 0, squares = 0;
   for (const double v : values) sum += v;
   for (const double v : values) squares += (v - sum / n) * (v - sum / n);
-  return {sum / n, values.size() < 2 ? 0 : std::sqrt(squares / (n - 1) / n)};
+  return {sum / n, values.size() < 2 ? NAN : std::sqrt(squares / (n - 1) / n)};
 }
 
 /// How right single draws are, and how right their vote is.
@@ -65,10 +66,11 @@ nlohmann::ordered_json evaluate_draws(const EvaluateVerb& v, const Model& model,
   }
   const auto [mean, error] = mean_with_error(accuracies);
   fmt::print(
-      "answers by draw: mean accuracy of {} draws {:.2f} % (standard error over draws {:.2f}), mean loss "
+      "answers by draw: mean accuracy of {} draws {:.2f} % (standard error over draws {}), mean loss "
       "{:.5f}; accuracy of their majority {:.2f} % (95 % Wilson interval {:.2f} to {:.2f}; {} of {})\n",
-      v.draws, 100 * mean, 100 * error, loss, 100 * majority.value(), 100 * majority.interval().low,
-      100 * majority.interval().high, majority.hits, majority.trials);
+      v.draws, 100 * mean, std::isnan(error) ? "unknown" : fmt::format("{:.2f}", 100 * error), loss,
+      100 * majority.value(), 100 * majority.interval().low, 100 * majority.interval().high, majority.hits,
+      majority.trials);
   return {{"accuracy", mean}, {"standard_error", error},       {"loss", loss},
           {"draws", v.draws}, {"majority", json_of(majority)}, {"n", data.size()}};
 }

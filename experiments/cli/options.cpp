@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <sstream>
 #include <sys/stat.h>
 #include <thread>
@@ -84,23 +85,43 @@ std::filesystem::path resolved(const std::string& path) {
   return unreadable ? whole : file;
 }
 
-std::vector<OutputFlag> outputs_of(const CLI::App& verb) {
-  std::vector<OutputFlag> outputs;
+bool is_output(const CLI::Option& option) { return option.get_type_name().ends_with(output_shown); }
+
+std::vector<FileFlag> outputs_of(const CLI::App& verb) {
+  std::vector<FileFlag> outputs;
   for (const CLI::Option* option : verb.get_options())
-    if (option->count() > 0 && option->get_type_name().ends_with(output_shown))
+    if (option->count() > 0 && is_output(*option))
       outputs.push_back({option->get_name(), option->results().front()});
   return outputs;
 }
 
+/// Files that the command reads and must not write over. What makes a model of a model may put it in its
+/// place.
+std::vector<FileFlag> inputs_of(const CLI::App& verb) {
+  constexpr const char* read[] = {"MODEL",  "VICTIM",    "SOURCE",      "TARGET", "--input",
+                                  "--data", "--indices", "--surrogate", "--start"};
+  const std::string& name = verb.get_name();
+  const bool in_place = name == "compress" || name == "defend" || name == "materialise";
+  std::vector<FileFlag> inputs;
+  for (const CLI::Option* option : verb.get_options())
+    if (option->count() > 0 && std::count(std::begin(read), std::end(read), option->get_name()) > 0 &&
+        !(in_place && option->get_name() == "MODEL"))
+      inputs.push_back({option->get_name(), option->results().front()});
+  return inputs;
+}
+
 }  // namespace
 
-void check_outputs(const std::vector<OutputFlag>& outputs) {
+void check_outputs(const std::vector<FileFlag>& outputs, const std::vector<FileFlag>& inputs) {
   std::map<std::filesystem::path, std::string> owners;  // the flag of each file
   for (const auto& [flag, path] : outputs) {
     if (path.empty()) continue;
     const auto [owner, first] = owners.emplace(resolved(path), flag);
     if (!first) usage("{}: {} is the file of {} already", flag, path, owner->second);
   }
+  for (const auto& [flag, path] : inputs)
+    if (const auto owner = owners.find(resolved(path)); owner != owners.end())
+      usage("{}: {} is read for {}, and would be written over", owner->second, path, flag);
   for (const auto& [flag, path] : outputs)
     if (!path.empty()) AtomicFile probe(path);
 }
@@ -206,7 +227,7 @@ void add_common(CLI::App& verb, CommonFlags& flags) {
       ->group(group);
   verb.parse_complete_callback([&flags, &verb] {
     if (flags.threads > 0) set_threads(flags.threads);
-    check_outputs(outputs_of(verb));
+    check_outputs(outputs_of(verb), inputs_of(verb));
   });
 }
 
@@ -255,6 +276,15 @@ Dataset load(const DataFlags& flags) {
   if (flags.indices.empty() && flags.first > 0)
     options.first = flags.skip + flags.first;  // a generated set then draws no more than that
   return cut(load_dataset(flags.data, parse_split(flags.split), options), flags);
+}
+
+std::vector<int64_t> sample_numbers(const DataFlags& flags, int64_t n) {
+  std::vector<int64_t> numbers(static_cast<size_t>(n));
+  std::iota(numbers.begin(), numbers.end(), flags.skip);
+  if (flags.indices.empty()) return numbers;
+  const std::vector<int64_t> chosen = read_indices(flags.indices);
+  for (int64_t& number : numbers) number = chosen.at(static_cast<size_t>(number));
+  return numbers;
 }
 
 bool has_test_images(const DataFlags& flags) { return flags.split == "train" && has_test_split(flags.data); }

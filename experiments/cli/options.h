@@ -47,13 +47,13 @@ CLI::Validator parsed_by(const std::function<void(const std::string&)>& parse, c
 CLI::Validator seed_number();  ///< 0 to 2^64 - 1
 CLI::Validator output_file();  ///< a name that is not empty and not a folder
 
-/// A file to write and the flag that names it.
-struct OutputFlag {
+/// A file and the flag that names it.
+struct FileFlag {
   std::string flag, path;
 };
-/// Before any work: a usage error when two of these are one file, an Error when one cannot be written. An
-/// empty path is none.
-void check_outputs(const std::vector<OutputFlag>& outputs);
+/// Before any work: a usage error when two of these are one file, or one is a file of `inputs`; an Error when
+/// one cannot be written. An empty path is none.
+void check_outputs(const std::vector<FileFlag>& outputs, const std::vector<FileFlag>& inputs = {});
 
 CLI::Validator layer_selection();  ///< all, or last:K
 
@@ -93,6 +93,8 @@ struct DataFlags {
 void add_data(CLI::App& verb, DataFlags& flags);
 /// Loads what the flags say, cut down by --indices, --skip and --first.
 Dataset load(const DataFlags& flags);
+/// The numbers that n images loaded so have in the uncut data: their names in reports and for random draws.
+std::vector<int64_t> sample_numbers(const DataFlags& flags, int64_t n);
 /// Whether there are test images apart from those that the flags of a training choose.
 bool has_test_images(const DataFlags& flags);
 /// The whole test split, for `flag` of a training; bad usage where its images are trained on.

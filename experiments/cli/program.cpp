@@ -52,6 +52,7 @@ bool parsed(CLI::App& app, int argc, char** argv) try {
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& work) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then a failed write, which has its message
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that has seen enough ends no work
   try {
     command_line = as_typed(app.get_name(), argc, argv);
     if (!parsed(app, argc, argv)) return 0;
@@ -64,11 +65,13 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
   } catch (const UsageError& error) {
     return report(app, error.what(), 2);
   } catch (const Interrupted& interrupted) {
-    return report(app, "interrupted; continue with --resume " + interrupted.checkpoint, 130);
+    return report(app, "interrupted; " + interrupted.advice, 130);
   } catch (const std::bad_alloc&) {
     return report(app, "out of memory; a smaller --batch or --first needs less", 1);
   } catch (const std::system_error& error) {  // of fmt::print, most likely
     const bool printing = std::ferror(stdout) != 0;
+    constexpr int as_by_sigpipe = 128 + SIGPIPE;  // what was not printed yet, or not written, is missing
+    if (printing && error.code() == std::errc::broken_pipe) return as_by_sigpipe;
     return report(app, (printing ? "standard output: " : "") + std::string(error.what()), 1);
   } catch (const std::exception& error) {
     return report(app, error.what(), 1);

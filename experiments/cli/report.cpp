@@ -66,7 +66,7 @@ report::Table ensemble_table(const Evaluation& e, const Threat& threat) {
       "budget; "
       "the median is over all its successes."};
   for (const EnsembleRow& row : e.ensemble)
-    table.add({row.spec, with_interval(row.broken), fmt::format("{:.4g}", row.median),
+    table.add({row.spec, with_interval(row.broken), row.median ? fmt::format("{:.4g}", *row.median) : "-",
                fmt::format("{:.1f}", row.forwards), fmt::format("{:.1f}", row.backwards)});
   return table;
 }
@@ -160,6 +160,8 @@ void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluatio
   if (const std::string png = pictures(evidence); !png.empty()) {
     write_file(v.output + "/pictures.png", png);
     page.picture(png, "Images; the smallest perturbations found, amplified; what the model gets wrong.");
+  } else {
+    std::filesystem::remove(v.output + "/pictures.png");  // of an earlier report
   }
   nlohmann::ordered_json json = json_of(e, tables);
   json["command"] = command_line;
@@ -173,14 +175,14 @@ void run(const ReportVerb& v, const CLI::App& verb) {
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an evaluation needs", data.name);
   report::prepare_folder(v.output);
-  AttackInput input{data.images_float(0, data.size(), model.dtype()), data.labels, {}, {}};
+  const AttackInput input{
+      data.images_float(0, data.size(), model.dtype()), data.labels, {}, sample_numbers(v.data, data.size())};
   EvidenceOptions options{v.common.batch, v.common.seed, {}, v.draws.of(v.common.seed)};
-  Progress progress("report", 100, v.common.quiet);
+  Progress progress("report", 0, v.common.quiet, "attacks");  // how many depends on what they find
   int64_t runs = 0;
-  options.progress = [&](const std::string& what) { progress.update(std::min<int64_t>(99, ++runs), what); };
+  options.progress = [&](const std::string& what) { progress.update(runs++, what); };
   Evidence evidence(model, input, parse_threat(v.threat), options);
   const Evaluation e = evaluate_robustness(evidence);
-  progress.update(100);
   write_folder(v, evidence, e);
   for (const report::Table& table : {accuracy_table(e), ensemble_table(e, evidence.threat())})
     fmt::print("{}\n", to_text(table));

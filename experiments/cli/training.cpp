@@ -3,8 +3,10 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
+#include "datasets/digest.h"
 #include "experiments/progress.h"
 #include "nn/model_file.h"
 
@@ -55,6 +57,13 @@ OptimizerOptions optimizer_of(const TrainingFlags& flags) {
   if (flags.momentum >= 0) options.momentum = flags.momentum;
   if (flags.weight_decay >= 0) options.weight_decay = flags.weight_decay;
   return options;
+}
+
+/// A run goes on with the model that it was started with: resumed with another one it would yield the first.
+std::string digest_of_weights(const Model& model) {
+  uint32_t digest = 0;
+  for (const auto& [name, tensor] : model.state()) digest = digest_of(tensor.to(Device{}), digest);
+  return fmt::format("{:08x}", digest);
 }
 
 TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, const std::string& output) {
@@ -145,6 +154,10 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
                  {"--log", options.log_csv},
                  {"--checkpoint", options.checkpoint},
                  {"--json", common.json}});
+  // Starting anew would begin by writing over it.
+  if (flags.resume.empty() && flags.checkpoint.empty())
+    check(!std::filesystem::exists(options.checkpoint),
+          "{0}: is of a run that was interrupted; go on with --resume {0}, or remove it", options.checkpoint);
   const Dataset images = load(data);
   Dataset test;
   if (flags.validate) {
@@ -152,6 +165,7 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
     options.validation = &test;
   }
   model.metadata["data"] = images.name;
+  options.start = digest_of_weights(model);
 
   Progress progress("train", flags.epochs * images.size(), common.quiet);
   options.progress = [&](const TrainProgress& p) {

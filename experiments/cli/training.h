@@ -22,13 +22,15 @@ struct TrainingFlags {
 /// The run was stopped by a signal after its checkpoint was written; main() exits with 130.
 struct Interrupted {
   std::string checkpoint;
+  std::string advice = "continue with --resume " + checkpoint;
 };
 
 void add_training(CLI::App& verb, TrainingFlags& flags);
 
 /// Trains `model` with a progress bar. Checkpoints go to --checkpoint, by default `output`.checkpoint, which
 /// save_trained() removes, or the next training; the log to --log, by default `output`.csv. The first Ctrl-C
-/// stops after a checkpoint (throws Interrupted), a second one at once.
+/// stops after a checkpoint (throws Interrupted), a second one at once. Error: `output`.checkpoint is there,
+/// of a run that was interrupted, and this one does not go on with it.
 /// `adapt` has the last word on the options that the flags make.
 TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlags& flags,
                          const CommonFlags& common, const std::string& output,

@@ -2,7 +2,6 @@
 #include "attacks/transfer.h"
 
 #include <array>
-#include <numeric>
 
 #include "attacks/registry.h"
 #include "attacks/target.h"
@@ -38,8 +37,7 @@ OracleOptions options_of(const TransferVerb& v) {
 AttackInput input_of(const TransferVerb& v, const Model& source, const Dataset& data) {
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
   AttackInput input{data.images_float(0, data.size(), source.dtype()), data.labels, {}, {}};
-  input.samples.resize(static_cast<size_t>(data.size()));
-  std::iota(input.samples.begin(), input.samples.end(), 0);
+  input.samples = sample_numbers(v.data, data.size());
   if (v.rule == "all") return with_all_targets(input, source.classes());
   if (!v.rule.empty())
     input.targets =

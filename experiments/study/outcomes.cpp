@@ -43,11 +43,7 @@ Rate share_of(const Outcomes& outcomes, const Outcomes& counted) {
 }
 
 double median_l2(const AttackResult& crafted) {
-  Tensor moved = crafted.success.clone();
-  for (int64_t i = 0; i < moved.numel(); ++i)
-    if (crafted.status.data<int64_t>()[i] == static_cast<int64_t>(Status::already_wrong))
-      moved.data<uint8_t>()[i] = 0;
-  return median_of_successes(crafted.l2, moved);
+  return median_of_successes(crafted.l2, crafted.success, crafted.status).value_or(0);
 }
 
 std::optional<Rate> share(const Json* values, const std::string& name) {
