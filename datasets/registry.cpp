@@ -143,8 +143,8 @@ Dataset load_whole(const std::string& name, Split split, const DataOptions& opti
   check_dataset_name(name);
   if (const NamedSet* set = named_set(name)) return load_named(*set, split, options);
   if (name == "synthetic-digits") {
-    const int64_t n = options.first > 0 ? options.first : synthetic_digits_size(split);
-    return synthetic_digits(split, n, options.seed);
+    const int64_t all = synthetic_digits_size(split);
+    return synthetic_digits(split, options.first > 0 ? std::min(options.first, all) : all, options.seed);
   }
   if (!name.starts_with(image_folder)) return read_tensor_file(name);
   Dataset data = read_image_folder(part_or_whole(name.substr(image_folder.size()), split), options.resize);

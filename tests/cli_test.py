@@ -38,6 +38,13 @@ def numbers(tensor):
     return list(struct.unpack(f"<{len(content) // struct.calcsize(code)}{code}", content))
 
 
+def write_images(path, n):
+    """Unlabelled images of 28x28."""
+    header = json.dumps({"x": {"dtype": "U8", "shape": [n, 1, 28, 28], "data_offsets": [0, n * 784]}}).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + bytes(range(256)) * 3 * n + bytes(n * 16))
+
+
 def gray_png(width, height, level):
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -226,6 +233,23 @@ class Command(unittest.TestCase):
         self.assertEqual(whole["target"][2][3 * 8:], rest["target"][2])
         self.assertEqual(b"".join(rows[3:]), rest["x_adv"][2])
         self.assertEqual(rows[0] + rows[5] + rows[2], chosen["x_adv"][2])
+
+    def test_flags_that_would_do_nothing_are_refused(self):
+        self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "20", "--output", self.path("few.safetensors"))
+        unlabelled = self.path("unlabelled.safetensors")
+        write_images(unlabelled, 3)
+        for message, words in (("--hash-seed: is of hashed layers", ["train", "1x28x28 flatten fc10", *DATA, "--hash-seed", "4"]),
+                               ("--hashed-lr: is of hashed layers", ["train", "1x28x28 flatten fc10", *DATA, "--hashed-lr", "2"]),
+                               ("--gamma: is of a training", ["compress", "dns", self.model, "--density", "0.1", "--gamma", "5"]),
+                               ("holds no labels y, which --loss margin needs",
+                                ["gradient", self.model, "--input", unlabelled, "--loss", "margin", "--jacobian", "logits"]),
+                               ("samples [0, 10001) asked for", ["evaluate", self.model, *DATA, "--first", "10001", "--json", self.path("j")])):
+            self.assert_error(message, *words, *(["--output", self.path("nothing")] if words[0] != "evaluate" else []))
+        self.run_ok("gradient", self.model, "--input", unlabelled, "--jacobian", "logits", "--output", self.path("jacobian"))
+        self.assertNotIn("loss", read_safetensors(self.path("jacobian"))[1])
+        self.assert_error("--full", "demo", "--full", "--epochs", "1", "--output", self.path("demo"))
+        self.assert_error("has no test images besides", "demo", "--data", self.path("few.safetensors"), "--output",
+                          self.path("demo"))
 
     def test_the_manual_lists_every_attack(self):
         manual = pathlib.Path(__file__).resolve().parent.parent / "docs" / "cli.md"
@@ -437,8 +461,9 @@ class Command(unittest.TestCase):
                 "fixed": ["fixed-point", "--width", "5", "--point", "1"],
                 "lattice": ["fixed-point", "--width", "8", "--point", "2", "--activations", "no", "--epochs", "1"],
                 "operated": ["dns", "--density", "1/10", "--epochs", "2", "--gamma", "0.5"],
-                "cut": ["dns", "--c-rate", "0.5", "--gradients", "kept", "--statistics", "update", "--mask-updates",
-                        "epochs", "--iter-stop", "3", "--power", "2"],
+                "cut": ["dns", "--c-rate", "0.5"],
+                "regrown": ["dns", "--c-rate", "0.5", "--gradients", "kept", "--statistics", "update", "--mask-updates",
+                            "epochs", "--iter-stop", "3", "--power", "2", "--epochs", "1"],
                 "drawn": ["fixed-point", "--width", "5", "--point", "1", "--rounding", "stochastic", "--epochs", "1"],
                 "shared": ["kmeans", "--bits", "3", "--layers", "last:1"]}
         for name, (method, *flags) in runs.items():

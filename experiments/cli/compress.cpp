@@ -191,10 +191,14 @@ nlohmann::ordered_json size_json(const SizeReport& size) {
   return json;
 }
 
-/// Without epochs nothing is trained, and flags of a training and of its data would mean nothing.
+/// Without epochs nothing is trained, and flags of a training and of its data would mean nothing; nor would
+/// those of how masks change in it.
 void refuse_training_flags(const CLI::App& verb) {
+  constexpr const char* of_surgery[] = {"--gradients", "--statistics", "--mask-updates",
+                                        "--gamma",     "--power",      "--iter-stop"};
   for (const CLI::Option* option : verb.get_options()) {
-    const bool of_training = option->get_group() == "Training" || option->get_group() == "Data";
+    const bool of_training = option->get_group() == "Training" || option->get_group() == "Data" ||
+                             std::count(std::begin(of_surgery), std::end(of_surgery), option->get_name()) > 0;
     if (of_training && option->count() > 0 && option->get_name() != "--epochs")
       usage("{}: is of a training, whose --epochs are needed", option->get_name());
   }

@@ -68,6 +68,8 @@ void save_networks(const liu2018::Setup& setup, study::Study& study) {
 }
 
 void run(DemoVerb v, const CLI::App& verb) {
+  if (!v.data.empty() && !has_test_split(v.data))
+    usage("--data: {} has no test images besides those that are trained on", v.data);
   if (v.full) take_full_size(v);
   const auto start = std::chrono::steady_clock::now();
   report::prepare_folder(v.flags.output);
@@ -95,10 +97,10 @@ void add_demo(CLI::App& app) {
   verb->add_option("--data-dir", v->flags.data_dir,
                    "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data");
   verb->add_option("--output", v->flags.output, "folder of the report");
-  verb->add_flag("--full", v->full,
-                 "60,000 training images, 10 epochs, 10,000 test images: hours, not minutes");
+  CLI::Option* full = verb->add_flag(
+      "--full", v->full, "60,000 training images, 10 epochs, 10,000 test images: hours, not minutes");
   const auto count = [&](const char* name, int64_t& value, const char* text) {
-    verb->add_option(name, value, text)->check(integer_in(1, 1000000))->group("Size");
+    verb->add_option(name, value, text)->check(integer_in(1, 1000000))->excludes(full)->group("Size");
   };
   count("--train-images", v->train_images, "training images");
   count("--epochs", v->epochs, "passes over them");

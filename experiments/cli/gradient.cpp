@@ -26,7 +26,8 @@ void run(const GradientVerb& v, const CLI::App& verb) {
   Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   const Loss loss(v.loss);
-  const bool jacobian_alone = !v.jacobian.empty() && needs_labels(loss) && !data.labelled();
+  const bool jacobian_alone =
+      !v.jacobian.empty() && verb.count("--loss") == 0 && needs_labels(loss) && !data.labelled();
   check(data.labelled() || !needs_labels(loss) || jacobian_alone,
         "{}: holds no labels y, which --loss {} needs (logit:K and prob:K do not)", data.name, v.loss);
 
@@ -42,7 +43,8 @@ void run(const GradientVerb& v, const CLI::App& verb) {
   }
   if (!v.jacobian.empty())
     archive.tensors["jacobian"] = oracle.jacobian(x, parse_outputs(v.jacobian));  // [N,K,C,H,W]
-  archive.metadata = {{"model", v.model}, {"loss", v.loss}, {"command", command_line}};
+  archive.metadata = {{"model", v.model}, {"command", command_line}};
+  if (!jacobian_alone) archive.metadata["loss"] = v.loss;
   write_archive(v.output, archive);
   for (const auto& [name, tensor] : archive.tensors)
     fmt::print("{}: {} {}\n", v.output, name, tensor.shape());

@@ -14,6 +14,8 @@ struct TrainVerb {
   HashFlags hash;
 };
 
+constexpr const char* hashing_group = "Hashed layers (@rate)";
+
 void check_spec(const std::string& text) { static_cast<void>(spec_of(text)); }
 
 Model new_model(const TrainVerb& v) {
@@ -25,8 +27,20 @@ Model new_model(const TrainVerb& v) {
   return Model(v.spec, options);
 }
 
+/// Of a network without hashed layers these flags say nothing.
+void refuse_hash_flags(const CLI::App& verb, const Model& model) {
+  const std::vector<LayerSpec>& layers = model.spec().layers;
+  if (std::any_of(layers.begin(), layers.end(), [](const LayerSpec& layer) { return layer.hashed(); }))
+    return;
+  for (const CLI::Option* option : verb.get_options())
+    if (option->count() > 0 &&
+        (option->get_group() == hashing_group || option->get_name().starts_with("--hashed-")))
+      usage("{}: is of hashed layers, of which SPEC has none (@rate makes one)", option->get_name());
+}
+
 void run(const TrainVerb& v, const CLI::App& verb) {
   Model model = new_model(v).to(v.common.where());
+  refuse_hash_flags(verb, model);
   const TrainResult result = run_training(model, v.data, v.training, v.common, v.output);
   save_trained(v.output, model);
   fmt::print("{}: {} parameters, {} epochs{}, {:.1f} s, {:.1f} MB of tensors\n", v.output,
@@ -59,7 +73,7 @@ void add_train(CLI::App& app) {
   verb->add_option("--output", v->output, "file of the trained model")->required()->check(output_file());
   verb->add_option("--init", v->init, "law of the initial weights")
       ->check(parsed_by([](const std::string& text) { parse_init(text); }, "INIT"));
-  add_hashing(*verb, v->hash, "Hashed layers (@rate)");
+  add_hashing(*verb, v->hash, hashing_group);
   add_data(*verb, v->data);
   add_training(*verb, v->training);
   add_common(*verb, v->common);
