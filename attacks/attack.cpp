@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "attacks/row_loops.h"
 #include "core/math_mode.h"
@@ -111,6 +112,11 @@ Crafted::Crafted(const Tensor& x)
       forwards(static_cast<size_t>(x.size(0)), 0),
       backwards(static_cast<size_t>(x.size(0)), 0),
       status(static_cast<size_t>(x.size(0)), Status::max_iter) {}
+
+int64_t rows_per_image(const AttackInput& input) {
+  const std::set<int64_t> images(input.samples.begin(), input.samples.end());
+  return images.empty() ? 1 : std::ssize(input.samples) / std::ssize(images);
+}
 
 AttackResult Attack::run(const Model& model, const AttackInput& input, const OracleOptions& options) const {
   AttackInput rows = input;

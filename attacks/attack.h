@@ -25,6 +25,9 @@ struct AttackInput {
   Goal goal() const { return {y, targets}; }
 };
 
+/// How many rows there are of each image, by the sample numbers: one for each target, say.
+int64_t rows_per_image(const AttackInput& input);
+
 /// How a row ended.
 enum class Status : int64_t {
   ok,            ///< the goal is reached

@@ -27,6 +27,11 @@ Interval wilson(int64_t hits, int64_t trials, double z) {
   return {hits == 0 ? 0 : std::max(0.0, centre - half), hits == trials ? 1 : std::min(1.0, centre + half)};
 }
 
+Interval Rate::interval() const {
+  const int64_t images = trials == 0 ? 0 : std::max<int64_t>(1, trials / per_image);
+  return wilson(std::llround(value() * static_cast<double>(images)), images);
+}
+
 std::optional<double> median_of_successes(const Tensor& values, const Tensor& success, const Tensor& status) {
   std::vector<double> kept;
   for (int64_t n = 0; n < values.size(0); ++n)
@@ -39,7 +44,7 @@ std::optional<double> median_of_successes(const Tensor& values, const Tensor& su
 }
 
 SuccessRates success_rates(const std::vector<int64_t>& labels, const std::vector<int64_t>& clean,
-                           const std::vector<int64_t>& attacked) {
+                           const std::vector<int64_t>& attacked, int64_t per_image) {
   check(labels.size() == clean.size() && labels.size() == attacked.size(),
         "success_rates: {} labels, {} clean and {} attacked predictions", labels.size(), clean.size(),
         attacked.size());
@@ -53,6 +58,8 @@ SuccessRates success_rates(const std::vector<int64_t>& labels, const std::vector
     rates.clean_wrong.hits += !right;
   }
   rates.wrong.trials = rates.changed.trials = rates.clean_wrong.trials = static_cast<int64_t>(labels.size());
+  for (Rate* rate : {&rates.wrong, &rates.broken, &rates.changed, &rates.clean_wrong})
+    rate->per_image = per_image;
   return rates;
 }
 

@@ -18,8 +18,11 @@ Interval wilson(int64_t hits, int64_t trials, double z = 1.959963984540054);
 /// A share with what it is a share of.
 struct Rate {
   int64_t hits = 0, trials = 0;
+  /// Trials of one image, one for each target: no independent evidence, so that the interval is that of the
+  /// same share of `trials / per_image` images.
+  int64_t per_image = 1;
   double value() const { return trials == 0 ? 0 : static_cast<double>(hits) / static_cast<double>(trials); }
-  Interval interval() const { return wilson(hits, trials); }
+  Interval interval() const;
 };
 
 /// Median of `values` [N] float64 over the rows that an attack broke: `success` [N] uint8 is 1 and `status`
@@ -33,9 +36,9 @@ struct SuccessRates {
   Rate changed;      ///< prediction under attack != clean prediction, of all images
   Rate clean_wrong;  ///< prediction != label without any attack, of all images
 };
-/// All three of one length.
+/// All three of one length; `per_image` as in Rate.
 SuccessRates success_rates(const std::vector<int64_t>& labels, const std::vector<int64_t>& clean,
-                           const std::vector<int64_t>& attacked);
+                           const std::vector<int64_t>& attacked, int64_t per_image = 1);
 
 /// How large the gradient of each image is: mean |gradient| over its pixels, by decades (A-F7, A-F9). Exact
 /// zeros are counted apart, because underflow and a small gradient are not the same thing.

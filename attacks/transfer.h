@@ -12,11 +12,13 @@ namespace hashgrad {
 struct Transfer {
   SuccessRates rates;  ///< of the model that they are applied to
   Rate reached;        ///< its prediction is the goal: not the label, or the target; of all images
-  Rate transferred;    ///< the same, of the images that are a success on the model they were crafted on
+  /// The same, of the images that the attack broke on the model they were crafted on, and with which this one
+  /// was not at the goal before.
+  Rate transferred;
 };
 
-/// Applies `crafted`, made from `input` on whatever model, to `target`, by Oracle::judge() in fp32. Errors as
-/// of validate().
+/// Applies `crafted`, made from `input` on whatever model, to `target`, by Oracle::judge() in fp32. Rows of
+/// one sample number are of one image (see Rate). Errors as of validate().
 Transfer apply_to(const Model& target, const AttackInput& input, const AttackResult& crafted,
                   const OracleOptions& options = {});
 

@@ -119,6 +119,17 @@ TEST_CASE("wilson intervals have the published values") {
   CHECK(error_of([] { wilson(3, 2); }) == "wilson: 3 hits in 2 trials");
 }
 
+TEST_CASE("rows of one image are one observation of an interval, whatever they are for a share") {
+  const Rate rows{18, 36, 9}, images{2, 4};
+  CHECK(rows.value() == images.value());
+  CHECK(rows.interval().low == images.interval().low);
+  CHECK(rows.interval().high == images.interval().high);
+  CHECK(Rate{5, 5, 9}.interval().low == Rate{1, 1}.interval().low);
+  CHECK(Rate{0, 0, 9}.interval().high == 1);
+  const SuccessRates r = success_rates({0, 0, 1, 1}, {0, 0, 0, 0}, {0, 1, 0, 1}, 2);
+  for (const Rate& rate : {r.wrong, r.broken, r.changed, r.clean_wrong}) CHECK(rate.per_image == 2);
+}
+
 TEST_CASE("the median distance is of what an attack broke, not of what was wrong before") {
   constexpr int64_t ok = static_cast<int64_t>(Status::ok),
                     wrong = static_cast<int64_t>(Status::already_wrong),

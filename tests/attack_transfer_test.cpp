@@ -98,6 +98,7 @@ TEST_CASE("transfer counts what crafted images do to another model") {
   AttackResult crafted;
   crafted.x_adv = Tensor::of<double>({.9, .2, .9, .9, .9, .9, .2, .2}, {4, 1, 1, 2});
   crafted.success = Tensor::of<uint8_t>({1, 1, 1, 0}, {4});
+  crafted.status = Tensor::full({4}, static_cast<int64_t>(Status::ok), DType::int64);
   const Transfer same = apply_to(by_first, input, crafted), other = apply_to(by_second, input, crafted);
   CHECK(same.reached.hits == 4);
   CHECK(same.rates.broken.hits == 3);
@@ -106,8 +107,11 @@ TEST_CASE("transfer counts what crafted images do to another model") {
   CHECK(other.reached.hits == 3);  // rows 1, 2 and 3
   CHECK(other.rates.broken.hits == 1);
   CHECK(other.rates.broken.trials == 2);  // row 2 is wrong before, row 3 too
-  CHECK(other.transferred.hits == 2);
-  CHECK(other.transferred.trials == 3);
+  CHECK(other.transferred.hits == 1);     // row 1, of rows 0 and 1
+  CHECK(other.transferred.trials == 2);
+  crafted.status.data<int64_t>()[1] = static_cast<int64_t>(Status::already_wrong);
+  CHECK(apply_to(by_second, input, crafted).transferred.trials == 1);
+  crafted.status.data<int64_t>()[1] = static_cast<int64_t>(Status::ok);
   AttackInput targeted{input.x, testing::classes({0, 0, 0, 0}), testing::classes({1, 1, 1, 1}), {}};
   CHECK(apply_to(by_second, targeted, crafted).reached.hits == 2);
 }

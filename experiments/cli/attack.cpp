@@ -138,15 +138,17 @@ nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const A
                               const Tensor& labels, const std::map<std::string, Tensor>& made,
                               double seconds) {
   const Tensor& success = made.at("success");
-  Rate reached{0, success.size(0)};
+  const int64_t per_image = rows_per_image(input);
+  Rate reached{0, success.size(0), per_image};
   for (int64_t n = 0; n < reached.trials; ++n) reached.hits += success.data<uint8_t>()[n];
-  const SuccessRates rates =
-      success_rates(labels.to_vector<int64_t>(), judge.predict(input.x), judge.predict(made.at("x_adv")));
+  const SuccessRates rates = success_rates(labels.to_vector<int64_t>(), judge.predict(input.x),
+                                           judge.predict(made.at("x_adv")), per_image);
   std::map<std::string, int64_t> endings;
   for (int64_t status : made.at("status").to_vector<int64_t>())
     ++endings[name_of(static_cast<Status>(status))];
 
   fmt::print("{}\n", attack.repr());
+  if (per_image > 1) fmt::print("  {} rows of each image, which intervals count as one\n", per_image);
   if (input.targets.defined()) print_rate("success: prediction = target", reached);
   print_rate("prediction != label, of all", rates.wrong);
   print_rate("prediction != label, of those right before", rates.broken);

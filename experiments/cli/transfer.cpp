@@ -71,7 +71,7 @@ std::string cell(const Rate& rate) {
   return report::percent(rate.value(), rate.interval().low, rate.interval().high);
 }
 
-void print(const std::vector<Outcome>& lines, bool targeted) {
+void print(const std::vector<Outcome>& lines, bool targeted, int64_t per_image) {
   report::Table table{
       "transfer",
       "Success in %, with 95 % intervals",
@@ -82,10 +82,12 @@ void print(const std::vector<Outcome>& lines, bool targeted) {
     table.add({line.attack, line.crafted_on, line.applied_to, cell(line.transfer.reached),
                cell(line.transfer.rates.broken), cell(line.transfer.transferred)});
   table.note = fmt::format(
-      "{} of all images; right before: wrong now, of those that were right without attack; transferred: of "
+      "{} of all {}; right before: wrong now, of those that were right without attack; transferred: of what "
       "the "
-      "successes on the model crafted on",
-      targeted ? "target: the prediction is the target," : "wrong: the prediction is not the label,");
+      "attack broke on the model crafted on, and was not so on this one before{}",
+      targeted ? "target: the prediction is the target," : "wrong: the prediction is not the label,",
+      per_image > 1 ? "rows" : "images",
+      per_image > 1 ? fmt::format("; {} rows of each image, which intervals count as one", per_image) : "");
   fmt::print("{}", report::to_text(table));
 }
 
@@ -96,7 +98,7 @@ void run(const TransferVerb& v, const CLI::App& verb) {
   validate(source, input, "source");
   validate(target, input, "target");
   const std::vector<Outcome> lines = outcomes(v, {&source, &target}, input);
-  print(lines, input.targets.defined());
+  print(lines, input.targets.defined(), rows_per_image(input));
   auto json = nlohmann::ordered_json::array();
   for (const Outcome& line : lines)
     json.push_back({{"attack", line.attack},
