@@ -26,6 +26,7 @@ std::vector<double> hash_classifier_rates(const Model& model) {
 }
 
 Model hash_classifier(const Model& model, const HashClassifier& options) {
+  check_no_weights_to_lose(model, method);
   const std::vector<double> rule = hash_classifier_rates(model);
   const std::vector<double>& rates = options.rates.empty() ? rule : options.rates;
   Model marked = model.alias();

@@ -24,7 +24,7 @@ std::vector<double> hash_classifier_rates(const Model& model);
 /// nothing until it is trained. What comes out is an ordinary network with hashed layers: attacks need no
 /// stand-in for it. Records {"method":"hash-classifier","rates":[..],"layers":"last:2"} in the list under the
 /// metadata key `defences`. Errors: those of hash_classifier_rates() and of compress_hash(); a model that has
-/// this defence.
+/// this defence, or gradient inhibition or logits augmentation, which the layers drawn afresh would lose.
 Model hash_classifier(const Model& model, const HashClassifier& options);
 
 }  // namespace hashgrad

@@ -1,23 +1,48 @@
 #include "defenses/record.h"
 
+#include <algorithm>
+
 #include "autograd/ops/arithmetic.h"
 #include "nn/randomised.h"
 
 namespace hashgrad {
 
+namespace {
+
+using nlohmann::json;
+
+json defences_of(const Model& model, const std::string& method) {
+  const auto found = model.metadata.find("defences");
+  if (found == model.metadata.end()) return json::array();
+  json list = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  check(list.is_array(), "{}: metadata defences of the model is not a JSON list", method);
+  return list;
+}
+
+bool holds(const json& list, const std::string& method) {
+  return std::any_of(list.begin(), list.end(), [&](const json& other) {
+    return other.is_object() && other.contains("method") && other["method"] == method;
+  });
+}
+
+}  // namespace
+
 void record_defence(Model& model, const nlohmann::json& entry) {
-  using nlohmann::json;
   const std::string method = entry.at("method").get<std::string>();
-  json list = json::array();
-  if (const auto it = model.metadata.find("defences"); it != model.metadata.end()) {
-    list = json::parse(it->second, nullptr, /*allow_exceptions=*/false);
-    check(list.is_array(), "{}: metadata defences of the model is not a JSON list", method);
-  }
-  for (const json& other : list)
-    check(!other.is_object() || !other.contains("method") || other["method"] != method,
-          "{}: the model has this defence already; defend the model that it was made from", method);
+  json list = defences_of(model, method);
+  check(!holds(list, method),
+        "{}: the model has this defence already; defend the model that it was made from", method);
   list.push_back(entry);
   model.metadata["defences"] = list.dump();
+}
+
+void check_no_weights_to_lose(const Model& model, const char* method) {
+  const json list = defences_of(model, method);
+  for (const char* lost : {"gi1", "gi2", "gi3", "logits-augmentation"})
+    check(!holds(list, lost),
+          "{}: the model has {} in weights that would be drawn afresh; put that on the result, or defend the "
+          "model that it was made from",
+          method, lost);
 }
 
 void check_strength(double eps, const char* method) {

@@ -13,6 +13,10 @@ class Model;
 /// JSON list, or has this method already.
 void record_defence(Model& model, const nlohmann::json& entry);
 
+/// Throws, opening with `method`, if the model has a defence that is a change of its weights: a defence that
+/// draws some of them afresh would lose it, and the record would still claim it.
+void check_no_weights_to_lose(const Model& model, const char* method);
+
 /// Throws, opening with `method`, unless eps is a number in [0, 1e30].
 void check_strength(double eps, const char* method);
 

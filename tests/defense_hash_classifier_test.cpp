@@ -5,6 +5,7 @@
 #include "datasets/synthetic_digits.h"
 #include "defenses/gradient_inhibition.h"
 #include "defenses/hash_classifier.h"
+#include "defenses/logits_augmentation.h"
 #include "nn/materialise.h"
 #include "nn/model_file.h"
 #include "nn/randomised.h"
@@ -99,6 +100,14 @@ TEST_CASE("hash classifier: it learns by mean gradients at the rate of the dense
   options.epochs = 3;
   options.hashed_gradient = HashedGradient::mean;
   CHECK(train(defended, data, options).accuracy > 0.8);
+}
+
+TEST_CASE("hash classifier: defences in the weights that it would draw afresh are not lost in silence") {
+  Model inhibited(classifier_net), larger(classifier_net);
+  gradient_inhibition_1(inhibited, 0.1);
+  logits_augmentation(larger, 20);
+  CHECK_ERROR(hash_classifier(inhibited, {}), "hash-classifier: the model has gi1 in weights that would be");
+  CHECK_ERROR(hash_classifier(larger, {}), "the model has logits-augmentation in weights that would be");
 }
 
 TEST_CASE("hash classifier refuses what has no two fully connected layers, and rates out of range") {
