@@ -298,7 +298,15 @@ class Command(unittest.TestCase):
                         self.path("part"))
             for name, row in (("target", 8), ("x_adv", 4 * 784)):  # and the bytes of a row
                 self.assertEqual(self.tensors("part")[name][2], first[name][2][begin * row:end * row])
-        self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"))
+        header = json.dumps({"x": {"dtype": "U8", "shape": [2, 1, 28, 28], "data_offsets": [0, 1568]},
+                             "y": {"dtype": "I64", "shape": [2], "data_offsets": [1568, 1584]},
+                             "target": {"dtype": "I64", "shape": [3], "data_offsets": [1584, 1608]}}).encode()
+        pathlib.Path(self.path("longer")).write_bytes(struct.pack("<Q", len(header)) + header + bytes(1568) +
+                                                      struct.pack("<5q", 0, 0, 1, 1, 1))
+        self.assert_error("target has 3 rows, x 2", "attack", "fgsm", self.model, "--input", self.path("longer"), "--targeted",
+                          "--first", "2", "--output", self.path("part"))
+        out = self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"))
+        self.assertIn("9 rows of each image, which intervals count as one", out)
         self.assertEqual(self.tensors("all")["x_adv"][1], [18, 1, 28, 28])
 
     def test_one_model_is_attacked_by_way_of_another(self):
@@ -741,8 +749,9 @@ class Command(unittest.TestCase):
     def test_demo_writes_its_report(self):
         command = ["demo", *DATA, "--train-images", "64", "--epochs", "1", "--test-images", "12", "--attacked", "3",
                    "--inhibited", "3", "--quiet", "--output", self.path("demo")]
-        out = self.run_ok(*command)
+        out = self.run_ok(*command, "--json", self.path("demo.json"))
         self.assertIn("zero gradients", out)
+        self.assertEqual(self.json_of("demo.json")["results"], self.json_of("demo/results.json"))
         cells = {cell: cell.stat().st_mtime_ns for cell in pathlib.Path(self.path("demo/cells")).iterdir()}
         lost = sorted(cells)[0]
         lost.unlink()

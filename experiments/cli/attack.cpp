@@ -58,6 +58,8 @@ Tensor targets_of_file(const AttackVerb& v) {
   const Tensor& target = archive.at("target", v.input);
   check(target.dtype() == DType::int64 && target.rank() == 1, "{}: target is {} {}, expected int64 [N]",
         v.input, name_of(target.dtype()), target.shape());
+  const int64_t images = archive.at("x", v.input).size(0);
+  check(target.size(0) == images, "{}: target has {} rows, x {}", v.input, target.size(0), images);
   const int64_t n = target.size(0), begin = std::min(v.data.skip, n);
   const int64_t end = v.data.first > 0 ? std::min(begin + v.data.first, n) : n;
   return target.slice(0, begin, end).contiguous();

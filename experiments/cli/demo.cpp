@@ -1,6 +1,7 @@
 // hashgrad demo: the study of Liu et al. 2018 at a size that fits a coffee break, from training to report.
 #include <chrono>
 
+#include "core/file.h"
 #include "core/parallel.h"
 #include "datasets/registry.h"
 #include "experiments/cli/options.h"
@@ -83,7 +84,9 @@ void run(DemoVerb v, const CLI::App& verb) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("took {} on {} threads, data: {}, seed {}\n", format_seconds(seconds), threads(), setup.data,
              v.flags.common.seed);
-  write_json(v.flags.common.json, {{"seconds", seconds}, {"report", v.flags.output + "/report.html"}}, verb);
+  const auto results = nlohmann::ordered_json::parse(read_file(v.flags.output + "/results.json"));
+  write_json(v.flags.common.json,
+             {{"seconds", seconds}, {"report", v.flags.output + "/report.html"}, {"results", results}}, verb);
 }
 
 }  // namespace
