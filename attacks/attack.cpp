@@ -88,6 +88,34 @@ Tensor numbers_on(Device device, const std::vector<int64_t>& rows, int64_t limit
 
 }  // namespace
 
+AttackResult empty_result(const Tensor& x, int64_t n) {
+  const auto column = [n](DType type) { return Tensor::empty({n}, type); };
+  const DType real = DType::float64, whole = DType::int64;
+  return {.x_adv = Tensor::empty(x.shape().without(0).with(0, n), x.dtype()),
+          .success = column(DType::uint8),
+          .first_success = column(whole),
+          .l0 = column(real),
+          .l1 = column(real),
+          .l2 = column(real),
+          .linf = column(real),
+          .status = column(whole),
+          .forwards = column(whole),
+          .backwards = column(whole)};
+}
+
+std::map<std::string, Tensor> tensors_of(const AttackResult& r) {
+  return {{"x_adv", r.x_adv},
+          {"success", r.success},
+          {"first_success", r.first_success},
+          {"l0", r.l0},
+          {"l1", r.l1},
+          {"l2", r.l2},
+          {"linf", r.linf},
+          {"status", r.status},
+          {"forwards", r.forwards},
+          {"backwards", r.backwards}};
+}
+
 const char* name_of(Status status) {
   switch (status) {
     case Status::ok:

@@ -2,6 +2,7 @@
 // the attack for it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,6 +52,11 @@ struct AttackResult {
   Tensor forwards, backwards;  ///< [N] int64: passes spent on the row (a product with M cotangents counts M;
                                ///< a question to D draws of a randomised model counts D)
 };
+
+/// A result of n rows like those of x, to be filled.
+AttackResult empty_result(const Tensor& x, int64_t n);
+/// Its tensors by the names that they have in files: "x_adv", "success", ... They share its memory.
+std::map<std::string, Tensor> tensors_of(const AttackResult& result);
 
 /// What craft() leaves per row: the image, and what the attack says of itself. `first_success` is a claim,
 /// and so is already_wrong; passes are counted as on an ordinary model.

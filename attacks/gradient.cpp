@@ -235,6 +235,10 @@ Oracle Oracle::judge(const Model& model, const OracleOptions& options) {
   return oracle;
 }
 
+void Oracle::check_stop() const {
+  if (options_.stop && *options_.stop) throw Stopped{};
+}
+
 /// The mean logits [B,K] as one graph, so that each draw goes forward once, whatever is asked of the mean.
 Variable Oracle::answer(const Variable& image) const {
   const Pass pass{.stand_ins = options_.stand_ins};
@@ -256,6 +260,7 @@ Tensor Oracle::settled(const Tensor& labels, const Tensor& x) const {
 }
 
 Tensor Oracle::logits(const Tensor& x) const {
+  check_stop();
   return mean_over(
       drawn_, [&](const Model& model) -> std::vector<Tensor> { return {logits_of(model, x, batch())}; })[0];
 }
@@ -265,6 +270,7 @@ std::vector<int64_t> Oracle::predict(const Tensor& x) const {
 }
 
 std::vector<std::vector<int64_t>> Oracle::votes(const Tensor& x) const {
+  check_stop();
   std::vector<std::vector<int64_t>> all;
   for (const Model* model : drawn_) all.push_back(predictions_of(logits_of(*model, x, batch())));
   return all;
@@ -296,6 +302,7 @@ LossGradient Oracle::ascent(const Tensor& x, const Goal& goal, const Loss& loss)
 /// end) takes logits as Tensor or Variable, and again as numbers.
 template <class F>
 LossGradient Oracle::differentiate(const Tensor& x, const F& value_of) const {
+  check_stop();
   const std::vector<Tensor> mean = mean_over(drawn_, [&](const Model& model) -> std::vector<Tensor> {
     if (behind_) {
       const Tensor seen = logits_of(model, x, batch());
@@ -319,6 +326,7 @@ Tensor Oracle::shown(const Tensor& logits, Outputs of) {
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const {
+  check_stop();
   if (behind_) return {logits(x), behind_->vjp(x, cotangents, of).second};
   const int64_t n = x.size(0), copies = cotangents.size(0);
   check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
@@ -339,6 +347,7 @@ std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents,
 }
 
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Choose& choose) const {
+  check_stop();
   if (behind_) {
     const Tensor seen = logits(x);
     return {seen, behind_->vjp(x, choose(seen, 0), Outputs::logits).second};

@@ -2,6 +2,7 @@
 // logits, input gradients and Jacobians in batches of bounded size.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -79,6 +80,9 @@ struct Draws {
   bool rehearsal = false;  // the votes are on the way, so that the judge's draws stay unseen
 };
 
+/// Thrown by an oracle that was told to stop. What was asked is not answered.
+struct Stopped {};
+
 /// How a model is asked.
 struct OracleOptions {
   int64_t batch = 128;               // most rows in one pass; bounds memory, changes no result
@@ -88,6 +92,9 @@ struct OracleOptions {
   bool stand_ins = false;
   /// Draws made already, to be used again where they fit the model: those of Oracle::options().
   std::shared_ptr<Realisations> realisations{};
+  /// Set by another thread or a signal: the next question is answered with Stopped, so that an attack of
+  /// hours ends within one pass.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 /// A model as the attacker sees it, in inference: its weights are constants, so passes compute and save
@@ -155,6 +162,7 @@ class Oracle {
 
  private:
   Oracle(const Model& model, const OracleOptions& options, int64_t draws, Stream stream);
+  void check_stop() const;
   Variable answer(const Variable& image) const;
   int64_t stacked_rows(int64_t copies) const;
   Tensor settled(const Tensor& labels, const Tensor& x) const;

@@ -106,5 +106,25 @@ TEST_CASE("attacks on hashed weights: the twin written out once changes no bit o
   }
 }
 
+TEST_CASE("attacks: each stops at its next question when it is told to") {
+  const Model model = testing::small_net();
+  const Tensor x = testing::images(3, {1, 6, 6});
+  const AttackInput input{x, testing::own_labels(model, x), {}, {}};
+  const std::atomic<bool> stop{true}, go_on{false};
+  for (const AttackInfo& info : all_attacks()) {
+    CAPTURE(info.name);
+    const auto attack = make_attack(info.name + ":" + info.samples[0]);
+    CHECK_THROWS_AS(attack->run(model, input, {.stop = &stop}), Stopped);
+    CHECK_NOTHROW(attack->run(model, input, {.stop = &go_on}));
+  }
+  const Oracle oracle(model, {.stop = &stop});
+  const Tensor cotangents = Tensor::zeros({1, 3, model.classes()}, DType::float32);
+  CHECK_THROWS_AS(oracle.logits(x), Stopped);
+  CHECK_THROWS_AS(oracle.votes(x), Stopped);
+  CHECK_THROWS_AS(oracle.gradient(x, input.y, "ce"), Stopped);
+  CHECK_THROWS_AS(oracle.vjp(x, cotangents, Outputs::logits), Stopped);
+  CHECK_THROWS_AS(oracle.vjp(x, 1, [&](const Tensor&, int64_t) { return cotangents; }), Stopped);
+}
+
 }  // namespace
 }  // namespace hashgrad

@@ -724,6 +724,56 @@ class Command(unittest.TestCase):
         self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("large.")], ["large.csv"])
         self.assertEqual(self.tensors("large")["3.bias"][1], [10])
 
+    def interrupt(self, command, until):
+        """Starts a command and interrupts it once `until()` holds; what it says."""
+        process = subprocess.Popen([BINARY, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not until() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate()[1]
+        self.assertEqual(process.returncode, 130, stderr)
+        return stderr
+
+    def test_interrupted_attack_resumes_to_the_same_bits(self):
+        def attack(name, *more):
+            return ["attack", "pgd", self.model, *DATA, "--first", "100", "--iters", "200", "--no-early-stop", "--output",
+                    self.path(name), *more]
+
+        started = time.monotonic()
+        output = self.path("half")
+        stderr = self.interrupt(attack("half", "--batch", "1", "--quiet"), lambda: time.monotonic() > started + 0.5)
+        self.assertEqual(stderr, f"hashgrad: interrupted; continue with --resume {output}.checkpoint\n")
+        self.assertFalse(os.path.exists(output))
+        self.assert_error("is of a run that was interrupted; go on with --resume", *attack("half", "--quiet"))
+        resume = ["--resume", output + ".checkpoint", "--quiet"]
+        self.assert_error("is of another run: its attack is Pgd(", *attack("half", "--eps", "0.1", *resume))
+        self.assert_error("is of another run: its input is ", *attack("half", "--skip", "1", *resume))
+        self.assert_error("is of another run: its bpda is false, not true", *attack("half", "--bpda", *resume))
+        self.assert_error("is no checkpoint of such a run", *attack("half", "--resume", self.model, "--quiet"))
+        self.assert_error("would be written over", *attack("half", "--resume", output, "--quiet"))
+        self.run_ok(*attack("half", *resume))
+        self.assertFalse(os.path.exists(output + ".checkpoint"))
+        self.run_ok(*attack("whole", "--quiet"))
+        self.assertEqual(self.tensors("half"), self.tensors("whole"))
+
+    def test_interrupted_report_goes_on(self):
+        def report(name, *more):
+            return ["report", self.model, *DATA, "--first", "12", "--threat", "linf:0.2", "--quiet", "--output", self.path(name),
+                    "--json", self.path(name + ".json"), *more]
+
+        kept = pathlib.Path(self.path("stopped/checkpoint"))
+        stderr = self.interrupt(report("stopped"), lambda: kept.exists() and len(list(kept.glob("*.safetensors"))) > 3)
+        self.assertRegex(stderr, "^hashgrad: interrupted; [0-9]+ attacks are kept, continue with --resume\n$")
+        self.assert_error("is of a run that was interrupted; go on with --resume, or remove it", *report("stopped"))
+        self.assert_error("is of another run: its seed is 0, not 1", *report("stopped", "--seed", "1", "--resume"))
+        (kept / "mine").touch()
+        self.run_ok(*report("stopped", "--resume"))
+        self.assertEqual(os.listdir(kept), ["mine"])
+        self.run_ok(*report("unbroken"))
+        self.assertFalse(os.path.exists(self.path("unbroken/checkpoint")))
+        for name in ("ensemble.csv", "checks.csv", "accuracy.csv"):
+            self.assertEqual(*(pathlib.Path(self.path(folder), name).read_text() for folder in ("stopped", "unbroken")))
+
     def test_report_says_whether_to_believe_the_number(self):
         out = self.run_ok("report", self.model, *DATA, "--first", "12", "--threat", "linf:0.2", "--quiet", "--output",
                           self.path("robust"), "--json", self.path("robust.json"))

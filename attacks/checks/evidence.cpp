@@ -16,7 +16,8 @@ Evidence::Evidence(const Model& model, const AttackInput& rows, const Threat& th
       options_(std::move(options)),
       given_(rows.x.size(0)),
       judge_(Oracle::judge(model, {.batch = options_.batch,
-                                   .draws = {.judge = options_.draws.judge, .seed = options_.seed}})) {
+                                   .draws = {.judge = options_.draws.judge, .seed = options_.seed},
+                                   .stop = options_.stop})) {
   validate(threat, "report", {Norm::linf, Norm::l2, Norm::l1, Norm::l0});
   check(threat.eps > 0, "report: a threat of eps 0 allows no attack");
   check(threat.norm != Norm::l0 || threat.eps >= 1, "report: l0 counts pixels, eps = {} allows none",
@@ -93,41 +94,46 @@ std::string Evidence::name_over_draws(const std::string& spec) const {
   return fmt::format("{} over {} draws", spec, options_.draws.count);
 }
 
+/// What is known of it, from this run or another, or else what it does now.
+const AttackResult& Evidence::once(Results& results, const std::string& what,
+                                   const std::function<AttackResult()>& attack) {
+  const auto found = results.find(what);
+  if (found != results.end()) return found->second;
+  if (options_.progress) options_.progress(what);
+  std::optional<AttackResult> result;
+  if (options_.recall) result = options_.recall(what, right_.x);
+  if (!result) {
+    result = attack();
+    if (options_.keep) options_.keep(what, *result);
+  }
+  note(result->x_adv);
+  return results.emplace(what, std::move(*result)).first->second;
+}
+
 const AttackResult& Evidence::run(const std::string& name, const std::string& spec, int64_t draws) {
-  const auto found = attacks_.find(name);
-  if (found != attacks_.end()) return found->second;
-  if (options_.progress) options_.progress(name);
-  const bool stand_ins = spec.starts_with(bpda);
-  OracleOptions options = asked(draws);
-  options.stand_ins = stand_ins;
-  const auto attack = make_attack(stand_ins ? spec.substr(bpda.size()) : spec, options_.seed);
-  AttackResult result = attack->run(model_, right_, options);
-  note(result.x_adv);
-  return attacks_.emplace(name, std::move(result)).first->second;
+  return once(attacks_, name, [&] {
+    const bool stand_ins = spec.starts_with(bpda);
+    OracleOptions options = asked(draws);
+    options.stand_ins = stand_ins;
+    const auto attack = make_attack(stand_ins ? spec.substr(bpda.size()) : spec, options_.seed);
+    return attack->run(model_, right_, options);
+  });
 }
 
 const AttackResult& Evidence::attack(const std::string& spec, const Model& other, const std::string& name) {
-  const std::string key = spec + " on " + name;
-  const auto found = others_.find(key);
-  if (found != others_.end()) return found->second;
-  if (options_.progress) options_.progress(key);
-  AttackInput input = right_;
-  input.x = input.x.to(other.dtype());
-  AttackResult result = make_attack(spec, options_.seed)->run(other, input, asked(1));
-  note(result.x_adv);
-  return others_.emplace(key, std::move(result)).first->second;
+  return once(others_, spec + " on " + name, [&] {
+    AttackInput input = right_;
+    input.x = input.x.to(other.dtype());
+    return make_attack(spec, options_.seed)->run(other, input, asked(1));
+  });
 }
 
 const AttackResult& Evidence::attack_rival(const std::string& spec, int64_t rank) {
-  const std::string key = fmt::format("{} at likely class {}", spec, rank + 1);
-  const auto found = others_.find(key);
-  if (found != others_.end()) return found->second;
-  if (options_.progress) options_.progress(key);
-  AttackInput input = right_;
-  input.targets = rivals(logits_, right_.y, rank);
-  AttackResult result = make_attack(spec, options_.seed)->run(model_, input, asked(1));
-  note(result.x_adv);
-  return others_.emplace(key, std::move(result)).first->second;
+  return once(others_, fmt::format("{} at likely class {}", spec, rank + 1), [&] {
+    AttackInput input = right_;
+    input.targets = rivals(logits_, right_.y, rank);
+    return make_attack(spec, options_.seed)->run(model_, input, asked(1));
+  });
 }
 
 std::vector<bool> Evidence::broken(const std::string& spec) { return succeeded(attack(spec)); }

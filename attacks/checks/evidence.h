@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,12 @@ struct EvidenceOptions {
   /// Of a randomised model: how many draws over_draws() follows, and how many judge everything. Their seed
   /// is `seed`.
   Draws draws{.count = 20};
+  /// As in OracleOptions.
+  const std::atomic<bool>* stop = nullptr;
+  /// What this attack did to images x in a run that was interrupted, if it is known; and told of every attack
+  /// that has ended. Either may be empty.
+  std::function<std::optional<AttackResult>(const std::string& what, const Tensor& x)> recall = {};
+  std::function<void(const std::string& what, const AttackResult& result)> keep = {};
 };
 
 /// The rows that the model gets right without an attack, and what has been tried on them. The model must
@@ -83,6 +90,9 @@ class Evidence {
  private:
   OracleOptions asked(int64_t draws) const;
   const AttackResult& run(const std::string& name, const std::string& spec, int64_t draws);
+  using Results = std::map<std::string, AttackResult>;
+  const AttackResult& once(Results& results, const std::string& what,
+                           const std::function<AttackResult()>& attack);
   void note(const Tensor& x_adv);
 
   const Model& model_;
@@ -92,7 +102,7 @@ class Evidence {
   Oracle judge_;
   AttackInput right_;
   Tensor logits_;
-  std::map<std::string, AttackResult> attacks_, others_;
+  Results attacks_, others_;
   std::vector<bool> worst_;
   std::vector<double> distance_;  // of nearest_
   Tensor nearest_;

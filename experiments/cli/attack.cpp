@@ -2,7 +2,6 @@
 #include "attacks/attack.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fmt/ranges.h>
 #include <map>
 #include <numeric>
@@ -15,6 +14,8 @@
 #include "core/archive.h"
 #include "datasets/tensor_file.h"
 #include "experiments/cli/draws.h"
+#include "experiments/cli/finished.h"
+#include "experiments/cli/interrupt.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
@@ -28,7 +29,7 @@ struct AttackVerb {
   CommonFlags common;
   DataFlags data;
   DrawFlags draws;
-  std::string name, model, surrogate, input, output;
+  std::string name, model, surrogate, input, output, resume;
   bool targeted = false, bpda = false;
   std::vector<double> budgets;  // none: one attack under its own budget
   std::string target;
@@ -79,37 +80,42 @@ AttackInput input_of(const AttackVerb& v, const Oracle& judge, const Dataset& da
   return input;
 }
 
-/// Runs the attack in pieces so that progress shows; rows do not depend on each other.
-std::map<std::string, Tensor> run_pieces(const Attack& attack, const Model& model,
-                                         const OracleOptions& options, const AttackInput& input,
-                                         const CommonFlags& common) {
+/// Of this attack: what a run that goes on with a checkpoint must have in common with the one that left it.
+RunSettings run_of(const AttackVerb& v, const Attack& attack, const AttackInput& input) {
+  RunSettings run = run_of(v.model, input, v.common, v.draws.of(v.common.seed));
+  run["attack"] = attack.repr();
+  run["surrogate"] = v.surrogate.empty() ? "none" : digest_of_file(v.surrogate);
+  run["bpda"] = v.bpda ? "true" : "false";
+  return run;
+}
+
+/// Runs the attack in pieces, so that progress shows and an interruption loses no more than one; rows do not
+/// depend on each other.
+void run_pieces(FinishedRows& done, const Attack& attack, const Model& model, OracleOptions options,
+                const AttackInput& input, const CommonFlags& common) {
   const int64_t n = input.x.size(0), piece = common.batch;
   Progress progress(attack.repr(), n, common.quiet);
-  std::map<std::string, Tensor> all;
   const FixedWeights fixed({&model, options.surrogate});
-  for (int64_t begin = 0; begin < n; begin += piece) {
-    const int64_t end = std::min(begin + piece, n);
-    std::vector<int64_t> rows;
-    for (int64_t row = begin; row < end; ++row) rows.push_back(row);
-    const AttackResult part = attack.run(model, gather(input, rows), options);
-    const std::map<std::string, const Tensor*> named = {{"x_adv", &part.x_adv},
-                                                        {"success", &part.success},
-                                                        {"first_success", &part.first_success},
-                                                        {"l0", &part.l0},
-                                                        {"l1", &part.l1},
-                                                        {"l2", &part.l2},
-                                                        {"linf", &part.linf},
-                                                        {"status", &part.status},
-                                                        {"forwards", &part.forwards},
-                                                        {"backwards", &part.backwards}};
-    for (const auto& [name, tensor] : named) {
-      Tensor& whole = all[name];
-      if (!whole.defined()) whole = Tensor::empty(tensor->shape().without(0).with(0, n), tensor->dtype());
-      whole.slice(0, begin, end).copy_from(*tensor);
-    }
-    progress.update(end);
+  options.stop = InterruptGuard::flag();
+  while (done.count() < n) {
+    progress.update(done.count());
+    std::vector<int64_t> rows(static_cast<size_t>(std::min(piece, n - done.count())));
+    std::iota(rows.begin(), rows.end(), done.count());
+    done.add(attack.run(model, gather(input, rows), options));
   }
-  return all;
+  progress.update(n);
+}
+
+/// The same from a checkpoint on, if there is one, and to a checkpoint if it is interrupted.
+void run_or_keep(const AttackVerb& v, FinishedRows& done, const Attack& attack, const Model& model,
+                 const OracleOptions& options, const AttackInput& input, const std::string& checkpoint) try {
+  if (!v.resume.empty()) done.resume(v.resume);
+  const MathScope scope(v.common.arithmetic());  // of the attack's own passes; what it made is judged in fp32
+  run_pieces(done, attack, model, options, input, v.common);
+} catch (const Stopped&) {
+  if (done.count() == 0) throw Interrupted{"", "none of the images was finished, start anew"};
+  done.save();
+  throw Interrupted{checkpoint};
 }
 
 void print_rate(const char* what, const Rate& rate) {
@@ -181,8 +187,12 @@ nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const A
 }
 
 void run(const AttackVerb& v, const CLI::App& verb) {
-  const Math math = v.common.arithmetic();  // of the attack's own passes; what it made is judged in fp32
+  const std::string checkpoint = v.output + ".checkpoint";
+  check_outputs({{"--output", v.output}, {"--json", v.common.json}, {"OUTPUT.checkpoint", checkpoint}});
+  check_outputs({{"--output", v.output}, {"--json", v.common.json}}, {{"--resume", v.resume}});
+  v.common.arithmetic();  // before any work
   const std::unique_ptr<Attack> attack = attack_of(v, verb);
+  if (v.resume.empty()) refuse_unfinished(checkpoint, "--resume " + checkpoint);
   const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an attack needs", data.name);
@@ -199,14 +209,12 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   OracleOptions options = judge.options();  // with the draws made so far
   options.surrogate = surrogate ? &*surrogate : nullptr;
   options.stand_ins = v.bpda;
+  const InterruptGuard guard;
+  FinishedRows done(input.x, checkpoint, run_of(v, *attack, input));
+  run_or_keep(v, done, *attack, model, options, input, checkpoint);
   Archive archive;
-  const auto start = std::chrono::steady_clock::now();
-  {
-    const MathScope scope(math);
-    archive.tensors = run_pieces(*attack, model, options, input, v.common);
-  }
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  auto numbers = report(*attack, judge, input, labels, archive.tensors, taken.count());
+  archive.tensors = done.tensors();
+  auto numbers = report(*attack, judge, input, labels, archive.tensors, done.seconds());
   if (!v.budgets.empty()) numbers["growth"] = growth(v.budgets, archive.tensors);
   archive.tensors["x"] = input.x;
   archive.tensors["y"] = input.y;
@@ -216,6 +224,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   if (v.bpda) archive.metadata["bpda"] = "true";
   write_archive(v.output, archive);
   write_json(v.common.json, numbers, verb);
+  done.remove_checkpoint();
 }
 
 /// "steps (bim 10, pgd 40)": what a setting of this name means, and its default, in the attacks that have it;
@@ -290,6 +299,8 @@ void add_attack(CLI::App& app) {
                    "safetensors file to write: x x_adv y success first_success l0 l1 l2 linf ...")
       ->required()
       ->check(output_file());
+  verb->add_option("--resume", v->resume,
+                   "go on with this checkpoint, OUTPUT.checkpoint of a run that was interrupted; same bits");
   add_flags(*verb, *v);
   add_draws(*verb, v->draws);
   add_data(*verb, v->data);

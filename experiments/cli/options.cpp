@@ -119,9 +119,11 @@ void check_outputs(const std::vector<FileFlag>& outputs, const std::vector<FileF
     const auto [owner, first] = owners.emplace(resolved(path), flag);
     if (!first) usage("{}: {} is the file of {} already", flag, path, owner->second);
   }
-  for (const auto& [flag, path] : inputs)
-    if (const auto owner = owners.find(resolved(path)); owner != owners.end())
+  for (const auto& [flag, path] : inputs) {
+    const auto owner = path.empty() ? owners.end() : owners.find(resolved(path));
+    if (owner != owners.end())
       usage("{}: {} is read for {}, and would be written over", owner->second, path, flag);
+  }
   for (const auto& [flag, path] : outputs)
     if (!path.empty()) AtomicFile probe(path);
 }

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <system_error>
 
-#include "experiments/cli/training.h"
+#include "experiments/cli/interrupt.h"
 #include "experiments/try_print.h"
 
 namespace hashgrad::cli {

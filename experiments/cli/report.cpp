@@ -5,6 +5,8 @@
 #include "core/file.h"
 #include "core/settings.h"
 #include "experiments/cli/draws.h"
+#include "experiments/cli/finished.h"
+#include "experiments/cli/interrupt.h"
 #include "experiments/cli/options.h"
 #include "experiments/progress.h"
 #include "experiments/report/html.h"
@@ -20,6 +22,7 @@ struct ReportVerb {
   DataFlags data;
   DrawFlags draws{.eot = 20};
   std::string model, input, threat = "linf:0.3", output = "hashgrad-report";
+  bool resume = false;
 };
 
 /// "linf:0.3".
@@ -128,7 +131,7 @@ std::string settings_text(const ReportVerb& v, const Evidence& evidence) {
       evidence.rows_given(), evidence.rows(), v.common.seed, draws);
 }
 
-nlohmann::ordered_json json_of(const Evaluation& e, const std::vector<report::Table>& tables) {
+nlohmann::ordered_json evaluation_json(const Evaluation& e, const std::vector<report::Table>& tables) {
   nlohmann::ordered_json json = {{"verdict", name_of(e.verdict)},
                                  {"reason", e.reason},
                                  {"clean_accuracy", e.clean.value()},
@@ -163,14 +166,32 @@ void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluatio
   } else {
     std::filesystem::remove(v.output + "/pictures.png");  // of an earlier report
   }
-  nlohmann::ordered_json json = json_of(e, tables);
+  nlohmann::ordered_json json = evaluation_json(e, tables);
   json["command"] = command_line;
   write_file(v.output + "/report.json", json_text(json));
   write_file(v.output + "/report.md", markdown);
   write_file(v.output + "/report.html", page.html());
 }
 
+/// What another run of this report has to have in common with one that was interrupted, to go on with it.
+RunSettings run_of(const ReportVerb& v, const AttackInput& input) {
+  RunSettings run = run_of(v.model, input, v.common, v.draws.of(v.common.seed));
+  run["threat"] = v.threat;
+  return run;
+}
+
+/// Attacks of an earlier run are taken from `finished`; when a signal stops this one, its own are there.
+Evaluation evaluate_or_keep(Evidence& evidence, const FinishedAttacks& finished) try {
+  return evaluate_robustness(evidence);
+} catch (const Stopped&) {
+  throw Interrupted{"", finished.count() == 0
+                            ? "no attack was finished, start anew"
+                            : fmt::format("{} attacks are kept, continue with --resume", finished.count())};
+}
+
 void run(const ReportVerb& v, const CLI::App& verb) {
+  const std::string kept = v.output + "/checkpoint";
+  if (!v.resume) refuse_unfinished(kept, "--resume");
   const Model model = load_model(v.model).to(v.common.type()).to(v.common.where());
   const Dataset data = load_input(v.input, v.data);
   check(data.labelled(), "{}: holds no labels y, which an evaluation needs", data.name);
@@ -181,15 +202,22 @@ void run(const ReportVerb& v, const CLI::App& verb) {
   Progress progress("report", 0, v.common.quiet, "attacks");  // how many depends on what they find
   int64_t runs = 0;
   options.progress = [&](const std::string& what) { progress.update(runs++, what); };
+  FinishedAttacks finished(kept, run_of(v, input));
+  if (v.resume)
+    options.recall = [&](const std::string& what, const Tensor& x) { return finished.recall(what, x); };
+  options.keep = [&](const std::string& what, const AttackResult& result) { finished.keep(what, result); };
+  options.stop = InterruptGuard::flag();
+  const InterruptGuard guard;
   Evidence evidence(model, input, parse_threat(v.threat), options);
-  const Evaluation e = evaluate_robustness(evidence);
+  const Evaluation e = evaluate_or_keep(evidence, finished);
   write_folder(v, evidence, e);
   for (const report::Table& table : {accuracy_table(e), ensemble_table(e, evidence.threat())})
     fmt::print("{}\n", to_text(table));
   for (const auto& [check, finding] : e.findings)
     fmt::print("  {:<4} {:<14} {}\n", check.id, name_of(finding.verdict), finding.reason);
   fmt::print("\n{}\n{}/report.html\n", e.reason, v.output);
-  write_json(v.common.json, json_of(e, {}), verb);
+  write_json(v.common.json, evaluation_json(e, {}), verb);
+  finished.remove();
 }
 
 }  // namespace
@@ -205,6 +233,8 @@ void add_report(CLI::App& app) {
       ->check(parsed_by([](const std::string& text) { parse_threat(text); }, "NORM:EPS"));
   verb->add_option("--input", v->input, "safetensors file with x and y, instead of --data");
   verb->add_option("--output", v->output, "folder of the report");
+  verb->add_flag("--resume", v->resume,
+                 "go on with the attacks that an interrupted run has left in OUTPUT/checkpoint; same bits");
   add_draws(*verb, v->draws);
   add_data(*verb, v->data);
   add_common(*verb, v->common);

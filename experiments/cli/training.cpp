@@ -1,9 +1,6 @@
 #include "experiments/cli/training.h"
 
-#include <atomic>
-#include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 
 #include "datasets/digest.h"
@@ -12,31 +9,6 @@
 
 namespace hashgrad::cli {
 namespace {
-
-std::atomic<bool> stop_wanted{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "set inside a signal handler");
-
-extern "C" void on_interrupt(int signal) {
-  stop_wanted = true;
-  std::signal(signal, SIG_DFL);  // a second one ends the program at once
-}
-
-/// Handles SIGINT and SIGTERM while it lives.
-class InterruptGuard {
- public:
-  InterruptGuard()
-      : interrupt_(std::signal(SIGINT, on_interrupt)), terminate_(std::signal(SIGTERM, on_interrupt)) {}
-  ~InterruptGuard() {
-    std::signal(SIGINT, interrupt_);
-    std::signal(SIGTERM, terminate_);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  using Handler = void (*)(int);
-  Handler interrupt_, terminate_;
-};
 
 /// The last training of this run, until its model is in a file.
 struct Unsaved {
@@ -86,7 +58,7 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
   options.checkpoint_steps = flags.checkpoint_steps;
   options.resume = flags.resume;
   options.graph = !flags.no_graph;
-  options.stop = &stop_wanted;
+  options.stop = InterruptGuard::flag();
   return options;
 }
 
@@ -154,10 +126,8 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
                  {"--log", options.log_csv},
                  {"--checkpoint", options.checkpoint},
                  {"--json", common.json}});
-  // Starting anew would begin by writing over it.
   if (flags.resume.empty() && flags.checkpoint.empty())
-    check(!std::filesystem::exists(options.checkpoint),
-          "{0}: is of a run that was interrupted; go on with --resume {0}, or remove it", options.checkpoint);
+    refuse_unfinished(options.checkpoint, "--resume " + options.checkpoint);
   const Dataset images = load(data);
   Dataset test;
   if (flags.validate) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "experiments/cli/interrupt.h"
 #include "experiments/cli/options.h"
 #include "nn/train.h"
 
@@ -17,12 +18,6 @@ struct TrainingFlags {
   std::string resume, checkpoint, log;
   int64_t checkpoint_steps = 0, accumulate = 1;
   bool validate = false, no_graph = false;
-};
-
-/// The run was stopped by a signal after its checkpoint was written; main() exits with 130.
-struct Interrupted {
-  std::string checkpoint;
-  std::string advice = "continue with --resume " + checkpoint;
 };
 
 void add_training(CLI::App& verb, TrainingFlags& flags);
