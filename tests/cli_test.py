@@ -240,6 +240,8 @@ class Command(unittest.TestCase):
         write_images(unlabelled, 3)
         for message, words in (("--hash-seed: is of hashed layers", ["train", "1x28x28 flatten fc10", *DATA, "--hash-seed", "4"]),
                                ("--hashed-lr: is of hashed layers", ["train", "1x28x28 flatten fc10", *DATA, "--hashed-lr", "2"]),
+                               ("--input excludes --split", ["predict", self.model, "--input", unlabelled, "--split", "train"]),
+                               ("--input excludes --data-dir", ["attack", "fgsm", self.model, "--input", unlabelled, "--data-dir", "."]),
                                ("--gamma: is of a training", ["compress", "dns", self.model, "--density", "0.1", "--gamma", "5"]),
                                ("holds no labels y, which --loss margin needs",
                                 ["gradient", self.model, "--input", unlabelled, "--loss", "margin", "--jacobian", "logits"]),

@@ -227,7 +227,7 @@ TEST_CASE("dns: when masks change") {
 }
 
 TEST_CASE("dns: the same bits on any number of threads, and when resumed") {
-  const Folder folder;
+  const TempDir folder;
   for (const bool once : {true, false}) {
     Operation whole;
     whole.surgery.statistics_once = once;
@@ -310,7 +310,7 @@ TEST_CASE("compress dns refuses what it cannot do, and leaves the model as it wa
 }
 
 TEST_CASE("dns: a checkpoint's mask of the wrong shape is named") {
-  const Folder folder;
+  const TempDir folder;
   Operation first, second;
   first.options.epochs = second.options.epochs = 1;
   first.options.checkpoint = second.options.resume = folder / "run.safetensors";

@@ -171,7 +171,7 @@ TEST_CASE("one update of a fixed-point weight is made on its master") {
 }
 
 TEST_CASE("a fixed-point network trains, keeps pruned zeros, and resumes to the same bits") {
-  const Folder folder;
+  const TempDir folder;
   const Dataset data = synthetic_digits(Split::train, 60, 1);
   Model start = compress_prune(Model(net, {.seed = 3}), {.value = 0.5});
   const Tensor zeros = start.state().at("4.weight").clone();
@@ -249,7 +249,7 @@ TEST_CASE("stochastic rounding leaves codes alone, saturates, and draws for each
 }
 
 TEST_CASE("stochastic rounding goes with a training: what is written is what was trained") {
-  const Folder folder;
+  const TempDir folder;
   const Dataset data = synthetic_digits(Split::train, 60, 1);
   const FixedPointCompression format{
       .format = {5, 1}, .activations = false, .rounding = Rounding::stochastic, .seed = 7};

@@ -116,7 +116,7 @@ TEST_CASE("training of shared weights goes on from the model that it began with,
     return compress_kmeans(Model("1x28x28 flatten fc16 relu fc10", {.seed = seed}), {.bits = 2});
   };
   struct Killed {};
-  const Folder folder;
+  const TempDir folder;
   TrainOptions options{.epochs = 2, .batch = 16, .lr = 0.001};
   Model whole = started(7), killed = started(7), same = started(7), other = started(8);
   train(whole, data, options);

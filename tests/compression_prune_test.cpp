@@ -123,7 +123,7 @@ TEST_CASE("a pruned model keeps its zeros in training, for every optimiser, and 
 }
 
 TEST_CASE("a resumed run of a pruned model ends in the bits of an unbroken one") {
-  const Folder folder;
+  const TempDir folder;
   const Dataset data = synthetic_digits(Split::train, 60, 1);
   const Model start = compress_prune(Model(net, {.seed = 3}), {.value = 0.3});
   TrainOptions options{.epochs = 2, .batch = 16};

@@ -19,7 +19,7 @@ namespace {
 
 /// Bytes behind the header of the file that a model is saved to.
 int64_t stored_bytes(const Model& model) {
-  const Folder folder;
+  const TempDir folder;
   save_model(folder / "model", model);
   const std::string content = read_file(folder / "model");
   uint64_t header = 0;

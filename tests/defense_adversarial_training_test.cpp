@@ -141,7 +141,7 @@ TEST_CASE("adversarial training: free is its definition, replay by replay") {
 }
 
 TEST_CASE("adversarial training: replays do not step past a checkpoint") {
-  const Folder folder;
+  const TempDir folder;
   Model model("1x28x28 flatten fc10", {.seed = 4});
   TrainOptions options{.epochs = 3, .batch = 4, .lr = 0.1};
   AdversarialTraining recipe = AdversarialTraining::of("free", 0.1);
@@ -163,7 +163,7 @@ TEST_CASE("adversarial training: free has 8 replays of steps of eps, on record; 
   record_adversarial_training(model, free);
   CHECK(model.metadata.at("defences") ==
         R"([{"attack":"free","eps":0.1,"iters":1,"method":"adversarial-training","replays":8,"step":0.1}])");
-  const Folder folder;
+  const TempDir folder;
   Model trained(spec, {.seed = 4});
   TrainOptions options{.epochs = 16, .batch = 32, .lr = 1, .schedule = Schedule("step:8:0.1")};
   options.lr = 0.01;
@@ -176,7 +176,7 @@ TEST_CASE("adversarial training: free has 8 replays of steps of eps, on record; 
 }
 
 TEST_CASE("adversarial training: free has the same bits on any number of threads, and when resumed") {
-  const Folder folder;
+  const TempDir folder;
   const auto make = [](Run& run) {
     run.recipe = AdversarialTraining::of("free", 0.1);
     run.recipe.replays = 3;
@@ -208,7 +208,7 @@ TEST_CASE("adversarial training: free has the same bits on any number of threads
 }
 
 TEST_CASE("adversarial training: the same bits on any number of threads, and when resumed") {
-  const Folder folder;
+  const TempDir folder;
   Run whole;
   const Model& wanted = whole.trained();
   {

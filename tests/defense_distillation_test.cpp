@@ -50,7 +50,7 @@ TEST_CASE("a step of the student: the gradient of the soft cross-entropy at the 
 }
 
 TEST_CASE("a checkpoint of a training at another temperature, or taught otherwise, is refused") {
-  const Folder folder;
+  const TempDir folder;
   Model model = pixel_net({1, 0});
   TrainOptions options{.epochs = 1, .batch = 2, .checkpoint = folder / "checkpoint"};
   train(model, two_pixels(), options);

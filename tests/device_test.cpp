@@ -30,6 +30,7 @@
 #include "tests/documents.h"
 #include "tests/engines_testing.h"
 #include "tests/ops_testing.h"
+#include "tests/temp_dir.h"
 
 namespace hashgrad {
 namespace {
@@ -71,14 +72,14 @@ TEST_CASE("tensors travel between devices, views and conversions included") {
 }
 
 TEST_CASE("tensors on a device are written to files like those on the CPU") {
-  const std::string path = "/tmp/hashgrad-device-test.safetensors";
+  const testing::TempDir folder;
+  const std::string path = folder / "tensors";
   for (const Device device : other_devices()) {
     const Tensor x = testing::random_tensor({3, 17, 2}, 1);
     write_archive(path, {{{"x", x.to(device)}, {"view", x.to(device).slice(1, 3, 9)}}, {}});
     const Archive archive = read_archive(path);
     CHECK(identical(archive.at("x", path), x));
     CHECK(identical(archive.at("view", path), x.slice(1, 3, 9)));
-    std::remove(path.c_str());
   }
 }
 
@@ -253,10 +254,9 @@ TEST_CASE("a model on a device agrees with itself on the CPU, and comes back unc
       CHECK(testing::difference(there.logits(x.to(device)), here.logits(x)) < 1e-5);
       const Model back = there.to(Device{});
       for (const auto& [name, tensor] : here.state()) CHECK(identical(back.state().at(name), tensor));
-      const std::string path = "/tmp/hashgrad-device-test.safetensors";
-      save_model(path, there);
-      CHECK(identical(load_model(path).logits(x), here.logits(x)));
-      std::remove(path.c_str());
+      const testing::TempDir folder;
+      save_model(folder / "model", there);
+      CHECK(identical(load_model(folder / "model").logits(x), here.logits(x)));
     }
 }
 

@@ -2,7 +2,6 @@
 #include <cmath>
 #include <cstring>
 #include <doctest/doctest.h>
-#include <filesystem>
 #include <limits>
 
 #include "autograd/ops/loss.h"
@@ -11,6 +10,7 @@
 #include "nn/model.h"
 #include "nn/model_file.h"
 #include "tests/error_of.h"
+#include "tests/temp_dir.h"
 
 using namespace hashgrad;
 
@@ -194,11 +194,9 @@ TEST_CASE("a model is the same after its file, metadata that nobody knows includ
                   .step = Tensor::zeros({1}, DType::int64),
                   .samples = Tensor::of<int64_t>({0, 1, 2}, {3})});  // moves the running statistics
     model.metadata["weather"] = "rain";
-    const std::string path =
-        (std::filesystem::temp_directory_path() / "hashgrad_nn_model.safetensors").string();
-    save_model(path, model);
-    const Model loaded = load_model(path);
-    std::filesystem::remove(path);
+    const testing::TempDir folder;
+    save_model(folder / "model", model);
+    const Model loaded = load_model(folder / "model");
     CHECK(loaded.dtype() == dtype);
     CHECK(loaded.spec() == model.spec());
     CHECK(loaded.hash() == model.hash());

@@ -221,7 +221,7 @@ TEST_CASE("evaluation does not depend on the batch size") {
 }
 
 TEST_CASE("a run that was stopped anywhere and resumed gives the bits of an uninterrupted one") {
-  const Folder folder;
+  const TempDir folder;
   TrainOptions options = small_options();
   options.log_csv = folder / "whole.csv";
   const Model whole = trained(options);
@@ -306,7 +306,7 @@ TEST_CASE("a training may end with the moving average of its weights, bias-corre
       REQUIRE(w[i] == doctest::Approx(sum[i] / (1 - std::pow(0.7, epoch))).epsilon(1e-12));
   };
   const Dataset test = synthetic_digits(Split::test, 50, 1);
-  const Folder folder;
+  const TempDir folder;
   options.validation = &test;
   options.log_csv = folder / "log.csv";
   train(model, images, options);
@@ -351,7 +351,7 @@ TEST_CASE("the sums of an average may come from a checkpoint with float32 ones")
 
 TEST_CASE("a resumed run has the same average, and what was pruned stays pruned in it") {
   struct Killed {};
-  const Folder folder;
+  const TempDir folder;
   TrainOptions options = small_options();
   options.ema = 0.9;
   options.accumulate = 2;
@@ -382,7 +382,7 @@ TEST_CASE("the peak of a training's memory grows with its batch") {
 
 TEST_CASE("a run killed between checkpoints resumes from the last one to the same bits") {
   struct Killed {};
-  const Folder folder;
+  const TempDir folder;
   for (const char* optimizer : {"sgd", "adam", "rmsprop:momentum=0.5"}) {
     TrainOptions options = small_options();
     options.optimizer = parse_optimizer(optimizer);
@@ -401,7 +401,7 @@ TEST_CASE("a run killed between checkpoints resumes from the last one to the sam
 }
 
 TEST_CASE("resuming with other settings is an error that names the setting") {
-  const Folder folder;
+  const TempDir folder;
   TrainOptions options = small_options();
   options.epochs = 1;
   options.checkpoint = folder / "run.safetensors";
@@ -456,7 +456,7 @@ TEST_CASE("an answer that is not a number is not correct") {
 }
 
 TEST_CASE("resuming with other settings of a compression is an error that names them") {
-  const Folder folder;
+  const TempDir folder;
   const Model model("1x28x28 flatten fc10", {.seed = 4});
   TrainOptions options{.epochs = 1, .batch = 50};
   options.checkpoint = folder / "run.safetensors";
@@ -478,7 +478,7 @@ TEST_CASE("resuming with other settings of a compression is an error that names 
 }
 
 TEST_CASE("training refuses what cannot work, and a diverging run keeps its checkpoint") {
-  const Folder folder;
+  const TempDir folder;
   Model model("1x28x28 flatten fc10");
   const auto fault = [&](const std::function<void(TrainOptions&)>& change) {
     TrainOptions options;

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <numeric>
-#include <unistd.h>
 
 #include "core/archive.h"
 #include "core/file.h"
@@ -12,6 +11,7 @@
 #include "experiments/study/paper.h"
 #include "nn/model_file.h"
 #include "tests/error_of.h"
+#include "tests/temp_dir.h"
 
 using namespace hashgrad;
 using study::Cell;
@@ -20,19 +20,10 @@ using study::Study;
 
 namespace {
 
-/// An empty folder that is gone afterwards.
-struct Folder {
-  Folder() : path(std::filesystem::temp_directory_path() / fmt::format("study_test.{}", getpid())) {
-    std::filesystem::remove_all(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
-
 /// Four cells whose values count how often anything was measured.
 struct Counted {
-  explicit Counted(const Folder& folder, study::Shard shard = {}, bool collect = false)
-      : study({folder.path.string(), shard, collect, /*quiet=*/true}) {}
+  explicit Counted(const testing::TempDir& folder, study::Shard shard = {}, bool collect = false)
+      : study({folder.str(), shard, collect, /*quiet=*/true}) {}
 
   Json settings(int64_t i, int64_t n = 10) const {
     return {{"measure", i}, {"seed", 1}, {"n", n}, {"success", "always"}};
@@ -68,7 +59,7 @@ std::string only_file(const std::filesystem::path& folder) {
 }  // namespace
 
 TEST_CASE("study: a cell is measured once, also over runs, and again when its settings change") {
-  const Folder folder;
+  const testing::TempDir folder;
   {
     Counted first(folder);
     CHECK(first.ask(2) == nullptr);
@@ -88,7 +79,7 @@ TEST_CASE("study: a cell is measured once, also over runs, and again when its se
 }
 
 TEST_CASE("study: an interrupted run goes on where it stopped") {
-  const Folder folder;
+  const testing::TempDir folder;
   Counted broken(folder);
   for (int64_t i = 0; i < 2; ++i) broken.ask(i);
   Cell bad{"bad", broken.settings(7), 1, {}, []() -> Json { fail("the machine went down"); }};
@@ -103,7 +94,7 @@ TEST_CASE("study: an interrupted run goes on where it stopped") {
 }
 
 TEST_CASE("study: shards share the cells out, and one without shard collects what they found") {
-  const Folder folder;
+  const testing::TempDir folder;
   Counted one(folder, {1, 2});
   one.run();
   CHECK(one.shown() == one.measured);
@@ -155,13 +146,13 @@ TEST_CASE("study: a partition gives each cell to one shard, balances costs, and 
 }
 
 TEST_CASE("study: a damaged file is named, and so is one that holds another cell") {
-  const Folder folder;
+  const testing::TempDir folder;
   {
     Counted one(folder);
     one.ask(0);
     one.study.run(1e9);
   }
-  const std::string path = only_file(folder.path / "cells"), whole = read_file(path);
+  const std::string path = only_file(folder / "cells"), whole = read_file(path);
   const auto message = [&] {
     Counted again(folder);
     again.ask(0);
@@ -181,7 +172,7 @@ TEST_CASE("study: a damaged file is named, and so is one that holds another cell
 }
 
 TEST_CASE("study: networks are made when they are needed, kept, and known by their settings") {
-  const Folder folder;
+  const testing::TempDir folder;
   int made = 0;
   const auto declare = [&](Study& s, const std::string& label, uint64_t seed) {
     s.declare(study::Network{label, {{"seed", seed}}, 1, {}, [&made, seed](const std::string& checkpoint) {
@@ -190,7 +181,7 @@ TEST_CASE("study: networks are made when they are needed, kept, and known by the
                                return Model("1x2x2 flatten fc3", {.seed = seed});
                              }});
   };
-  const study::StudyOptions options{folder.path.string(), {}, false, true};
+  const study::StudyOptions options{folder.str(), {}, false, true};
   Study study(options);
   declare(study, "a", 1);
   declare(study, "b", 2);
@@ -206,7 +197,7 @@ TEST_CASE("study: networks are made when they are needed, kept, and known by the
   CHECK(identical(later.network("a").state().at("1.weight"), study.network("a").state().at("1.weight")));
   CHECK(made == 1);
   CHECK_ERROR(later.network("c"), "no network is named 'c'");
-  const std::string path = only_file(folder.path / "models");
+  const std::string path = only_file(folder / "models");
   save_model(path, Model("1x2x2 flatten fc3"));
   Study misled(options);
   declare(misled, "a", 1);
@@ -214,7 +205,7 @@ TEST_CASE("study: networks are made when they are needed, kept, and known by the
 }
 
 TEST_CASE("study: settings must say seed, n and success, and what is asked for must have been declared") {
-  const Folder folder;
+  const testing::TempDir folder;
   Counted s(folder);
   CHECK_ERROR(s.study.declare(Cell{"x", {{"seed", 1}, {"n", 2}}, 1, {}, {}}),
               "the settings of 'x' do not say 'success'");
@@ -225,11 +216,11 @@ TEST_CASE("study: settings must say seed, n and success, and what is asked for m
 }
 
 TEST_CASE("study: checkpoints of a network stay until it is saved, those of other networks beyond that") {
-  const Folder folder;
-  const study::StudyOptions options{folder.path.string(), {}, false, true};
+  const testing::TempDir folder;
+  const study::StudyOptions options{folder.str(), {}, false, true};
   const auto files = [&] {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(folder.path / "models"))
+    for (const auto& entry : std::filesystem::directory_iterator(folder / "models"))
       names.push_back(entry.path().extension());
     std::sort(names.begin(), names.end());
     return names;
@@ -251,18 +242,18 @@ TEST_CASE("study: checkpoints of a network stay until it is saved, those of othe
   };
   CHECK_ERROR(make(/*spoil=*/true), "is not a regular file");
   CHECK(files() == std::vector<std::string>{".checkpoint", ".round0", ".safetensors"});
-  std::filesystem::remove(folder.path / "models" / (study::key_of({{"seed", 1}}) + ".safetensors"));
-  write_file((folder.path / "models" / "other.checkpoint").string(), "of another network");
+  std::filesystem::remove(folder / ("models/" + study::key_of({{"seed", 1}}) + ".safetensors"));
+  write_file(folder / "models/other.checkpoint", "of another network");
   make(/*spoil=*/false);
   CHECK(files() == std::vector<std::string>{".checkpoint", ".safetensors"});
-  CHECK(std::filesystem::exists(folder.path / "models" / "other.checkpoint"));
+  CHECK(std::filesystem::exists(folder / "models/other.checkpoint"));
 }
 
 TEST_CASE("study: a folder whose cells are of other images or labels is refused, split by split") {
-  const Folder folder;
+  const testing::TempDir folder;
   study::StudyFlags flags;
-  flags.output = (folder.path / "out").string();
-  const std::string data = (folder.path / "data.safetensors").string();
+  flags.output = folder / "out";
+  const std::string data = folder / "data.safetensors";
   std::filesystem::create_directories(flags.output);
   const auto load = [&](double pixel, int64_t label, Split split) {
     write_archive(

@@ -17,7 +17,7 @@
 namespace hashgrad {
 namespace {
 
-using testing::Folder;
+using testing::TempDir;
 
 constexpr int64_t steps_per_epoch = 4;  // three batches of 4 and one of 2
 
@@ -94,7 +94,7 @@ bool same_run(const std::string& one, const std::string& other) {
 }  // namespace
 
 TEST_CASE("training by graphs gives the bits of training step by step") {
-  const Folder folder;
+  const TempDir folder;
   for (const Device device : other_devices())
     for (const Case& c : cases) {
       CAPTURE(c.spec);
@@ -188,7 +188,7 @@ TEST_CASE("a graph's memory is in the account while it lasts") {
 TEST_CASE(
     "a run by graphs that was killed or stopped within an epoch resumes to the bits of an unbroken one") {
   struct Killed {};
-  const Folder folder;
+  const TempDir folder;
   for (const Device device : other_devices()) {
     const Model whole = trained(cases[0], device, tiny_options());
     TrainOptions killed = tiny_options();
@@ -218,7 +218,7 @@ TEST_CASE(
 // The learning rate is 0 in the first step, and in the second one so large that weights become some 1e37:
 // finite, and so is what a checkpoint after that step holds, but the logits of the third step are not.
 TEST_CASE("a loss that is not finite is found late and named exactly; the checkpoint before it stays") {
-  const Folder folder;
+  const TempDir folder;
   for (const Device device : all_devices())
     for (const int64_t checkpoint_steps : {0, 1, 2}) {
       CAPTURE(to_string(device));

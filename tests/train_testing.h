@@ -1,24 +1,13 @@
 // What tests of training share.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
 #include "core/file.h"
 #include "nn/model.h"
+#include "tests/temp_dir.h"
 
 namespace hashgrad::testing {
-
-/// A folder that is gone at the end of the test.
-struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "hashgrad_train_test";
-  Folder() {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directory(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-};
 
 inline bool same_bits(const Model& a, const Model& b) {
   const auto other = b.state();

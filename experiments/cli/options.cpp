@@ -269,6 +269,9 @@ void add_data(CLI::App& verb, DataFlags& flags) {
       ->group(group);
   verb.add_option("--indices", flags.indices, "use only the images whose indices this text file lists")
       ->group(group);
+  if (CLI::Option* file = verb.get_option_no_throw("--input"))  // where these would do nothing
+    for (const char* of_named_sets : {"--data-dir", "--split"})
+      verb.get_option(of_named_sets)->excludes(file);
 }
 
 Dataset load(const DataFlags& flags) {
