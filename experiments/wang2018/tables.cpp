@@ -41,7 +41,7 @@ Table results_table(Experiment& e) {
   const std::vector<Search> attacks = paper_attacks(e.setup());
   const auto& [m0, m1, m2] = e.setup().names;
   Table table{"results",
-              fmt::format("{}, {} and {} on {}: success, % (D9)", m0, m1, m2, data_name(e.setup())),
+              fmt::format("{}, {} and {} on {}: success, %", m0, m1, m2, data_name(e.setup())),
               {"attack knows", "crafted on", "shown to", "accuracy"},
               {},
               {}};
@@ -57,7 +57,7 @@ Table results_table(Experiment& e) {
   table.note = fmt::format(
       "{}. n = {} images; C&W: {} images, each towards nine targets; targeted FGSM and BIM aim at the class "
       "behind the "
-      "label. White box: the network itself. Grey box: {}, not the defence (D10, our reading). Undefended "
+      "label. White box: the network itself. Grey box: {}, not the defence (our reading). Undefended "
       "twin: {}, which has {}'s weights but for the augmentation. The paper's values are pictures in its "
       "slides and could not be read: paper value unavailable.",
       counting, e.setup().attacked, e.setup().cw_images, m0, m1, m2);

@@ -15,7 +15,7 @@ ZooEntry family(const std::string& name, int64_t parameters, const std::string& 
 
 ZooEntry resnet_entry(int depth, int64_t parameters) {
   return family(fmt::format("resnet{}", depth), parameters,
-                "He et al., CVPR 2016; Liu and Wen, TNNLS 2021 (B5). Parameters have torchvision's names",
+                "He et al., CVPR 2016; Liu and Wen, TNNLS 2021. Parameters have torchvision's names",
                 "classes=10,stem=cifar|imagenet,size=32,fc=512@1/8192,rate=1/256",
                 [depth](NetworkSettings& settings) { return resnet(depth, settings); });
 }
@@ -59,43 +59,43 @@ const std::vector<ZooEntry>& zoo() {
        "conv192k3p1nb bn(eps=0.001) relu dropout0.5 conv192k3p1nb bn(eps=0.001) relu "
        "avgpool8 conv10k1 flatten",
        1296074,
-       "Zhao et al., SysML 2019 (C5). TensorFlow pads the first strided convolution on one side only, this "
+       "Zhao et al., SysML 2019. TensorFlow pads the first strided convolution on one side only, this "
        "one on both; its running statistics move by 0.0003, here by 0.1"},
       {"fast-at-mnist", "1x28x28 conv16k4p1s2 relu conv32k4p1s2 relu flatten fc100 relu fc10", 166406,
        "Wong, Rice and Kolter, ICLR 2020, the MNIST network"},
       family("inception-v3", 23834568,
-             "Szegedy et al., CVPR 2016; Liu and Wen, TNNLS 2021, with 50 classes (B4). Parameters have "
+             "Szegedy et al., CVPR 2016; Liu and Wen, TNNLS 2021, with 50 classes. Parameters have "
              "torchvision's names; without the auxiliary classifier",
              "classes=1000,size=299,fc=512@1/8192,rate=1/256", inception_v3),
       {"lenet5",
        "1x28x28 norm(0.5;0.5) conv20k5 relu maxpool2 conv50k5 relu maxpool2 flatten dropout0.5 fc500 relu "
        "fc10",
-       431080, "Zhao et al., SysML 2019 (C4): pixels mapped to [-1,1]"},
+       431080, "Zhao et al., SysML 2019: pixels mapped to [-1,1]"},
       {"liu2018-dnn1",
        "3x32x32 conv64k3p1 relu conv64k3p1 relu maxpool2 conv128k3p1 relu conv128k3p1 relu maxpool2 "
        "flatten fc512 relu fc10",
-       4460106, "Liu et al., ASP-DAC 2018, Table I (A4); widths are not in the paper"},
+       4460106, "Liu et al., ASP-DAC 2018, Table I; widths are not in the paper"},
       {"liu2018-dnn2",
        "3x32x32 conv64k3p1 relu conv64k3p1 relu maxpool2 conv128k3p1 relu conv128k3p1 relu maxpool2 "
        "conv256k3p1 relu conv256k3p1 relu maxpool2 flatten fc512 relu fc10",
-       3248202, "Liu et al., ASP-DAC 2018, Table I (A4); widths are not in the paper"},
+       3248202, "Liu et al., ASP-DAC 2018, Table I; widths are not in the paper"},
       {"liu2018-dnn3",
        "3x32x32 conv64k3p1 relu conv64k3p1 relu conv64k3p1 relu maxpool2 "
        "conv128k3p1 relu conv128k3p1 relu conv128k3p1 relu maxpool2 "
        "conv256k3p1 relu conv256k3p1 relu conv256k3p1 relu maxpool2 flatten fc512 relu fc10",
-       4022794, "Liu et al., ASP-DAC 2018, Table I (A4); widths are not in the paper"},
+       4022794, "Liu et al., ASP-DAC 2018, Table I; widths are not in the paper"},
       {"liu2018-mnist", "1x28x28 conv64k5p2 relu maxpool2 conv128k5p2 relu maxpool2 flatten fc512 relu fc10",
-       3423498, "Liu et al., ASP-DAC 2018, 784-C64-C128-F512-10 (A2); kernels of 5 are our reading"},
+       3423498, "Liu et al., ASP-DAC 2018, 784-C64-C128-F512-10; kernels of 5 are our reading"},
       {"liu2018-vgg16", vgg16_features + "fc512 relu dropout0.5 fc512 relu dropout0.5 fc10", 15245130,
-       "Liu et al., ASP-DAC 2018, Table I (A4): VGG-16 with three fully connected layers"},
+       "Liu et al., ASP-DAC 2018, Table I: VGG-16 with three fully connected layers"},
       {"liu2021-and", "1x1x2 flatten fc16 relu fc16 relu fc2", 354,
-       "Liu and Wen, TNNLS 2021, the logical AND of two numbers (B7); the hidden layers are ours"},
+       "Liu and Wen, TNNLS 2021, the logical AND of two numbers; the hidden layers are ours"},
       {"liu2021-cifar", vgg19_features + "fc4096 relu dropout0.5 fc4096 relu dropout0.5 fc10", 38947914,
-       "Liu and Wen, TNNLS 2021, VGG-19 (B3); the widths 4096 follow from the paper's rates"},
+       "Liu and Wen, TNNLS 2021, VGG-19; the widths 4096 follow from the paper's rates"},
       {"liu2021-mnist",
        "1x28x28 conv64k3p1 relu conv128k3p1 relu maxpool2 conv128k3p1 relu conv64k3p1 relu maxpool2 "
        "flatten fc256 relu fc256 relu fc10",
-       1167306, "Liu and Wen, TNNLS 2021, the MNIST network (B2)"},
+       1167306, "Liu and Wen, TNNLS 2021, the MNIST network"},
       {"madry-mnist", "1x28x28 conv32k5p2 relu maxpool2 conv64k5p2 relu maxpool2 flatten fc1024 relu fc10",
        3274634, "Madry et al., ICLR 2018, the MNIST challenge"},
       resnet_entry(101, 42512970),
@@ -110,9 +110,9 @@ const std::vector<ZooEntry>& zoo() {
        6573120, "Page, cifar10-fast (DAWNBench), with batch norm's scale trained"},
       {"substitute-cifar",
        "3x32x32 conv32k5p2 relu maxpool2 conv32k5p2 relu maxpool2 flatten fc512 relu fc10", 1082282,
-       "Liu and Wen, TNNLS 2021, substitute model (B6); the pooling is our reading"},
+       "Liu and Wen, TNNLS 2021, substitute model; the pooling is our reading"},
       {"substitute-mnist", "1x28x28 flatten fc1000 relu fc1000 relu fc10", 1796010,
-       "Liu and Wen, TNNLS 2021, substitute model (B6)"},
+       "Liu and Wen, TNNLS 2021, substitute model"},
       vgg_entry(11, 28144010),
       vgg_entry(13, 28328522),
       vgg_entry(16, 33638218),
@@ -120,11 +120,11 @@ const std::vector<ZooEntry>& zoo() {
       {"wang2018-cifar",
        "3x32x32 conv64k3p1 relu conv64k3p1 relu maxpool2 conv128k3p1 relu conv128k3p1 relu maxpool2 "
        "flatten fc256 relu fc256 relu fc10",
-       2425930, "Wang et al., GlobalSIP 2018, C0 (D5)"},
+       2425930, "Wang et al., GlobalSIP 2018, C0"},
       {"wang2018-mnist",
        "1x28x28 conv32k3p1 relu conv32k3p1 relu maxpool2 conv64k3p1 relu conv64k3p1 relu maxpool2 "
        "flatten fc200 relu fc200 relu fc10",
-       734602, "Wang et al., GlobalSIP 2018, M0 (D5)"},
+       734602, "Wang et al., GlobalSIP 2018, M0"},
   };
   return entries;
 }
