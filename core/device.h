@@ -11,14 +11,16 @@ namespace hashgrad {
 struct Device {
   enum class Kind : uint8_t { cpu, cuda, emu };
   Kind kind = Kind::cpu;
-  int index = 0;  ///< always 0: one device per process, the first that is visible
+  int index = 0;  ///< always 0: one GPU per process, the first that it sees (see parse_device)
 
   bool operator==(const Device&) const = default;
 };
 
-/// Accepts "cpu", "cuda", "cuda:0", "emu", and "auto" (cuda where there is one, else cpu). Anything else, or
-/// a device that is not in this build or not in this machine, is an Error that says so and lists what is
-/// accepted here.
+/// Accepts "cpu", "cuda", "cuda:N" (the GPU of this number, of those that CUDA_VISIBLE_DEVICES shows; 0 is
+/// what "cuda" means), "emu", and "auto" (cuda where there is one, else cpu). A process uses one GPU: its
+/// number has to be known before anything else is asked of CUDA, and another one later is an Error. Anything
+/// else, or a device that is not in this build or not in this machine, is an Error that says so and lists
+/// what is accepted here.
 Device parse_device(const std::string& text);
 std::string to_string(Device device);
 

@@ -234,6 +234,16 @@ class Command(unittest.TestCase):
         self.assertEqual(b"".join(rows[3:]), rest["x_adv"][2])
         self.assertEqual(rows[0] + rows[5] + rows[2], chosen["x_adv"][2])
 
+    def test_devices_by_number(self):
+        for device, visible, message in (("cuda:1", "3", "'cuda:1' cannot be used: CUDA_VISIBLE_DEVICES=3 shows 1"),
+                                         ("cuda:2", "", "'cuda:2' cannot be used: CUDA_VISIBLE_DEVICES= shows 0"),
+                                         ("cuda:-1", "3", "'cuda:-1' is unknown"), ("cuda:", "3", "'cuda:' is unknown"),
+                                         ("cuda:1000000", "3", "'cuda:1000000' is unknown"), ("cuda:0x", "3", "'cuda:0x' is unknown")):
+            done = subprocess.run([BINARY, "evaluate", self.model, *DATA, "--device", device], capture_output=True, text=True,
+                                  env={**os.environ, "CUDA_VISIBLE_DEVICES": visible})
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(message, done.stderr)
+
     def test_flags_that_would_do_nothing_are_refused(self):
         self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "20", "--output", self.path("few.safetensors"))
         unlabelled = self.path("unlabelled.safetensors")

@@ -212,7 +212,8 @@ std::vector<double> parse_rates(const std::string& text) {
 void add_common(CLI::App& verb, CommonFlags& flags) {
   constexpr const char* group = "Common";
   verb.add_option("--device", flags.device,
-                  "where to compute: auto (the GPU, if there is one), cpu, cuda, emu")
+                  "where to compute: auto (the GPU, if there is one), cpu, cuda, cuda:N (the Nth of several, "
+                  "from 0), emu")
       ->check(parsed_by([](const std::string& text) { parse_device(text); }, "DEVICE"))
       ->group(group);
   verb.add_option("--dtype", flags.dtype, "element type of the computation")
