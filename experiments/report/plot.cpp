@@ -63,7 +63,7 @@ std::string data_of(const Plot& plot) {
 /// Terminal, output, title and labels.
 std::string opening_of(const Plot& plot, const char* size) {
   return fmt::format(
-      "set terminal svg size {4} dynamic noenhanced font 'sans-serif,13'\n"
+      "set terminal svg size {4} dynamic noenhanced font 'sans-serif,13' background 'white'\n"
       "set output '{0}.svg'\n"
       "set title {1}\nset xlabel {2}\nset ylabel {3}\n"
       "set border 3\nset tics nomirror\n",
