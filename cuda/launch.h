@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <mutex>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -30,9 +31,24 @@ struct Extent {
   }
 };
 
-/// Held from a kernel's limit of shared memory being set to its start: the limit belongs to the kernel,
-/// whichever thread starts it.
-inline std::mutex shared_memory_limit;
+#if !HASHGRAD_EMULATED
+/// Lets the kernel be launched with this much dynamic shared memory. The limit belongs to the kernel,
+/// whichever thread starts it, and to launches that a graph has recorded but not yet instantiated: it only
+/// grows.
+inline cudaError_t allow_shared_memory(const void* kernel, size_t bytes) {
+  constexpr size_t without_asking = 48 << 10;
+  static std::mutex mutex;
+  static std::unordered_map<const void*, size_t> limits;
+  if (bytes <= without_asking) return cudaSuccess;
+  const std::lock_guard lock(mutex);
+  size_t& limit = limits[kernel];
+  if (bytes <= limit) return cudaSuccess;
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (status == cudaSuccess) limit = bytes;
+  return status;
+}
+#endif
 
 /// How many blocks of `per_block` threads n elements of work take; none for none.
 constexpr int64_t blocks_for(int64_t n, int64_t per_block) { return (n + per_block - 1) / per_block; }
@@ -48,14 +64,7 @@ void launch(void (*kernel)(Parameters...), Extent grid, Extent block, size_t sha
   emulator::launch(current_stream(), {grid.size, block.size, shared_bytes, grid.site, grid.function},
                    [kernel, args...] { kernel(args...); });
 #else
-  constexpr size_t without_asking = 48 << 10;  // more dynamic shared memory than this must be asked for
-  cudaError_t status = cudaSuccess;
-  std::unique_lock<std::mutex> lock;
-  if (shared_bytes > without_asking) {
-    lock = std::unique_lock(shared_memory_limit);
-    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shared_bytes));
-  }
+  cudaError_t status = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
   if (status == cudaSuccess) {
     kernel<<<grid.size, block.size, shared_bytes, static_cast<cudaStream_t>(current_stream())>>>(args...);
     status = cudaPeekAtLastError();

@@ -193,6 +193,26 @@ TEST_CASE_TEMPLATE("engine: graphs", Engine, HASHGRAD_ENGINE_TYPES) {
   CHECK(Engine::memory_count().live == live);
 }
 
+TEST_CASE_TEMPLATE("engine: a graph holds launches of one kernel with more and with less shared memory",
+                   Engine, HASHGRAD_ENGINE_TYPES) {
+  HASHGRAD_NEED(Engine);
+  constexpr int more = 15000, less = 13000;  // 4 bytes each: both have to be asked for
+  const Buffer<Engine, int> x(std::vector<int>{0, 1, 1, less - 1});
+  Buffer<Engine, unsigned> first(Buffer<Engine, unsigned>::zeros(more)),
+      second(Buffer<Engine, unsigned>::zeros(less));
+  typename Engine::Graph graph;
+  graph.capture([&] {
+    Engine::histogram(4, x.data(), more, first.data());
+    Engine::histogram(4, x.data(), less, second.data());
+  });
+  graph.replay();
+  for (const std::vector<unsigned>& counts : {first.get(), second.get()}) {
+    CHECK(counts[0] == 1);
+    CHECK(counts[1] == 2);
+    CHECK(counts[less - 1] == 1);
+  }
+}
+
 TEST_CASE_TEMPLATE("engine: launches that no device accepts", Engine, HASHGRAD_ENGINE_TYPES) {
   HASHGRAD_NEED(Engine);
   Buffer<Engine, float> x(std::vector<float>{1});
