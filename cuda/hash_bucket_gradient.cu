@@ -289,9 +289,12 @@ __device__ __forceinline__ void add_tile(
 /// Blocks stay and take item after item: a tile of V and up to 512 samples. A thread holds 8 x 8 (doubles: 4
 /// x 4) elements of dY^T X and adds them where `where` says: to a table of all buckets in shared memory,
 /// given to device memory once at the end; to a table of the tile's windows, given away after each item; or
-/// to device memory.
+/// to device memory. Registers are bounded for as many blocks side by side as add_up() starts: left alone,
+/// the compiler takes 240 in the stratified modes, and the second half of the blocks waits for the first to
+/// end.
 template <class T, HashMode mode, Where where, bool product>
-__global__ void __launch_bounds__(BucketTile<T>::threads) bucket_kernel(BucketWork<T> work, int entries) {
+__global__ void __launch_bounds__(BucketTile<T>::threads, BucketTile<T>::resident)
+    bucket_kernel(BucketWork<T> work, int entries) {
   using Tile = BucketTile<T>;
   BlockMemory<T>& memory = *dyn_shared<BlockMemory<T>>();
   const SharedSums own{reinterpret_cast<unsigned*>(dyn_shared<BlockMemory<T>>() + 1), entries};
@@ -346,11 +349,10 @@ int ceil_log2(int64_t n) {
   return bits;
 }
 
-template <class T, HashMode mode, Where where, bool product>
-void launch_bucket_kernel(BucketWork<T> work, int64_t blocks, int64_t entries) {
-  const size_t shared = sizeof(BlockMemory<T>) + static_cast<size_t>(entries) * 8 * limbs<T>;
-  launch(bucket_kernel<T, mode, where, product>, blocks, BucketTile<T>::threads, shared, work,
-         static_cast<int>(entries));
+/// Bytes of shared memory of a block with this many sums.
+template <class T>
+int64_t shared_of(int64_t entries) {
+  return static_cast<int64_t>(sizeof(BlockMemory<T>)) + entries * 8 * limbs<T>;
 }
 
 /// Decides where sums are kept, and adds all items up.
@@ -358,26 +360,28 @@ template <class T, bool product>
 void add_up(BucketWork<T> work, int64_t shared_bytes) {
   const VirtualMatrix& v = work.v;
   const int64_t most_entries = (shared_bytes - static_cast<int64_t>(sizeof(BlockMemory<T>))) / (8 * limbs<T>);
-  const int64_t resident =
-      v.buckets > most_entries / 2 ? 1 : 2;  // as many blocks as there is shared memory for
-  const int64_t blocks = std::min(work.items, resident * properties().multiprocessors);
+  const auto blocks_of = [&](int64_t entries) {
+    return std::min(work.items, resident_blocks(shared_of<T>(entries)) * properties().multiprocessors);
+  };
   // A table that is emptied for fewer elements than it has entries saves nothing.
-  const int64_t elements = BucketTile<T>::rows * BucketTile<T>::columns * blocks_for(work.items, blocks);
+  const int64_t elements =
+      BucketTile<T>::rows * BucketTile<T>::columns * blocks_for(work.items, blocks_of(v.buckets));
   const bool shared = v.buckets <= std::min(most_entries, elements);
   while (shared && work.copies_log2 < 5 &&
          v.buckets << (work.copies_log2 + 1) <= std::min<int64_t>(most_entries, 8192))
     ++work.copies_log2;
   const int64_t window_entries = windows_of_tile<T> * int64_t{v.strata.window} * bank_count;
   with_mode(v.mode, [&]<HashMode mode>() {
+    const auto run = [&]<Where where>(int64_t entries) {
+      launch(bucket_kernel<T, mode, where, product>, blocks_of(entries), BucketTile<T>::threads,
+             static_cast<size_t>(shared_of<T>(entries)), work, static_cast<int>(entries));
+    };
     if constexpr (mode == HashMode::window) {
-      if (window_entries <= most_entries)
-        return launch_bucket_kernel<T, mode, Where::window, product>(work, blocks, window_entries);
+      if (window_entries <= most_entries) return run.template operator()<Where::window>(window_entries);
     } else {
-      if (shared)
-        return launch_bucket_kernel<T, mode, Where::shared, product>(work, blocks,
-                                                                     v.buckets << work.copies_log2);
+      if (shared) return run.template operator()<Where::shared>(v.buckets << work.copies_log2);
     }
-    launch_bucket_kernel<T, mode, Where::global, product>(work, blocks, 0);
+    run.template operator()<Where::global>(0);
   });
 }
 

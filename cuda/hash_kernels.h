@@ -32,6 +32,13 @@ inline int64_t hashed_part(int64_t depth) {
   return std::max<int64_t>(256, blocks_for(blocks_for(depth, 64), 128) * 128);
 }
 
+/// Blocks that a multiprocessor holds side by side, one or two, where each has this much shared memory: the
+/// device takes 1 KB more for each.
+inline int64_t resident_blocks(int64_t shared_bytes) {
+  constexpr int64_t reserved = 1 << 10;
+  return 2 * (shared_bytes + reserved) <= properties().shared_per_block + reserved ? 2 : 1;
+}
+
 /// Bytes of shared memory are those that one block may use.
 template <class T>
 void small_batch_product(const HashedProduct<T>& product, int64_t shared_bytes,

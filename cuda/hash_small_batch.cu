@@ -204,7 +204,7 @@ void launch_kernel(const SmallBatch<T>& s) {
                           : table == BucketTable::shared      ? values
                                                               : 0;
   const int64_t items = blocks_for(s.p.outer(), group) * s.parts;
-  const int64_t resident = staging + of_table > (100 << 10) ? 1 : 2;
+  const int64_t resident = resident_blocks(static_cast<int64_t>(staging + of_table));
   const int64_t blocks = std::min(blocks_for(items, warps), resident * properties().multiprocessors);
   launch(small_batch_kernel<T, mode, table, samples>, blocks, threads, staging + of_table, s);
 }
