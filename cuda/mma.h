@@ -40,16 +40,11 @@ __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
 }
 
 /// The nearest number of 10 fraction bits (ties away from 0), as the bits of a float. What is not rounded,
-/// the product cuts off.
+/// the product cuts off. (cvt.rna.tf32 is no shorter: it becomes the same comparison and addition, and leaves
+/// the bits below for the product to cut off.)
 __device__ __forceinline__ unsigned tf32_bits(float value) {
-#if !HASHGRAD_EMULATED && __CUDA_ARCH__ >= 800
-  unsigned bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-  return bits;
-#else
   const unsigned bits = __float_as_uint(value);
   return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & 0xffffe000u;
-#endif
 }
 
 #if HASHGRAD_EMULATED

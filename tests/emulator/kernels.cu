@@ -200,6 +200,7 @@ __global__ void bits_kernel(unsigned x, unsigned* out) {
   out[7] = bf16_bits(1.00390625f);  // a tie between 1 and the next: to even
   out[8] = tf32_bits(1.0f + 0x1p-11f);
   out[9] = __float_as_uint(fmaf(2.0f, 0.5f, 1.0f));
+  out[10] = tf32_bits(__uint_as_float(x >> 8 | 0x3f800000u));  // not folded by the compiler
 }
 
 __global__ void add_one_kernel(int64_t n, float* x) {

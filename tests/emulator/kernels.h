@@ -45,7 +45,7 @@ void add_neighbours(int n, const float* x, float* y);
 void mma_bf16(const float* a, const float* b, float* c);
 void mma_tf32(const float* a, const float* b, float* c);
 
-/// out [10] from x: __popc, __clz, __ffs, __brev, __umulhi(x, 3x), the float with x's bits read back, ...
+/// out [11] from x: __popc, __clz, __ffs, __brev, __umulhi(x, 3x), the float with x's bits read back, ...
 void bits(unsigned x, unsigned* out);
 /// x[i] += 1.
 void add_one(int64_t n, float* x);
