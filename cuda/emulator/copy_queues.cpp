@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "core/error.h"
+#include "cuda/emulator/tsan.h"
 
 namespace hashgrad::emulator {
 namespace {
@@ -20,6 +21,7 @@ void CopyQueues::begin_block(int threads) { heads_.assign(static_cast<size_t>(th
 // fibre.
 CopyQueues::Copy& CopyQueues::at(int thread, int place) {
   if (!copies_) {
+    const UnseenWrites unseen;  // ThreadSanitizer takes a mapping for a write by the thread that asked for it
     void* memory = mmap(nullptr, all_copies * sizeof(Copy), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     check(memory != MAP_FAILED, "emu: no memory for cp.async");

@@ -141,10 +141,12 @@ __global__ void sum_at_once_kernel(int n, const float* x, float* partial, unsign
   atomicExch(ticket, 0u);
 }
 
-// Tiles of 64 and one more; two buffers.
+// Tiles of 64 and one more, so many for each block; two buffers.
 __global__ void add_neighbours_kernel(int tiles, const float* x, float* y) {
   GPU_SHARED(float, tile, [2][65]);
   const int t = static_cast<int>(threadIdx.x);
+  x += blockIdx.x * 64 * tiles;
+  y += blockIdx.x * 64 * tiles;
   const auto begin = [&](int which) {
     cp_async<4>(&tile[which % 2][t], x + which * 64 + t);
     if (t == 0) cp_async<4>(&tile[which % 2][64], x + which * 64 + 64);
@@ -277,7 +279,7 @@ void sum_at_once(int n, const float* x, float* partial, unsigned* ticket, float*
 }
 
 void add_neighbours(int n, const float* x, float* y) {
-  launch(add_neighbours_kernel, 1, 64, 0, n / 64, x, y);
+  launch(add_neighbours_kernel, 2, 64, 0, n / 128, x, y);
 }
 void mma_bf16(const float* a, const float* b, float* c) { launch(mma_bf16_kernel, 1, 32, 0, a, b, c); }
 void mma_tf32(const float* a, const float* b, float* c) { launch(mma_tf32_kernel, 1, 32, 0, a, b, c); }

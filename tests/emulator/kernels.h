@@ -38,7 +38,7 @@ void argmax(int rows, int columns, const float* x, float* value, int* index);
 /// so.
 void sum_at_once(int n, const float* x, float* partial, unsigned* ticket, float* sum);
 
-/// y[i] = x[i] + x[i + 1], x [n + 1] with n a multiple of 64: tiles that arrive while the one before is in
+/// y[i] = x[i] + x[i + 1], x [n + 1] with n a multiple of 128: tiles that arrive while the one before is in
 /// use.
 void add_neighbours(int n, const float* x, float* y);
 /// c[16][8] = a[16][16] b[16][8] of bf16 values, and a[16][8] b[8][8] in tf32.
