@@ -429,8 +429,8 @@ class Command(unittest.TestCase):
             self.assertTrue(os.path.exists(self.path(log)), log)
         self.assert_error("is no file, and no network either", "defend", "distill", "nonsense", *recipe, "--output",
                           self.path("n"))
-        self.assert_error("cannot be resumed", "defend", "distill", self.model, *recipe, "--resume", "x", "--output",
-                          self.path("n"))
+        self.assert_error("--checkpoint: does not apply to distill", "defend", "distill", self.model, *recipe, "--checkpoint", "x",
+                          "--output", self.path("none"))
 
     def test_a_training_of_no_epochs_claims_no_loss(self):
         none = (*DATA, "--first", "5", "--epochs", "0", "--quiet", "--output", self.path("n"), "--json", self.path("none.json"))
@@ -721,6 +721,26 @@ class Command(unittest.TestCase):
             saved = self.tensors("unsaved-" + verb[0])
             self.run_ok(*command)
             self.assertEqual(self.tensors("unsaved-" + verb[0]), saved)
+
+    def test_interrupted_runs_of_several_trainings_resume_to_the_same_bits(self):
+        net, images = "1x28x28 flatten fc10", [*DATA, "--first", "400", "--batch", "4", "--quiet", "--epochs", "20"]
+        for verb, stages in ((["compress", "iterative-prune", self.model, "--rounds", "3"], ("round1", "round3")),
+                             (["defend", "distill", net], ("start", "teacher", ""))):
+            for stage in stages:  # the one that is interrupted
+                output = self.path("staged-" + verb[1] + stage)
+                running = output + ("." + stage if stage else "") + ".checkpoint"
+                stderr = self.interrupt([*verb, *images, "--output", output], lambda: os.path.exists(running))
+                self.assertEqual(stderr, f"hashgrad: interrupted; continue with --resume {running}\n")
+                self.assert_error("is of a run that was interrupted", *verb, *images, "--output", output)
+                self.assert_error("is no file of a run with --output", *verb, *images, "--output", output, "--resume", "x")
+                other = [*verb, *images, "--lr", "0.01", "--output", output, "--resume", running]
+                self.assert_error("is not of this run" if stage != stages[0] else "was made with lr", *other)
+                self.run_ok(*verb, *images, "--output", output, "--resume", running)
+                left = [name for name in os.listdir(self.folder) if name.startswith(os.path.basename(output) + ".")]
+                self.assertTrue(all(name.endswith(".csv") for name in left), left)
+                whole = self.path("staged-whole")
+                self.run_ok(*verb, *images, "--output", whole)
+                self.assertEqual(self.tensors(output), self.tensors("staged-whole"))
 
     def test_ctrl_c_waits_for_a_model_that_is_being_saved(self):
         output = self.path("large")

@@ -87,23 +87,22 @@ std::string log_of_round(const std::string& log, int64_t round) {
   return path.string();
 }
 
-/// Round r trains with seed + r, has a log of its own and starts from scratch when interrupted.
+/// Round r trains with seed + r and has a log of its own.
 Model pruned_in_rounds(const CompressVerb& v, const Model& model) {
-  if (!v.training.resume.empty())
-    usage("--resume: does not apply to iterative-prune, whose rounds are runs of their own");
+  if (!v.training.checkpoint.empty())
+    usage("--checkpoint: does not apply to iterative-prune, whose rounds have OUTPUT.roundN.checkpoint");
+  resume_of_last(v.training, v.output);
   IterativePruning options = v.iterative;
   options.layers = v.layers;
   return compress_iterative_prune(model, options, [&](Model& sparse, int64_t round) {
-    CompressVerb of_round = v;
-    of_round.common.seed += static_cast<uint64_t>(round);
-    of_round.output = fmt::format("{}.round{}", v.output, round);
-    if (!v.training.log.empty()) of_round.training.log = log_of_round(v.training.log, round);
-    try {
-      fine_tune(of_round, sparse);
-    } catch (const Interrupted& stopped) {
-      std::filesystem::remove(stopped.checkpoint);
-      throw Interrupted{"", "rounds of pruning cannot be resumed, start them anew"};
-    }
+    if (v.training.epochs == 0) return;
+    CommonFlags common = v.common;
+    common.seed += static_cast<uint64_t>(round);
+    TrainingFlags training = v.training;
+    if (!training.log.empty()) training.log = log_of_round(training.log, round);
+    Model there = sparse.to(common.where());
+    run_stage(there, v.data, training, common, fmt::format("{}.round{}", v.output, round));
+    sparse = there.to(Device{});
   });
 }
 
@@ -204,12 +203,14 @@ void refuse_training_flags(const CLI::App& verb) {
   }
 }
 
-void run(const CompressVerb& v, const CLI::App& verb) {
+void run(CompressVerb& v, const CLI::App& verb) {
   refuse_foreign_flags(verb, v.method);
   if (v.training.epochs == 0) refuse_training_flags(verb);
   const auto method = std::find_if(std::begin(methods), std::end(methods),
                                    [&](const Method& m) { return m.name == v.method; });
-  const Model model = method->compressed(v, load_model(v.model).to(v.common.type()));
+  const Model given = load_model(v.model).to(v.common.type());
+  v.training.run = run_digest(verb, given);
+  const Model model = method->compressed(v, given);
   save_trained(v.output, model);
   const SizeReport size = size_report(model);
   const int64_t file = file_size(v.output);

@@ -142,6 +142,7 @@ void run(DefendVerb& v, const CLI::App& verb) {
   if (verb.count("--epochs") == 0) v.training.epochs = method.epochs;
   if (v.last > 0) v.layers = fmt::format("last:{}", v.last);
   Model model = method.epochs > 0 ? start_of(v) : load_model(v.model).to(v.common.type());
+  v.training.run = run_digest(verb, model);
   method.apply(model, v);
   save_trained(v.output, model);
   const std::string defences = model.metadata["defences"];

@@ -14,18 +14,6 @@ namespace {
 
 bool is_file(const DefendVerb& v) { return std::filesystem::exists(v.model); }
 
-/// A stage of a distillation. Its checkpoint is of no use: which teacher it was trained by is not known to
-/// it.
-void run_stage(const DefendVerb& v, Model& model, const TrainingFlags& flags, const std::string& output,
-               const std::function<void(TrainOptions&)>& adapt) {
-  try {
-    run_training(model, v.data, flags, v.common, output, adapt);
-  } catch (const Interrupted& stopped) {
-    std::remove(stopped.checkpoint.c_str());
-    throw Interrupted{"", "a distillation cannot be resumed, start it anew"};
-  }
-}
-
 AdversarialTraining recipe_of(const DefendVerb& v) {
   AdversarialTraining recipe = AdversarialTraining::of(v.adversary, v.eps);
   if (v.step >= 0) recipe.step = v.step;
@@ -65,21 +53,22 @@ Model start_of(const DefendVerb& v) {
 }
 
 void distil(Model& model, const DefendVerb& v) {
-  if (!v.training.resume.empty() || !v.training.checkpoint.empty())
-    usage("--resume, --checkpoint: a distillation is two trainings and cannot be resumed");
+  if (!v.training.checkpoint.empty())
+    usage("--checkpoint: does not apply to distill, whose stages have files of their own");
   record_distillation(model, v.temperature);  // first: twice is an error, and better before hours than after
-  TrainingFlags alone = v.training;           // the earlier stages have logs of their own
-  alone.log = "";
+  TrainingFlags student = v.training, teacher_alone = v.training;
+  student.resume = resume_of_last(v.training, v.output);
+  teacher_alone.log = "";  // the earlier stages have logs of their own
   if (!is_file(v)) {
-    TrainingFlags once = alone;
+    TrainingFlags once = teacher_alone;
     once.epochs = 1;
-    run_stage(v, model, once, v.output + ".start", {});
+    run_stage(model, v.data, once, v.common, v.output + ".start");
   }
   Model teacher = model.clone();
-  run_stage(v, teacher, alone, v.output + ".teacher",
+  run_stage(teacher, v.data, teacher_alone, v.common, v.output + ".teacher",
             [&](TrainOptions& options) { options.temperature = v.temperature; });
-  run_stage(v, model, v.training, v.output,
-            [&](TrainOptions& options) { distil_from(teacher, v.temperature, options); });
+  run_training(model, v.data, student, v.common, v.output,
+               [&](TrainOptions& options) { distil_from(teacher, v.temperature, options); });
   fmt::print("{}: distilled at temperature {}, {} epochs\n", v.output, v.temperature, v.training.epochs);
 }
 

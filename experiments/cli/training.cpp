@@ -1,8 +1,11 @@
 #include "experiments/cli/training.h"
 
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
+#include "core/file.h"
+#include "core/xxhash.h"
 #include "datasets/digest.h"
 #include "experiments/progress.h"
 #include "nn/model_file.h"
@@ -17,6 +20,7 @@ struct Unsaved {
   bool kept = false;  // after that, too: it has a name of the user's
 };
 std::optional<Unsaved> unsaved;
+std::vector<std::string> stages;  // files of this run's finished ones
 
 void remove_checkpoint() {
   if (unsaved && !unsaved->kept) std::remove(unsaved->checkpoint.c_str());
@@ -153,6 +157,47 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
   return result;
 }
 
+std::string run_digest(const CLI::App& verb, const Model& model) {
+  nlohmann::ordered_json settings = settings_of(verb);
+  for (const char* changes_nothing : {"resume", "quiet", "threads", "json", "log", "checkpoint-steps"})
+    settings.erase(changes_nothing);
+  return fmt::format("{:08x}-{}", xxhash32(json_text(settings), 0), digest_of_weights(model));
+}
+
+std::string resume_of_last(const TrainingFlags& flags, const std::string& output) {
+  const std::string last = output + ".checkpoint";
+  if (flags.resume.empty()) {
+    refuse_unfinished(last, "--resume " + last);
+    return "";
+  }
+  check(flags.resume.starts_with(output + "."), "{}: is no file of a run with --output {}", flags.resume,
+        output);
+  file_size(flags.resume);  // it is there
+  return std::filesystem::exists(last) ? last : "";
+}
+
+void run_stage(Model& model, const DataFlags& data, TrainingFlags flags, const CommonFlags& common,
+               const std::string& output, const std::function<void(TrainOptions&)>& adapt) {
+  constexpr const char* key = "run";
+  const std::string checkpoint = output + ".checkpoint";
+  if (flags.resume.empty()) refuse_unfinished(output, "--resume " + output);
+  stages.push_back(output);
+  if (std::filesystem::exists(output)) {
+    Model finished = load_model(output);
+    check(finished.metadata[key] == flags.run, "{}: is not of this run: its model or its flags were others",
+          output);
+    finished.metadata.erase(key);
+    model = finished.to(model.device());
+    std::remove(checkpoint.c_str());
+    return;
+  }
+  if (!flags.resume.empty()) flags.resume = std::filesystem::exists(checkpoint) ? checkpoint : "";
+  run_training(model, data, flags, common, output, adapt);
+  Model finished = model.alias();
+  finished.metadata[key] = flags.run;
+  save_model(output, finished);
+}
+
 std::string last_epoch(const TrainResult& result) {
   if (result.epochs == 0) return "";
   return fmt::format(", loss {:.4f}, training accuracy {:.2f} %", result.loss, 100 * result.accuracy);
@@ -166,6 +211,7 @@ void save_trained(const std::string& output, const Model& model) {
     fail("{} (the checkpoint {} is kept)", error.what(), unsaved->checkpoint);
   }
   remove_checkpoint();
+  for (const std::string& stage : stages) std::remove(stage.c_str());
   unsaved.reset();
 }
 
