@@ -161,11 +161,7 @@ class Search {
   /// One pass at x_k; the last one needs no gradient.
   LossGradient evaluate(const Run& run, bool last) const {
     const Goal aim{run.live.input().y, run.aims};
-    if (!last) return oracle_.ascent(run.x, aim, loss_);
-    LossGradient pass;
-    pass.logits = oracle_.logits(run.x);
-    pass.value = Oracle::objective(pass.logits, aim, loss_);
-    return pass;
+    return last ? oracle_.height(run.x, aim, loss_) : oracle_.ascent(run.x, aim, loss_);
   }
 
   /// What the loss at x_k says of each row's progress.

@@ -33,14 +33,11 @@ class Loop {
   void iterate(int64_t taken) {
     const Goal goal = live_.goal();
     const bool last = taken == rule_.iters;
-    LossGradient pass;
+    const LossGradient pass =
+        last ? oracle_.height(x_, goal, rule_.loss) : oracle_.ascent(x_, goal, rule_.loss);
     Tensor direction;
     std::vector<Status> blocked(live_.size(), Status::max_iter);
-    if (last) {
-      pass.logits = oracle_.logits(x_);
-      pass.value = Oracle::objective(pass.logits, goal, rule_.loss);
-    } else {
-      pass = oracle_.ascent(x_, goal, rule_.loss);
+    if (!last) {
       const Tensor gradient = pass.gradient.to(Device{});
       direction = rule_.direction(gradient, memory_);
       blocked = obstacles(gradient, direction);

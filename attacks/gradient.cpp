@@ -1,15 +1,9 @@
 #include "attacks/gradient.h"
 
 #include <algorithm>
-#include <charconv>
 
-#include "attacks/attack.h"
 #include "autograd/ops/arithmetic.h"
-#include "autograd/ops/loss.h"
-#include "autograd/ops/pointwise.h"
-#include "autograd/ops/reduce.h"
 #include "autograd/ops/softmax.h"
-#include "autograd/ops/view.h"
 #include "cuda/attack_step.h"
 
 namespace hashgrad {
@@ -17,53 +11,6 @@ namespace {
 
 /// Most rows that one stacked backward pass carries; bounds memory, not results.
 constexpr int64_t most_stacked_rows = 512;
-
-constexpr std::pair<Loss::Kind, const char*> loss_names[] = {
-    {Loss::Kind::ce, "ce"},    {Loss::Kind::ce_exact, "ce-exact"},     {Loss::Kind::margin, "margin"},
-    {Loss::Kind::dlr, "dlr"},  {Loss::Kind::ce_sigmoid, "ce-sigmoid"}, {Loss::Kind::logit, "logit"},
-    {Loss::Kind::prob, "prob"}};
-
-bool has_output(Loss::Kind kind) { return kind == Loss::Kind::logit || kind == Loss::Kind::prob; }
-
-template <TensorLike X>
-X column(const X& z, int64_t k) {
-  check(k < z.size(1), "loss: class {} of a model with {} classes", k, z.size(1));
-  return reshape(slice(z, 1, k, k + 1), Shape{z.size(0)});
-}
-
-template <TensorLike X>
-X loss_of(const X& logits, const Tensor& labels, const Loss& loss) {
-  switch (loss.kind()) {
-    case Loss::Kind::ce:
-      return cross_entropy(logits, labels);
-    case Loss::Kind::ce_exact:
-      return exact_cross_entropy(logits, labels);
-    case Loss::Kind::margin:
-      return margin_loss(logits, labels);
-    case Loss::Kind::dlr:
-      return dlr_loss(logits, labels);
-    case Loss::Kind::ce_sigmoid:
-      return sum(X(smoothed_one_hot(labels, logits.size(1), 0, logits.dtype(), logits.device())) *
-                     softplus(neg(logits)),
-                 1);
-    case Loss::Kind::logit:
-      return column(logits, loss.output());
-    case Loss::Kind::prob:
-      break;
-  }
-  return column(softmax(logits), loss.output());
-}
-
-template <TensorLike X>
-X objective_of(const X& logits, const Goal& goal, const Loss& loss) {
-  check(!has_output(loss.kind()),
-        "loss: {} is not a goal of an attack, ce, ce-exact, margin, dlr or ce-sigmoid is", loss.name());
-  const bool margin = loss.kind() == Loss::Kind::margin;
-  if (!goal.targeted())
-    return margin ? neg(loss_of(logits, goal.labels, loss)) : loss_of(logits, goal.labels, loss);
-  if (loss.kind() == Loss::Kind::dlr) return dlr_targeted(logits, goal.labels, goal.targets);
-  return margin ? loss_of(logits, goal.targets, loss) : neg(loss_of(logits, goal.targets, loss));
-}
 
 /// `labels`, or what the logits predict (class 0 where they are not numbers).
 Tensor labels_or_predictions(const Tensor& labels, const Tensor& logits) {
@@ -168,45 +115,6 @@ void check_options(const Model& model, const OracleOptions& options) {
 }
 
 }  // namespace
-
-Loss::Loss(const std::string& text) {
-  const size_t colon = text.find(':');
-  const auto* found = std::find_if(std::begin(loss_names), std::end(loss_names),
-                                   [&](const auto& row) { return text.substr(0, colon) == row.second; });
-  bool ok = found != std::end(loss_names) && has_output(found->first) == (colon != std::string::npos);
-  if (ok && colon != std::string::npos) {
-    const char *begin = text.data() + colon + 1, *end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(begin, end, output_);
-    ok = begin != end && error == std::errc() && stop == end && output_ >= 0;
-  }
-  check(ok,
-        "loss: '{}' is none of ce, ce-exact, margin, dlr, ce-sigmoid, logit:K, prob:K (K a class, from 0)",
-        text);
-  kind_ = found->first;
-}
-
-std::string Loss::name() const {
-  for (const auto& [kind, text] : loss_names)
-    if (kind == kind_) return has_output(kind) ? fmt::format("{}:{}", text, output_) : text;
-  return {};
-}
-
-Outputs parse_outputs(const std::string& text) {
-  check(text == "logits" || text == "probs", "outputs: '{}' is neither logits nor probs", text);
-  return text == "logits" ? Outputs::logits : Outputs::probs;
-}
-
-const char* name_of(Outputs outputs) { return outputs == Outputs::logits ? "logits" : "probs"; }
-
-bool Goal::reached(int64_t row, int64_t prediction) const {
-  if (targeted()) return prediction == targets.data<int64_t>()[row];
-  return prediction >= 0 && prediction != labels.data<int64_t>()[row];
-}
-
-Goal Goal::rows(const std::vector<int64_t>& rows) const {
-  return {labels.defined() ? gather(labels, rows) : Tensor(),
-          targets.defined() ? gather(targets, rows) : Tensor()};
-}
 
 Oracle::Oracle(const Model& model, const OracleOptions& options)
     : Oracle(model, options, options.draws.count, Stream::defence) {}
@@ -317,6 +225,11 @@ LossGradient Oracle::differentiate(const Tensor& x, const F& value_of) const {
   return {mean[0], mean[1], behind_ ? Tensor() : mean[2]};
 }
 
+LossGradient Oracle::height(const Tensor& x, const Goal& goal, const Loss& loss) const {
+  const Tensor z = logits(x);
+  return {z, objective(z, goal, loss), {}};
+}
+
 Tensor Oracle::objective(const Tensor& logits, const Goal& goal, const Loss& loss) {
   return objective_of(logits, {labels_or_predictions(goal.labels, logits), goal.targets}, loss);
 }
@@ -325,46 +238,44 @@ Tensor Oracle::shown(const Tensor& logits, Outputs of) {
   return of == Outputs::probs ? softmax(logits) : logits;
 }
 
-std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const {
+/// cotangents_of(logits [B,K], begin) makes the cotangents [M,B,K] of rows [begin, begin + B).
+template <class F>
+std::pair<Tensor, Tensor> Oracle::stacked_vjp(const Tensor& x, int64_t copies, Outputs of,
+                                              const F& cotangents_of) const {
   check_stop();
-  if (behind_) return {logits(x), behind_->vjp(x, cotangents, of).second};
-  const int64_t n = x.size(0), copies = cotangents.size(0);
-  check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
-        "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
+  const int64_t n = x.size(0), rows = stacked_rows(copies);
   Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype(), x.device());
   Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype(), x.device());
-  const int64_t rows = stacked_rows(copies);
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(n, begin + rows);
     const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
     const Variable z = answer(image);                                                   // [B,K]
     const Variable outputs = of == Outputs::probs ? softmax(z) : z;
-    const Tensor part = cotangents.slice(1, begin, end).contiguous();  // [M,B,K]
-    products.slice(1, begin, end).copy_from(hashgrad::vjp(outputs, {image}, part)[0]);
     put(logits, begin, z.value());
+    const Tensor cotangents = cotangents_of(logits.slice(0, begin, end), begin);  // [M,B,K]
+    products.slice(1, begin, end).copy_from(hashgrad::vjp(outputs, {image}, cotangents)[0]);
   }
   return {logits, products};
 }
 
+std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, const Tensor& cotangents, Outputs of) const {
+  if (behind_) return {logits(x), behind_->vjp(x, cotangents, of).second};
+  const int64_t n = x.size(0), copies = cotangents.size(0);
+  check(cotangents.shape() == Shape({copies, n, model_.classes()}) && copies >= 1,
+        "vjp: cotangents of shape {} for {} rows of {} classes", cotangents.shape(), n, model_.classes());
+  return stacked_vjp(x, copies, of, [&](const Tensor& logits, int64_t begin) {
+    return cotangents.slice(1, begin, begin + logits.size(0)).contiguous();
+  });
+}
+
 std::pair<Tensor, Tensor> Oracle::vjp(const Tensor& x, int64_t copies, const Choose& choose) const {
-  check_stop();
   if (behind_) {
     const Tensor seen = logits(x);
     return {seen, behind_->vjp(x, choose(seen, 0), Outputs::logits).second};
   }
-  const int64_t n = x.size(0);
-  Tensor logits = Tensor::empty({n, model_.classes()}, x.dtype());
-  Tensor products = Tensor::empty(x.shape().with(0, copies), x.dtype());
-  const int64_t rows = stacked_rows(copies);
-  for (int64_t begin = 0; begin < n; begin += rows) {
-    const int64_t end = std::min(n, begin + rows);
-    const Variable image = Variable::leaf(x.slice(0, begin, end).to(model_.device()));  // [B,C,H,W]
-    const Variable z = answer(image);                                                   // [B,K]
-    put(logits, begin, z.value());
-    const Tensor part = choose(logits.slice(0, begin, end).contiguous(), begin);  // [M,B,K]
-    products.slice(1, begin, end).copy_from(hashgrad::vjp(z, {image}, part)[0]);
-  }
-  return {logits, products};
+  return stacked_vjp(x, copies, Outputs::logits, [&](const Tensor& logits, int64_t begin) {
+    return choose(logits.to(Device{}).contiguous(), begin);
+  });
 }
 
 Tensor Oracle::jacobian(const Tensor& x, Outputs of) const {

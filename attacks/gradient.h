@@ -1,5 +1,5 @@
-// The only place where attacks meet automatic differentiation: losses by name, and a model that answers with
-// logits, input gradients and Jacobians in batches of bounded size.
+// The only place where attacks differentiate: a model that answers with logits, input gradients and Jacobians
+// in batches of bounded size.
 #pragma once
 
 #include <atomic>
@@ -9,55 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "attacks/loss.h"
 #include "nn/model.h"
 #include "nn/randomised.h"
 
 namespace hashgrad {
-
-/// What an attack differentiates, per sample, by the name it has on the command line:
-///   ce        -log softmax(z)_y; its gradient softmax(z) - onehot(y) is rounded in the element type, so in
-///   float32
-///             it is exactly zero once z_y leads by more than about 104
-///   ce-exact  log sum_{j != y} exp z_j - z_y, a rising function of ce whose gradient never underflows
-///   margin    z_y - max_{j != y} z_j
-///   dlr       -(z_y - max_{j != y} z_j) / (z_(1) - z_(3)) (Croce and Hein, ICML 2020); 3 classes at least
-///   ce-sigmoid
-///             -log sigmoid(z_y): ce with a sigmoid in the place of softmax, as a stand-in for its derivative
-///             (BPDA in paper B); in float32 exactly zero once z_y exceeds about 104
-///   logit:K   z_K        prob:K    softmax(z)_K
-class Loss {
- public:
-  enum class Kind { ce, ce_exact, margin, dlr, ce_sigmoid, logit, prob };
-
-  Loss() = default;
-  /// Any other name is an Error that lists these.
-  Loss(const std::string& name);  // NOLINT: a loss is written as its name
-  Loss(const char* name) : Loss(std::string(name)) {}
-
-  Kind kind() const { return kind_; }
-  /// K of logit:K and prob:K.
-  int64_t output() const { return output_; }
-  std::string name() const;
-
- private:
-  Kind kind_ = Kind::ce;
-  int64_t output_ = 0;
-};
-
-/// Which outputs a Jacobian or a saliency map is of: "logits" or "probs".
-enum class Outputs { logits, probs };
-Outputs parse_outputs(const std::string& text);
-const char* name_of(Outputs outputs);
-
-/// What the attacker wants of each row. Untargeted: a prediction that is not the label. Targeted: the target.
-struct Goal {
-  Tensor labels;   // [N] int64; undefined where the model's own prediction is meant
-  Tensor targets;  // [N] int64, or undefined
-
-  bool targeted() const { return targets.defined(); }
-  bool reached(int64_t row, int64_t prediction) const;
-  Goal rows(const std::vector<int64_t>& rows) const;
-};
 
 /// One forward and one backward pass, where the images are.
 struct LossGradient {
@@ -103,11 +59,11 @@ struct OracleOptions {
 /// are. Labels and targets on the CPU cost no waiting (see checked_labels() in autograd/ops/loss.cpp). The
 /// model must outlive the oracle.
 ///
-/// With a surrogate the model answers with logits and losses, and everything
-/// differentiated is the surrogate's: backward pass differentiable approximation (Athalye, Carlini and
-/// Wagner, ICML 2018) of a whole model that has no gradient worth following. An Error if the two do not take
-/// the same images to the same classes in the same element type on the same device; and if `stand_ins` is set
-/// but what is differentiated has no input transform.
+/// With a surrogate the model answers with logits and losses, and everything differentiated is the
+/// surrogate's: backward pass differentiable approximation (Athalye, Carlini and Wagner, ICML 2018) of a
+/// whole model that has no gradient worth following. An Error if the two do not take the same images to the
+/// same classes in the same element type on the same device; and if `stand_ins` is set but what is
+/// differentiated has no input transform.
 ///
 /// A randomised model answers with the mean of the logits of its draws; outputs and their products with
 /// cotangents are of that mean, losses and their gradients the mean of each draw's own. A surrogate may be
@@ -143,9 +99,10 @@ class Oracle {
 
   /// The loss itself. `labels` undefined: those of the model's own predictions.
   LossGradient gradient(const Tensor& x, const Tensor& labels, const Loss& loss) const;
-  /// What grows as the goal comes nearer: the loss of the label, or minus the loss of the target (margin the
-  /// other way round, dlr by its targeted form). logit:K and prob:K are not goals: an Error.
+  /// What grows as the goal comes nearer, see objective_of().
   LossGradient ascent(const Tensor& x, const Goal& goal, const Loss& loss) const;
+  /// The same by a forward pass alone, without the gradient.
+  LossGradient height(const Tensor& x, const Goal& goal, const Loss& loss) const;
   /// The value that ascent() differentiates, from logits at hand.
   static Tensor objective(const Tensor& logits, const Goal& goal, const Loss& loss);
   /// The outputs that go with logits at hand.
@@ -165,6 +122,9 @@ class Oracle {
   void check_stop() const;
   Variable answer(const Variable& image) const;
   int64_t stacked_rows(int64_t copies) const;
+  template <class F>
+  std::pair<Tensor, Tensor> stacked_vjp(const Tensor& x, int64_t copies, Outputs of,
+                                        const F& cotangents_of) const;
   Tensor settled(const Tensor& labels, const Tensor& x) const;
   template <class F>
   LossGradient differentiate(const Tensor& x, const F& value_of) const;

@@ -50,7 +50,8 @@ class Climb {
   void iterate(int64_t taken, bool last, std::vector<int64_t>& failed) {
     const Goal goal = live_.goal();
     if (last) x_ = returnable();
-    const LossGradient pass = evaluate(goal, last);
+    const LossGradient pass = last ? oracle_.height(x_, goal, options_.loss)  // goes nowhere from here
+                                   : oracle_.ascent(x_, goal, options_.loss);
     const Readings now = readings_of(pass);  // all that the host waits for in a step
     std::vector<int64_t> going_on, kept;
     for (size_t i = 0; i < rows_.size(); ++i) {
@@ -66,15 +67,6 @@ class Climb {
     }
     scatter(out_.x_adv, numbers_of(kept), returnable(), kept);
     if (!last) advance(going_on, pass.gradient);
-  }
-
-  /// One pass at the iterates; the last one needs no gradient.
-  LossGradient evaluate(const Goal& goal, bool last) const {
-    if (!last) return oracle_.ascent(x_, goal, options_.loss);
-    LossGradient pass;
-    pass.logits = oracle_.logits(x_);
-    pass.value = Oracle::objective(pass.logits, goal, options_.loss);
-    return pass;
   }
 
   /// The iterates, back in the box where a library's rules have left it.

@@ -76,6 +76,20 @@ TEST_CASE("neither gradients nor Jacobians depend on how rows are cut into batch
   CHECK(identical(Oracle(model, {.batch = 128}).logits(x), Oracle(model, {.batch = 7}).logits(x)));
 }
 
+TEST_CASE("the height of an image is what its ascent climbs, goal by goal") {
+  const Model model = small_net();
+  const Tensor x = images(3, model.input_shape());
+  const Tensor y = classes({0, 3, 4}), targets = classes({1, 0, 2});
+  const Oracle oracle(model);
+  for (const Goal& goal : {Goal{y, {}}, Goal{y, targets}, Goal{}})
+    for (const char* loss : {"ce", "margin"}) {
+      const LossGradient flat = oracle.height(x, goal, loss), pass = oracle.ascent(x, goal, loss);
+      CHECK(identical(flat.logits, pass.logits));
+      CHECK(identical(flat.value, pass.value));
+      CHECK_FALSE(flat.gradient.defined());
+    }
+}
+
 TEST_CASE("an attack leaves no gradient in the parameters") {
   Model model = small_net();
   const Tensor x = images(3, model.input_shape());
