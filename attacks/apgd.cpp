@@ -353,10 +353,8 @@ std::vector<int64_t> apgd_l1_checkpoints(int64_t iters) {
 Apgd::Apgd(Options options) : options_(std::move(options)) {
   const std::string who = name();
   validate(Threat{options_.norm, options_.eps}, who.c_str(), {Norm::linf, Norm::l2, Norm::l1});
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "{}: iters = {}, 1 to 1000000 expected", who,
-        options_.iters);
-  check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "{}: restarts = {}, 1 to 1000000 expected",
-        who, options_.restarts);
+  validate_count(options_.iters, "iters", who);
+  validate_count(options_.restarts, "restarts", who);
   check(options_.targets >= 0 && options_.targets <= 1'000'000, "{}: targets = {}, 0 to 1000000 expected",
         who, options_.targets);
   check(options_.rho >= 0 && options_.rho <= 1, "{}: rho = {}, a number in [0, 1] expected", who,

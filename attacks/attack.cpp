@@ -247,6 +247,10 @@ void validate(const Model& model, const AttackInput& input, const std::string& a
     check(0 <= s && s < int64_t{1} << 48, "{}: sample number {} is not in [0, 2^48)", attack, s);
 }
 
+void validate_count(int64_t value, const char* name, const std::string& attack, int64_t most) {
+  check(1 <= value && value <= most, "{}: {} = {}, 1 to {} expected", attack, name, value, most);
+}
+
 Tensor gather(const Tensor& source, const std::vector<int64_t>& rows) {
   const Tensor t = source.contiguous();
   const int64_t count = static_cast<int64_t>(rows.size());

@@ -109,6 +109,8 @@ AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted
 /// The checks that run() makes: of model and images alone, and of the whole input.
 void validate(const Model& model, const Tensor& x, const std::string& attack);
 void validate(const Model& model, const AttackInput& input, const std::string& attack);
+/// An Error that opens with `attack` unless its option `name` is in [1, most].
+void validate_count(int64_t value, const char* name, const std::string& attack, int64_t most = 1'000'000);
 
 // Rows of tensors whose axis 0 is the batch, on the tensor's device; how finished rows leave the batch. No
 // row number may be out of range, nor be written twice.

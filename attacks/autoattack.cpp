@@ -65,10 +65,8 @@ std::vector<std::unique_ptr<Attack>> members_of(const AutoAttack::Options& o) {
 AutoAttack::AutoAttack(Options options) : options_(options) {
   validate(Threat{options_.norm, options_.eps}, "autoattack", {Norm::linf, Norm::l2, Norm::l1});
   check(options_.eps > 0, "autoattack: eps = 0 leaves nothing to change");
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "autoattack: iters = {}, 1 to 1000000 expected",
-        options_.iters);
-  check(options_.queries >= 1 && options_.queries <= 100'000'000,
-        "autoattack: queries = {}, 1 to 100000000 expected", options_.queries);
+  validate_count(options_.iters, "iters", "autoattack");
+  validate_count(options_.queries, "queries", "autoattack", 100'000'000);
   members_ = members_of(options_);
 }
 

@@ -142,8 +142,7 @@ DeepFool::DeepFool(Options options) : options_(options) {
   check(options_.candidates >= 2, "deepfool: candidates = {}, at least 2 expected", options_.candidates);
   check(options_.overshoot >= 0 && options_.overshoot <= 1e30,
         "deepfool: overshoot = {}, a number in [0, 1e30] expected", options_.overshoot);
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "deepfool: iters = {}, 1 to 1000000 expected",
-        options_.iters);
+  validate_count(options_.iters, "iters", "deepfool");
 }
 
 std::string DeepFool::repr() const {

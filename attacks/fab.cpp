@@ -269,10 +269,8 @@ AttackInfo info_of(const char* name, const char* about, int64_t targets) {
 Fab::Fab(Options options) : options_(options) {
   const std::string who = name();
   validate(Threat{options_.norm, options_.eps}, who.c_str(), {Norm::linf, Norm::l2, Norm::l1});
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "{}: iters = {}, 1 to 1000000 expected", who,
-        options_.iters);
-  check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "{}: restarts = {}, 1 to 1000000 expected",
-        who, options_.restarts);
+  validate_count(options_.iters, "iters", who);
+  validate_count(options_.restarts, "restarts", who);
   check(options_.targets >= 0 && options_.targets <= 1'000'000, "{}: targets = {}, 0 to 1000000 expected",
         who, options_.targets);
   check(options_.alpha_max >= 0 && options_.alpha_max <= 1, "{}: alpha_max = {}, a number in [0, 1] expected",

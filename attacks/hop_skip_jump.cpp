@@ -309,13 +309,11 @@ class Walk {
 
 HopSkipJump::HopSkipJump(Options options) : options_(std::move(options)) {
   validate(Threat{.norm = options_.norm}, "hop-skip-jump");
-  check(options_.iters >= 1 && options_.iters <= most_iters, "hop-skip-jump: iters = {}, 1 to {} expected",
-        options_.iters, most_iters);
+  validate_count(options_.iters, "iters", "hop-skip-jump", most_iters);
   check(options_.probes >= 2 && options_.most_probes >= options_.probes && options_.most_probes <= most_draws,
         "hop-skip-jump: probes = {}, most-probes = {}, 2 <= probes <= most-probes <= {} expected",
         options_.probes, options_.most_probes, most_draws);
-  check(options_.draws >= 1 && options_.draws <= most_draws, "hop-skip-jump: draws = {}, 1 to {} expected",
-        options_.draws, most_draws);
+  validate_count(options_.draws, "draws", "hop-skip-jump", most_draws);
 }
 
 std::string HopSkipJump::repr() const {

@@ -30,8 +30,7 @@ AttackInfo info_of(bool sign, const char* name, const char* about) {
 
 Ifgm::Ifgm(Options options) : options_(std::move(options)) {
   validate({Norm::linf, options_.eps}, name().c_str());
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "{}: iters = {}, 1 to 1000000 expected", name(),
-        options_.iters);
+  validate_count(options_.iters, "iters", name());
 }
 
 std::string Ifgm::repr() const {

@@ -86,8 +86,7 @@ Mim::Options options_of(const AttackSettings& s) {
 
 Mim::Mim(Options options) : options_(std::move(options)) {
   validate({options_.norm, options_.eps}, "mim", {Norm::linf, Norm::l2, Norm::l1});
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "mim: iters = {}, 1 to 1000000 expected",
-        options_.iters);
+  validate_count(options_.iters, "iters", "mim");
   check(options_.step >= 0 && options_.step <= 1e30, "mim: step = {}, a number in [0, 1e30] expected",
         options_.step);
   check(options_.decay >= 0 && options_.decay <= 1, "mim: decay = {}, a number in [0, 1] expected",

@@ -227,10 +227,8 @@ Pgd::Options loop_options(const AttackSettings& s, const char* name,
 
 Pgd::Pgd(Options options) : options_(std::move(options)) {
   validate({options_.norm, options_.eps}, "pgd", {Norm::linf, Norm::l2, Norm::l1, Norm::l0});
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "pgd: iters = {}, 1 to 1000000 expected",
-        options_.iters);
-  check(options_.restarts >= 1 && options_.restarts <= 1'000'000, "pgd: restarts = {}, 1 to 1000000 expected",
-        options_.restarts);
+  validate_count(options_.iters, "iters", "pgd");
+  validate_count(options_.restarts, "restarts", "pgd");
   check(options_.restarts == 1 || options_.random_start,
         "pgd: {} restarts without random start are all the same", options_.restarts);
   check(options_.step >= 0 && options_.step <= 1e30, "pgd: step = {}, a number in [0, 1e30] expected",

@@ -28,8 +28,7 @@ RandomNoise::RandomNoise(Options options) : options_(options) {
   validate(Threat{options_.norm, options_.eps}, "random-noise", {Norm::linf, Norm::l2, Norm::l1, Norm::l0});
   check(options_.rule == Rule::uniform || options_.norm != Norm::l0,
         "random-noise: has no gaussian noise for l0");
-  check(options_.draws >= 1 && options_.draws <= 10'000'000,
-        "random-noise: draws = {}, 1 to 10000000 expected", options_.draws);
+  validate_count(options_.draws, "draws", "random-noise", 10'000'000);
 }
 
 std::string RandomNoise::repr() const {

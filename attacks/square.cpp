@@ -249,8 +249,7 @@ double square_share(double p, int64_t step) {
 
 Square::Square(Options options) : options_(options) {
   validate(Threat{options_.norm, options_.eps}, "square", {Norm::linf, Norm::l2, Norm::l1});
-  check(options_.iters >= 1 && options_.iters <= 100'000'000, "square: iters = {}, 1 to 100000000 expected",
-        options_.iters);
+  validate_count(options_.iters, "iters", "square", 100'000'000);
   check(options_.p > 0 && options_.p <= 1, "square: p = {}, a number in (0, 1] expected", options_.p);
 }
 

@@ -303,12 +303,9 @@ Zoo::Zoo(Options options) : options_(options) {
   const auto in = [](double v, double least, double most) { return v >= least && v <= most; };
   check(in(options_.kappa, 0, 1e30), "zoo: kappa = {}, a number in [0, 1e30] expected", options_.kappa);
   check(in(options_.c0, 1e-30, 1e10), "zoo: c0 = {}, a number in [1e-30, 1e10] expected", options_.c0);
-  check(options_.c_steps >= 1 && options_.c_steps <= 100, "zoo: c-steps = {}, 1 to 100 expected",
-        options_.c_steps);
-  check(options_.iters >= 1 && options_.iters <= 1'000'000, "zoo: iters = {}, 1 to 1000000 expected",
-        options_.iters);
-  check(options_.coordinates >= 1 && options_.coordinates <= 1'000'000,
-        "zoo: coordinates = {}, 1 to 1000000 expected", options_.coordinates);
+  validate_count(options_.c_steps, "c-steps", "zoo", 100);
+  validate_count(options_.iters, "iters", "zoo");
+  validate_count(options_.coordinates, "coordinates", "zoo");
   check(in(options_.lr, 1e-10, 1e10), "zoo: lr = {}, a number in [1e-10, 1e10] expected", options_.lr);
   check(options_.h == 0 || in(options_.h, 1e-6, 1), "zoo: h = {}, 0 or a number in [1e-6, 1] expected",
         options_.h);
