@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "cpu/hash_gemm.h"
+#include "cpu/hashed_matrix.h"
 #include "nn/spec_errors.h"
 
 namespace hashgrad {
