@@ -33,6 +33,72 @@ double relative_error(double analytic, double numeric) {
   return std::isnan(e) ? INFINITY : e;
 }
 
+/// What gradients of an output are multiplied by: `copies` random cotangents, stacked along the batch axis.
+struct Cotangents {
+  Tensor weights;  // the first of them alone, of the output's shape
+  Tensor stacked;
+
+  Cotangents(const Shape& output, int64_t copies)
+      : weights(random_weights(output, 0)), stacked(Tensor::empty(output.with(0, copies), DType::float64)) {
+    const Shape one = output.with(0, 1);
+    for (int64_t k = 0; k < copies; ++k)
+      stacked.slice(0, k, k + 1).copy_from(random_weights(output, static_cast<uint64_t>(k)).reshape(one));
+  }
+};
+
+/// The largest error of all comparisons, and the message of the first that fails.
+struct Comparison {
+  double tolerance;
+  GradcheckResult result{true, 0, ""};
+
+  explicit Comparison(double tolerated) : tolerance(tolerated) {}
+  void compare(double analytic, double numeric, const std::string& what) {
+    const double e = relative_error(analytic, numeric);
+    result.max_error = std::max(result.max_error, e);
+    if (e <= tolerance || !result.ok) return;
+    result.ok = false;
+    result.message = fmt::format("{}: backward gives {:.9g}, {:.9g} expected", what, analytic, numeric);
+  }
+};
+
+/// Stacked cotangents must give what each gives alone. Returns whether all of it is zero, of something.
+bool compare_with_single(const Variable& y, const std::vector<Variable>& leaves, const Tensor& cotangents,
+                         const std::vector<Tensor>& stacked, Comparison& comparison) {
+  bool all_zero = std::any_of(leaves.begin(), leaves.end(), [](auto& x) { return x.numel() > 0; });
+  for (int64_t k = 0; k < cotangents.size(0); ++k) {
+    const std::vector<Tensor> single = vjp(y, leaves, cotangents.slice(0, k, k + 1), true);
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      const Tensor many = stacked[i].slice(0, k, k + 1).contiguous(), one = single[i].contiguous();
+      for (int64_t j = 0; j < one.numel(); ++j) {
+        all_zero = all_zero && one.data<double>()[j] == 0;
+        comparison.compare(many.data<double>()[j], one.data<double>()[j],
+                           fmt::format("input {} element {} of stacked cotangent {}", i, j, k));
+      }
+    }
+  }
+  return all_zero;
+}
+
+/// The gradients of the first cotangent must be what central differences of f give, element by element.
+void compare_with_differences(const std::function<Variable(const std::vector<Variable>&)>& f,
+                              std::vector<Variable>& constants, const Tensor& weights, double step,
+                              const std::vector<Tensor>& stacked, Comparison& comparison) {
+  for (size_t i = 0; i < constants.size(); ++i) {
+    const Tensor analytic = stacked[i].slice(0, 0, 1).contiguous();
+    double* x = constants[i].value().data<double>();
+    for (int64_t j = 0; j < constants[i].numel(); ++j) {
+      const double before = x[j];
+      x[j] = before + step;
+      const double above = weighted(f(constants).value(), weights);
+      x[j] = before - step;
+      const double below = weighted(f(constants).value(), weights);
+      x[j] = before;
+      comparison.compare(analytic.data<double>()[j], (above - below) / (2 * step),
+                         fmt::format("input {} of {} element {}", i, constants[i].shape(), j));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Tensor> sample_inputs(const std::vector<Shape>& shapes, OpInfo::Domain domain, uint64_t seed,
@@ -76,52 +142,14 @@ GradcheckResult gradcheck(const std::function<Variable(const std::vector<Variabl
     constants.push_back(leaves.back().value());
   }
   const Variable y = f(leaves);
-  const int64_t copies = 3;
-  std::vector<Tensor> weights;
-  Tensor cotangents = Tensor::empty(y.shape().with(0, copies), DType::float64);
-  for (int64_t k = 0; k < copies; ++k) {
-    weights.push_back(random_weights(y.shape(), static_cast<uint64_t>(k)));
-    cotangents.slice(0, k, k + 1).copy_from(weights.back().reshape(y.shape().with(0, 1)));
-  }
-  GradcheckResult result{true, 0, ""};
-  const auto compare = [&](double analytic, double numeric, const std::string& what) {
-    const double e = relative_error(analytic, numeric);
-    result.max_error = std::max(result.max_error, e);
-    if (e <= options.tolerance || !result.ok) return;
-    result.ok = false;
-    result.message = fmt::format("{}: backward gives {:.9g}, {:.9g} expected", what, analytic, numeric);
-  };
-  bool all_zero = std::any_of(inputs.begin(), inputs.end(), [](auto& x) { return x.numel() > 0; });
-  const std::vector<Tensor> stacked = vjp(y, leaves, cotangents, true);
-  for (int64_t k = 0; k < copies; ++k) {
-    const std::vector<Tensor> single = vjp(y, leaves, cotangents.slice(0, k, k + 1), true);
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const Tensor many = stacked[i].slice(0, k, k + 1).contiguous(), one = single[i].contiguous();
-      for (int64_t j = 0; j < one.numel(); ++j) {
-        all_zero = all_zero && one.data<double>()[j] == 0;
-        compare(many.data<double>()[j], one.data<double>()[j],
-                fmt::format("input {} element {} of stacked cotangent {}", i, j, k));
-      }
-    }
-  }
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    double* x = constants[i].value().data<double>();
-    for (int64_t j = 0; j < inputs[i].numel(); ++j) {
-      const double before = x[j];
-      x[j] = before + options.step;
-      const double above = weighted(f(constants).value(), weights[0]);
-      x[j] = before - options.step;
-      const double below = weighted(f(constants).value(), weights[0]);
-      x[j] = before;
-      const double numeric = (above - below) / (2 * options.step);
-      const Tensor analytic = stacked[i].slice(0, 0, 1).contiguous();
-      compare(analytic.data<double>()[j], numeric,
-              fmt::format("input {} of {} element {}", i, inputs[i].shape(), j));
-    }
-  }
-  if (result.ok && all_zero && y.numel() > 0 && !options.zero_expected)
-    result = {false, result.max_error, "the gradient is zero everywhere, which proves nothing"};
-  return result;
+  const Cotangents cotangents(y.shape(), 3);
+  const std::vector<Tensor> stacked = vjp(y, leaves, cotangents.stacked, true);
+  Comparison comparison(options.tolerance);
+  const bool all_zero = compare_with_single(y, leaves, cotangents.stacked, stacked, comparison);
+  compare_with_differences(f, constants, cotangents.weights, options.step, stacked, comparison);
+  if (comparison.result.ok && all_zero && y.numel() > 0 && !options.zero_expected)
+    return {false, comparison.result.max_error, "the gradient is zero everywhere, which proves nothing"};
+  return comparison.result;
 }
 
 }  // namespace hashgrad
