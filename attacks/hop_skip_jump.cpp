@@ -13,8 +13,8 @@
 namespace hashgrad {
 namespace {
 
-constexpr int64_t most_iters = 100'000,
-                  most_draws = 1 << 14;  // a random sequence is named by 32 bits, see draw()
+constexpr int64_t most_iters = 100'000;
+constexpr int64_t most_draws = 1 << 14;  // a random sequence is named by 32 bits, see draw()
 constexpr int64_t most_halvings = 30;
 
 template <class T>
@@ -204,52 +204,73 @@ class Walk {
     std::copy_n(point(i), size_, out_.x_adv.template data<T>() + static_cast<int64_t>(row) * size_);
   }
 
+  /// What the probes of one step say, summed over those of each row.
+  struct Ballot {
+    std::vector<double> balance;  // [rows]: votes, +1 where the goal is reached and -1 where it is not
+    std::vector<double> votes,
+        moves;  // [rows,C,H,W]: of vote * move and of move, a probe's way from the point
+
+    Ballot(size_t rows, size_t pixels) : balance(rows), votes(rows * pixels), moves(rows * pixels) {}
+  };
+
   /// For each row a direction of about the boundary's normal, away from the clean side: [rows,C,H,W], of
   /// length 1 for l2, signs for linf, zero where nothing was learnt.
   std::vector<double> along_normal(int64_t t) {
-    const int64_t n = static_cast<int64_t>(live_.size());
     const int64_t probes = std::min(
         options_.most_probes,
         static_cast<int64_t>(static_cast<double>(options_.probes) * std::sqrt(static_cast<double>(t))));
-    std::vector<double> votes(static_cast<size_t>(n * size_)), moves(votes.size()),
-        balance(static_cast<size_t>(n));
+    Ballot ballot = poll(t, probes);
+    for_images(static_cast<int64_t>(live_.size()), size_, [&](int64_t i) {
+      out_.forwards[live_.row(static_cast<size_t>(i))] += probes;
+      // Votes count by how far they are from their mean, unless they all agree.
+      const double mean = ballot.balance[static_cast<size_t>(i)] / static_cast<double>(probes);
+      orient(i, std::abs(mean) == 1 ? 0 : mean, ballot);
+    });
+    return std::move(ballot.votes);
+  }
+
+  /// Decides about the probes of step t.
+  Ballot poll(int64_t t, int64_t probes) {
+    Ballot ballot(live_.size(), static_cast<size_t>(size_));
     ask<T>(
-        oracle_, n * probes, image_, [&](int64_t p, T* pixels) { probe(p / probes, t, p % probes, pixels); },
+        oracle_, static_cast<int64_t>(live_.size()) * probes, image_,
+        [&](int64_t p, T* pixels) { probe(p / probes, t, p % probes, pixels); },
         [&](int64_t first, const Tensor& images, const Tensor& logits) {
           const std::vector<int64_t> classes = predictions_of(logits);
           const int64_t end = first + images.size(0), row = first / probes;
           for_images((end - 1) / probes - row + 1, size_ * std::min(probes, end - first), [&](int64_t r) {
             const int64_t i = row + r;
             for (int64_t p = std::max(first, i * probes); p < std::min(end, (i + 1) * probes); ++p) {
-              const double vote = goal_.reached(i, classes[static_cast<size_t>(p - first)]) ? 1 : -1;
-              const T* image = images.data<T>() + (p - first) * size_;
-              balance[static_cast<size_t>(i)] += vote;
-              for (int64_t j = 0; j < size_;
-                   ++j) {  // a probe that the box cut votes for where it really went
-                const double move = static_cast<double>(image[j]) - static_cast<double>(point(i)[j]);
-                votes[static_cast<size_t>(i * size_ + j)] += vote * move;
-                moves[static_cast<size_t>(i * size_ + j)] += move;
-              }
+              const bool reached = goal_.reached(i, classes[static_cast<size_t>(p - first)]);
+              cast(i, reached ? 1 : -1, images.data<T>() + (p - first) * size_, ballot);
             }
           });
         });
-    for_images(n, size_, [&](int64_t i) {
-      out_.forwards[live_.row(static_cast<size_t>(i))] += probes;
-      // Votes count by how far they are from their mean, unless they all agree.
-      const double mean = balance[static_cast<size_t>(i)] / static_cast<double>(probes);
-      const double weight = std::abs(mean) == 1 ? 0 : mean;
-      double sum = 0;
-      for (int64_t j = i * size_; j < (i + 1) * size_; ++j) {
-        double& v = votes[static_cast<size_t>(j)];
-        v -= weight * moves[static_cast<size_t>(j)];
-        sum += v * v;
-      }
-      for (int64_t j = i * size_; j < (i + 1) * size_; ++j) {
-        double& v = votes[static_cast<size_t>(j)];
-        v = sum == 0 ? 0 : linf_ ? (v > 0) - (v < 0) : v / std::sqrt(sum);
-      }
-    });
-    return votes;
+    return ballot;
+  }
+
+  /// A probe of row i votes; one that the box cut, for where it really went.
+  void cast(int64_t i, double vote, const T* probe, Ballot& ballot) {
+    ballot.balance[static_cast<size_t>(i)] += vote;
+    for (int64_t j = 0; j < size_; ++j) {
+      const double move = static_cast<double>(probe[j]) - static_cast<double>(point(i)[j]);
+      ballot.votes[static_cast<size_t>(i * size_ + j)] += vote * move;
+      ballot.moves[static_cast<size_t>(i * size_ + j)] += move;
+    }
+  }
+
+  /// Turns the votes of row i, less `mean` of each, into its direction.
+  void orient(int64_t i, double mean, Ballot& ballot) const {
+    double sum = 0;
+    for (int64_t j = i * size_; j < (i + 1) * size_; ++j) {
+      double& v = ballot.votes[static_cast<size_t>(j)];
+      v -= mean * ballot.moves[static_cast<size_t>(j)];
+      sum += v * v;
+    }
+    for (int64_t j = i * size_; j < (i + 1) * size_; ++j) {
+      double& v = ballot.votes[static_cast<size_t>(j)];
+      v = sum == 0 ? 0 : linf_ ? (v > 0) - (v < 0) : v / std::sqrt(sum);
+    }
   }
 
   /// Row i's point moved by its probe radius in a random direction, normal for l2, uniform for linf.
@@ -319,8 +340,7 @@ HopSkipJump::HopSkipJump(Options options) : options_(std::move(options)) {
 std::string HopSkipJump::repr() const {
   return fmt::format(
       "HopSkipJump({{.norm = Norm::{}, .iters = {}, .probes = {}, .most_probes = {}, .starts = {}, .draws = "
-      "{}, "
-      ".seed = {}}})",
+      "{}, .seed = {}}})",
       name_of(options_.norm), options_.iters, options_.probes, options_.most_probes,
       options_.starts.defined() ? fmt::format("{} images", options_.starts.size(0)) : "noise", options_.draws,
       options_.seed);

@@ -99,6 +99,12 @@ double distance_to_goal(const double* scores, int64_t classes, int64_t wanted, b
   return targeted ? other - scores[wanted] : scores[wanted] - other;
 }
 
+/// See Zoo::Options::h.
+template <class T>
+constexpr double usual_h(Zoo::Rule rule) {
+  return rule == Zoo::Rule::adam || dtype_of<T> == DType::float64 ? 1e-4 : 1e-2;
+}
+
 /// The rows under way. Each runs its own program, with its own c and its own end; they only ask together.
 template <class T>
 class Search {
@@ -110,9 +116,7 @@ class Search {
         image_(input.x.shape().without(0)),
         size_(image_.numel()),
         coordinates_(std::min(options.coordinates, size_)),
-        h_(options.h > 0                                                      ? options.h
-           : options.rule == Zoo::Rule::adam || dtype_of<T> == DType::float64 ? 1e-4
-                                                                              : 1e-2),
+        h_(options.h > 0 ? options.h : usual_h<T>(options.rule)),
         out_(input.x),
         live_(input, judge_clean(oracle, input, out_).open),
         x_(live_.input().x.clone()) {
@@ -124,13 +128,10 @@ class Search {
   Crafted run() {
     while (!live_.empty()) {
       ask_all();
-      std::vector<char> ended(live_.size());
+      std::vector<uint8_t> goes_on(live_.size());
       for_images(static_cast<int64_t>(live_.size()), size_,
-                 [&](int64_t i) { ended[static_cast<size_t>(i)] = !advance(i); });
-      std::vector<int64_t> going_on;
-      for (size_t i = 0; i < ended.size(); ++i)
-        if (!ended[i]) going_on.push_back(static_cast<int64_t>(i));
-      live_.keep(going_on, x_, rows_);
+                 [&](int64_t i) { goes_on[static_cast<size_t>(i)] = advance(i); });
+      live_.keep_if(goes_on, x_, rows_);
     }
     return std::move(out_);
   }
