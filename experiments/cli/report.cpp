@@ -99,8 +99,8 @@ report::Table check_table(const Evaluation& e) {
 report::Plot curve_plot(const Evaluation& e) {
   report::Series standard{"bim on the cross-entropy", {}, {}}, best{"best of three losses", {}, {}};
   for (const CurvePoint& point : e.curve) {
-    standard.x.push_back(point.eps), best.x.push_back(point.eps);
-    standard.y.push_back(100 * point.standard.value()), best.y.push_back(100 * point.best.value());
+    standard.add(point.eps, 100 * point.standard.value());
+    best.add(point.eps, 100 * point.best.value());
   }
   return {"curve", "Success against the budget", "eps", "success, percent", {standard, best}, {}};
 }

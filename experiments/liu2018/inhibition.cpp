@@ -135,10 +135,8 @@ Plot inhibition_plot(Experiment& e, const Paper& paper, const std::string& layer
     Series published{s.name, {}, {}}, exact{s.name + ", exact direction", {}, {}};
     for (const double tau : e.setup().taus)
       if (const std::optional<Point> point = point_of(e, s, {tau, layers})) {
-        published.x.push_back(tau);
-        published.y.push_back(100 * point->success.value());
-        exact.x.push_back(tau);
-        exact.y.push_back(100 * point->exact.value());
+        published.add(tau, 100 * point->success.value());
+        exact.add(tau, 100 * point->exact.value());
       }
     plot.series.push_back(published);
     plot.series.push_back(exact);
@@ -264,8 +262,7 @@ study::Part inhibited_accuracy(Experiment& e) {
         const std::optional<Rate> accuracy = e.accuracy(s, {tau, layers}, setup.tested);
         row.push_back(study::shown(accuracy));
         if (!accuracy) continue;
-        series.x.push_back(tau);
-        series.y.push_back(100 * accuracy->value());
+        series.add(tau, 100 * accuracy->value());
       }
       table.add(row);
       plot.series.push_back(series);

@@ -55,8 +55,7 @@ Plot weight_plot(Experiment& e) {
     Series series{s.name, {}, {}};
     for (size_t bin = 0; bin < h->counts.size(); ++bin) {
       const double middle = static_cast<double>(bin) + 0.5;
-      series.x.push_back(middle * WeightHistogram::width - WeightHistogram::edge);
-      series.y.push_back(share_of_bin(*h, bin));
+      series.add(middle * WeightHistogram::width - WeightHistogram::edge, share_of_bin(*h, bin));
     }
     plot.series.push_back(series);
   }

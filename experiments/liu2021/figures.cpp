@@ -111,10 +111,7 @@ Part sweep(Laboratory& lab, const Sweep& s) {
         const std::string attack = fmt::format(fmt::runtime(s.attack), v) + ",loss=" + loss;
         const Json* values = lab.attack(network, {attack, lab.protocol.untargeted, s.passes});
         row.push_back(short_percent(values));
-        if (const auto percent = percent_of(values)) {
-          series.x.push_back(v);
-          series.y.push_back(*percent);
-        }
+        if (const auto percent = percent_of(values)) series.add(v, *percent);
       }
       table.add(row);
       if (!series.x.empty()) plot.series.push_back(series);

@@ -10,6 +10,11 @@ namespace hashgrad::report {
 struct Series {
   std::string label;
   std::vector<double> x, y;
+
+  void add(double at, double value) {
+    x.push_back(at);
+    y.push_back(value);
+  }
 };
 
 /// Values over the unit square: the first row along its lower edge, the first value of a row at the left.

@@ -160,18 +160,13 @@ Plot strength_plot(Experiment& e) {
   for (const Search& attack : figure_attacks(e.setup())) {
     Series series{attack.name, {}, {}};
     for (const double eps : e.setup().strengths)
-      if (const std::optional<Rate> rate = success_at(e, eps, attack)) {
-        series.x.push_back(eps);
-        series.y.push_back(100 * rate->value());
-      }
+      if (const std::optional<Rate> rate = success_at(e, eps, attack)) series.add(eps, 100 * rate->value());
     plot.series.push_back(series);
   }
   Series zero{"zero gradients", {}, {}};
   for (const double eps : e.setup().strengths)
-    if (const std::optional<Rate> rate = study::share(e.gradients(eps), "zero")) {
-      zero.x.push_back(eps);
-      zero.y.push_back(100 * rate->value());
-    }
+    if (const std::optional<Rate> rate = study::share(e.gradients(eps), "zero"))
+      zero.add(eps, 100 * rate->value());
   plot.series.push_back(zero);
   for (const Series& line : {threshold(e, lead_of_smallest_normal, "median lead 87.3"),
                              threshold(e, lead_of_zero, "median lead 104")})

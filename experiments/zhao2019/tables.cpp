@@ -73,8 +73,7 @@ Table scenario_table(Experiment& e, const Panel& panel) {
 
 void add_point(Series& series, double x, const std::optional<Rate>& rate) {
   if (!rate) return;
-  series.x.push_back(x);
-  series.y.push_back(100 * rate->value());
+  series.add(x, 100 * rate->value());
 }
 
 std::vector<Plot> scenario_plots(Experiment& e, const Panel& panel) {
@@ -123,10 +122,8 @@ Table amplitude_table(Experiment& e) {
 Plot amplitude_plot(Experiment& e) {
   Series series{"IFGSM", {}, {}};
   for (const Variant& v : e.setup().quantised())
-    if (const Json* values = e.crafted_on(v, ifgsm(e.setup()), e.setup().attacked)) {
-      series.x.push_back(v.width);
-      series.y.push_back(values->at("amplitude").get<double>());
-    }
+    if (const Json* values = e.crafted_on(v, ifgsm(e.setup()), e.setup().attacked))
+      series.add(v.width, values->at("amplitude").get<double>());
   return {"f6_amplitude", "Mean change of a pixel under IFGSM (C-F6)", "bits", "mean change", {series}, {}};
 }
 
