@@ -1,7 +1,6 @@
 #include "attacks/attack.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <set>
 

@@ -1,8 +1,6 @@
 // Do images that were crafted on one model also fool another?
 #pragma once
 
-#include <vector>
-
 #include "attacks/attack.h"
 #include "attacks/statistics.h"
 

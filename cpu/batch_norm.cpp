@@ -1,7 +1,6 @@
 #include "cpu/batch_norm.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
 #include "core/parallel.h"

@@ -1,7 +1,6 @@
 #include "cpu/pointwise.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/parallel.h"
 #include "cpu/pointwise_functions.h"

@@ -1,7 +1,5 @@
 #include "datasets/image_decoder.h"
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
 #include <string_view>
 #include <zlib.h>

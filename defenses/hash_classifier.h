@@ -2,7 +2,6 @@
 // become hashed ones with very few bucket values, and the whole network is trained again.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "nn/model.h"

@@ -1,6 +1,5 @@
 #include <cmath>
 #include <doctest/doctest.h>
-#include <limits>
 
 #include "autograd/ops/arithmetic.h"
 #include "compression/fixed_point.h"

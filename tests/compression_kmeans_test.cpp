@@ -1,6 +1,5 @@
 #include <cmath>
 #include <doctest/doctest.h>
-#include <limits>
 #include <set>
 
 #include "compression/fixed_point.h"

@@ -1,5 +1,4 @@
 #include <doctest/doctest.h>
-#include <filesystem>
 
 #include "compression/fixed_point.h"
 #include "compression/hash.h"

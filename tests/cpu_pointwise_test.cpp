@@ -1,5 +1,4 @@
 #include <limits>
-#include <string>
 
 #include "cpu/exp.h"
 #include "cpu/pointwise.h"

@@ -245,9 +245,8 @@ TEST_CASE("adversarial training: the attack sees the model as it is used, and le
 
 TEST_CASE("adversarial training: input transforms are differentiated past") {
   Model model = small_net();
-  const Model plain = model.clone();
   add_input_transform(model, "bit-depth", 8);
-  Tensor x = Tensor::zeros({3, 1, 6, 6});
+  const Tensor x = Tensor::zeros({3, 1, 6, 6});
   const Tensor y = classes({0, 1, 2});
   const AdversarialTraining recipe = AdversarialTraining::of("fast", 0.2);
   const Tensor made = adversarial_images(model, recipe, lesson_of(x, y, {0, 1, 2}, 0), 1);

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
-#include <cstring>
 #include <doctest/doctest.h>
 #include <string>
 #include <sys/wait.h>

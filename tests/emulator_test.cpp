@@ -5,11 +5,9 @@
 #if HASHGRAD_WITH_CUDA || HASHGRAD_WITH_EMULATOR
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <doctest/doctest.h>
 #include <numeric>
-#include <string>
 #include <vector>
 
 #include "core/parallel.h"

@@ -2,7 +2,6 @@
 #include "autograd/gradcheck.h"
 
 #include <doctest/doctest.h>
-#include <functional>
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/pointwise.h"

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <doctest/doctest.h>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "core/error.h"

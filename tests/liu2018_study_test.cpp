@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <doctest/doctest.h>
-#include <filesystem>
 
 #include "core/file.h"
 #include "datasets/registry.h"

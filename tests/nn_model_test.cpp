@@ -1,6 +1,4 @@
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <doctest/doctest.h>
 #include <limits>
 

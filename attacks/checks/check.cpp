@@ -1,7 +1,5 @@
 #include "attacks/checks/check.h"
 
-#include <algorithm>
-
 namespace hashgrad {
 
 const char* name_of(Verdict verdict) {

@@ -1,7 +1,5 @@
 #include "autograd/ops/linear.h"
 
-#include <utility>
-
 #include "autograd/op_info.h"
 #include "autograd/ops/piece.h"
 #include "cpu/gemm.h"

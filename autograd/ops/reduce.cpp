@@ -1,6 +1,5 @@
 #include "autograd/ops/reduce.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "autograd/op_info.h"

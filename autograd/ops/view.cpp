@@ -1,8 +1,5 @@
 #include "autograd/ops/view.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "autograd/op_info.h"
 #include "autograd/ops/reduce.h"
 

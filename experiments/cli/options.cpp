@@ -9,7 +9,6 @@
 #include <numeric>
 #include <sstream>
 #include <sys/stat.h>
-#include <thread>
 
 #include "compression/layers.h"
 #include "core/device.h"

@@ -2,7 +2,6 @@
 // exact direction of the same loss.
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 #include "experiments/liu2018/figures.h"
 #include "experiments/study/outcomes.h"

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "compression/rate_search.h"
 #include "experiments/liu2021/networks.h"
