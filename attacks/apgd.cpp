@@ -370,8 +370,7 @@ std::string Apgd::name() const {
 std::string Apgd::repr() const {
   return fmt::format(
       "Apgd({{.norm = Norm::{}, .eps = {}, .iters = {}, .restarts = {}, .rho = {}, .loss = \"{}\", .targets "
-      "= {}, "
-      ".autoattack = {}, .seed = {}}})",
+      "= {}, .autoattack = {}, .seed = {}}})",
       name_of(options_.norm), options_.eps, options_.iters, options_.restarts, options_.rho,
       options_.loss.name(), options_.targets, options_.autoattack, options_.seed);
 }

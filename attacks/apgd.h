@@ -26,9 +26,8 @@ class Apgd : public Attack {
     int64_t iters = 100;
     int64_t restarts = 1;
     double rho = 0.75;
-    Loss loss = "ce";  // ignored when targets > 0
-    int64_t targets =
-        0;  // > 0: the targeted dlr loss of that many likeliest other classes, one after the other
+    Loss loss = "ce";     // ignored when targets > 0
+    int64_t targets = 0;  // > 0: the targeted dlr loss of so many likeliest other classes in turn
     /// As the authors' program does: rows go on after a success and return the last one (so they do for a
     /// randomised model, see Oracle::decides); the first checkpoint compares the first loss with 0 instead of
     /// the loss of the start.

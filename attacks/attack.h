@@ -97,11 +97,11 @@ class Attack {
   virtual int64_t passes_per_count(const Oracle& oracle) const { return oracle.draws(); }
 };
 
-/// Judges what an attack made, without it, where it lies: success by asking Oracle::judge() in fp32, whatever
-/// arithmetic the attack was made with (core/math_mode.h), distances
-/// from the images; the box and, if given, the ball are enforced (a row outside is an Error that names the
-/// attack and the row). A claimed success that does not hold becomes no success. A judge that votes says of
-/// every row whether it was wrong before.
+/// Judges the images that an attack made, on the device they are on, without trusting what it says of them:
+/// success by asking Oracle::judge() in fp32, whatever arithmetic the attack computed in (core/math_mode.h),
+/// and distances from the clean images. A row outside of the box or, if given, of the ball is an Error that
+/// names the attack and the row. A claimed success that does not hold is none. A judge that votes also says
+/// which rows were wrong before the attack.
 AttackResult verify(const Oracle& judge, const AttackInput& input, const Crafted& crafted,
                     const std::optional<Threat>& threat, const std::string& attack);
 

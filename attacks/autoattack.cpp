@@ -73,8 +73,7 @@ AutoAttack::AutoAttack(Options options) : options_(options) {
 std::string AutoAttack::repr() const {
   return fmt::format(
       "AutoAttack({{.norm = Norm::{}, .eps = {}, .version = AutoAttack::Version::{}, .iters = {}, .queries = "
-      "{}, "
-      ".seed = {}}})",
+      "{}, .seed = {}}})",
       hashgrad::name_of(options_.norm), options_.eps, name_of(options_.version), options_.iters,
       options_.queries, options_.seed);
 }

@@ -283,8 +283,7 @@ Fab::Fab(Options options) : options_(options) {
 std::string Fab::repr() const {
   return fmt::format(
       "Fab({{.norm = Norm::{}, .eps = {}, .iters = {}, .restarts = {}, .targets = {}, .alpha_max = {}, .eta "
-      "= {}, "
-      ".beta = {}, .seed = {}}})",
+      "= {}, .beta = {}, .seed = {}}})",
       name_of(options_.norm), options_.eps, options_.iters, options_.restarts, options_.targets,
       options_.alpha_max, options_.eta, options_.beta, options_.seed);
 }

@@ -18,8 +18,7 @@ class Fab : public Attack {
     double eps = 0;  // pixels; 0: the smallest distance. Else a row ends at its first image in this ball
     int64_t iters = 100;
     int64_t restarts = 1;  // the first from the image, others from around it
-    int64_t targets =
-        0;  // 0: boundaries of all classes. Else those of the likeliest few, one after the other
+    int64_t targets = 0;   // the boundaries of so many likeliest classes, one after the other; 0: of all
     double alpha_max = 0.1;
     double eta = 1.05;
     double beta = 0.9;

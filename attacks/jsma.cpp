@@ -87,8 +87,8 @@ class Search {
         targets_(input.targets),
         out_(input.x),
         chosen_(Tensor::zeros(input.x.shape(), DType::uint8)) {
-    if (targets_.defined())
-      return;  // else what to aim at costs one more pass; what counts is still the label
+    if (targets_.defined()) return;
+    // What to aim at costs one more pass; what counts is still the label.
     targets_ = choose_targets(TargetRule::runner_up, oracle.logits(input.x), input.y);
     std::fill(out_.forwards.begin(), out_.forwards.end(), 1);
   }

@@ -1,5 +1,5 @@
-// How far ahead the wanted class is: what the attacks that search for a nearest image differentiate, and the
-// books that they keep.
+// How far ahead the wanted class is: what the attacks that search for a nearest image differentiate, and how
+// they keep the nearest one.
 #pragma once
 
 #include <limits>
@@ -11,8 +11,8 @@ namespace hashgrad {
 
 /// What one image's logits say. The wanted class is the target, or any class but the label.
 struct Lead {
-  double
-      value;  // logit of the (best) wanted class - the largest of the others: f(x') = max(0, kappa - value)
+  /// Logit of the (best) wanted class - the largest of the others, so that f(x') = max(0, kappa - value).
+  double value;
   bool reached;  // the prediction is a wanted class
   bool finite;   // logits, and gradient if there is one, are numbers
   bool zero;     // the gradient is exactly zero
@@ -30,12 +30,13 @@ struct LeadGradient {
 /// An Error that opens with `attack` unless kappa is in [0, 1e30] and lr, a learning rate, in (0, 1e30].
 void validate_hinge(double kappa, double lr, const std::string& attack);
 
+/// Of images x [N,C,H,W], by a forward pass; with the gradient, by a backward pass too.
 std::vector<Lead> leads(const Oracle& oracle, const Tensor& x, const Goal& goal);
 LeadGradient lead_gradient(const Oracle& oracle, const Tensor& x, const Goal& goal);
 
 /// The nearest image found so far for every row, in whatever distance the attack minimises, and what was
-/// spent on it. Different rows may be booked by different threads. `first_success` of the outcome counts
-/// candidates: the images that were judged, from 1.
+/// spent on it. Different rows may be offered and counted by different threads. `first_success` of the
+/// outcome counts candidates: the images that were judged, from 1.
 class Nearest {
  public:
   /// Judges the clean images by a forward pass. Those whose goal is reached by kappa already are left alone.

@@ -243,8 +243,7 @@ Pgd::Pgd(Options options) : options_(std::move(options)) {
 std::string Pgd::repr() const {
   return fmt::format(
       "Pgd({{.norm = Norm::{}, .eps = {}, .step = {}, .iters = {}, .restarts = {}, .sparsity = {}, "
-      ".random_start = {}, "
-      ".early_stop = {}, .loss = \"{}\", .seed = {}{}}})",
+      ".random_start = {}, .early_stop = {}, .loss = \"{}\", .seed = {}{}}})",
       name_of(options_.norm), options_.eps, options_.step, options_.iters, options_.restarts,
       options_.sparsity, options_.random_start, options_.early_stop, options_.loss.name(), options_.seed,
       repr_of(options_.rules));

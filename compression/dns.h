@@ -38,9 +38,9 @@ struct NetworkSurgery {
   int64_t stop = -1;  ///< below 0: three quarters of all updates
 };
 
-/// A model whose masks were set once, for no training: the first masks of a run. Errors: values out of range;
-/// layers that are pruned, shared or in fixed point already; weights all of one magnitude; a layer that would
-/// keep no weight; a density that equal weights keep from being met within 0.001 of all.
+/// The model with its masks set once and no training, as a run would first set them. Errors: values out of
+/// range; layers that are pruned, shared or in fixed point already; weights all of one magnitude; a layer
+/// that would keep no weight; a density that equal weights keep from being met within 0.001 of all.
 Model compress_surgically(const Model& model, const NetworkSurgery& options);
 
 /// For a training of `model`: says in model.coding which layers are pruned, and makes `training` operate on

@@ -32,8 +32,8 @@ Model compress_prune(const Model& model, const Pruning& options);
 /// Pruning in small steps with training between them (D2: 20 rounds of 5 % and 10 %).
 struct IterativePruning {
   int64_t rounds = 20;
-  double conv_percent = 5,
-         fc_percent = 10;  ///< per round, of the weights left; percentiles as Rule::percent, 0: none
+  /// Per round, of the weights left; percentiles as Rule::percent, 0: none.
+  double conv_percent = 5, fc_percent = 10;
   std::string layers = "all";
 };
 

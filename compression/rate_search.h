@@ -38,8 +38,8 @@ struct RateSearchOptions {
 struct RateTrial {
   RatePair rates;
   RateScore score;
-  double r =
-      1;  ///< alpha g + (1 - alpha) phi of g and phi brought to [0,1]; 1 where too much accuracy is lost
+  /// alpha g + (1 - alpha) phi of g and phi brought to [0,1]; 1 where too much accuracy is lost.
+  double r = 1;
 };
 
 struct RateSearch {

@@ -54,10 +54,10 @@ void conv2d_norm_forward(const Conv2dShape& shape, const T* x, const T* weight, 
                          const Conv2dNorm<T>& norm, T* y);
 
 /// The gradient that arrives at a convolution, seen through what was fused behind it:
-///   {dy}                     plain: dy has the shape of y;
-///   {dy, output}             conv2d_forward with relu: output is its y; dy counts where output > 0;
-///   {dy, .mask}              the same, told by its mask (cpu/relu_mask.h, NaN does not pass); on the CPU
-///   only; {dy, output, argmax}     conv2d_relu_pool_forward: all three have the pooled shape.
+///   {dy}                  plain: dy has the shape of y
+///   {dy, output}          conv2d_forward with relu: output is its y; dy counts where output > 0
+///   {dy, .mask}           the same, told by its mask (cpu/relu_mask.h, NaN does not pass); CPU only
+///   {dy, output, argmax}  conv2d_relu_pool_forward: all three have the pooled shape
 template <class T>
 struct Conv2dGradient {
   const T* dy;

@@ -1,7 +1,6 @@
 // exp(x) without branches or calls, so that loops over it become vector code, also in kernels, which want no
-// functions of the library. At most 2 ulp off, also where
-// the result is denormal (softmax probabilities of 1e-40 matter here); exp(-inf) = 0, overflow gives inf, NaN
-// stays NaN.
+// functions of the library. At most 2 ulp off, also where the result is denormal (softmax probabilities of
+// 1e-40 matter here); exp(-inf) = 0, overflow gives inf, NaN stays NaN.
 #pragma once
 
 #include <cstdint>

@@ -14,11 +14,9 @@ namespace hashgrad::cpu {
 /// column of B, k the depth that is summed over. The block is indices [first, first + count) by depths [k0,
 /// k0 + depth).
 struct PackBlock {
-  int64_t first,
-      count;          // count >= 1; the last panel is filled up with zeros when width does not divide count
-  int64_t k0, depth;  // depth >= 1
-  int64_t
-      width;  // indices per panel: gemm_kernels().of<T>().mr for A, .nr for B; `first` is a multiple of it
+  int64_t first, count;  // count >= 1; zeros fill up the last panel when width does not divide count
+  int64_t k0, depth;     // depth >= 1
+  int64_t width;         // indices per panel: gemm_kernels().of<T>().mr for A, .nr for B; divides `first`
 };
 
 /// Fills packed panels: panels[(p * depth + k) * width + lane] = P[first + p * width + lane, k0 + k], for p

@@ -25,9 +25,9 @@ struct OutputRange {
 OutputRange same_tiles(const Conv2dShape& shape, OutputRange wanted, int64_t outputs);
 
 /// convolve() (cpu/conv2d_plan.h) for such shapes; transformed weights may be kept (cpu/kept_panels.h). In
-/// bf16 inputs and weights are rounded once they are transformed. Each
-/// output is computed from all inputs of its tile, 4x4 or 6x6: where others than its own change, its last
-/// bits may, too. The sums run over quarters of the kernel and their channels in order.
+/// bf16 inputs and weights are rounded once they are transformed. Each output is computed from all inputs of
+/// its tile, 4x4 or 6x6: where others than its own change, its last bits may, too. The sums run over quarters
+/// of the kernel and their channels in order.
 void convolve_winograd(int parts, const Conv2dShape& shape, const Conv2dGradient<float>& source,
                        const ConvolvedWeight& weight, const float* bias, bool relu,
                        const Conv2dDestination<float>& to);

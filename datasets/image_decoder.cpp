@@ -15,8 +15,8 @@ namespace {
 
 constexpr int64_t largest_file = int64_t{256} << 20;
 constexpr int64_t largest_side = 8192;
-constexpr int64_t pixels_per_byte =
-    2048;  // above what PNG's deflate (1032) and JPEG's end-of-block runs reach
+/// Above what PNG's deflate (1032) and JPEG's end-of-block runs reach.
+constexpr int64_t pixels_per_byte = 2048;
 constexpr std::string_view jpeg_start = "\xff\xd8\xff";
 constexpr std::string_view png_start = "\x89PNG\r\n\x1a\n";
 

@@ -33,8 +33,8 @@ void validate(const AdversarialTraining& recipe);
 /// inference: batch norm uses its running statistics and dropout is off, so that a row does not depend on its
 /// batch. Random starts are functions of (seed, sample, step). The start of "pgd" is cut by the box [0,1];
 /// that of "fast" is not, as in its authors' code: cut, a black pixel would end at 0 or eps and nowhere
-/// between, and the model learns to hide from such images alone. Input transforms, if the model has some, are
-/// differentiated past (BPDA): training along their zero gradient would be training on noise.
+/// between, and the model learns to hide from such images alone. The gradient takes input transforms, if the
+/// model has some, for the identity (BPDA): training along their zero gradient would be training on noise.
 Tensor adversarial_images(const Model& model, const AdversarialTraining& recipe, const Lesson& lesson,
                           uint64_t seed);
 

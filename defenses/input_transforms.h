@@ -9,12 +9,12 @@ namespace hashgrad {
 class Model;
 
 /// Puts the transform of nn/input_transform.h behind those that the model has, and records it in `defences`,
-/// such as
-/// {"method":"bit-depth","bits":1}. Errors: an unknown method, a value out of its range, images that it does
-/// not apply to, a method that the model has already.
+/// as {"method":"bit-depth","bits":1}. Errors: an unknown method, a value out of its range, images that it
+/// does not apply to, a method that the model has already.
 ///
-/// What it does: the gradient is exactly zero where the transform is constant between steps, so attacks that
-/// follow it do not start; one that takes it for the identity (OracleOptions::stand_ins) does.
+/// What it does: the gradient is exactly zero where the transform is constant between steps, so an attack
+/// that follows it never moves; one that takes the transform for the identity (OracleOptions::stand_ins)
+/// does.
 void add_input_transform(Model& model, const std::string& method, int64_t value);
 
 }  // namespace hashgrad

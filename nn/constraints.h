@@ -13,7 +13,7 @@
 
 namespace hashgrad {
 
-/// An update of a training, in front of it.
+/// Where a training stands before an update.
 struct Moment {
   int64_t step = 0;             ///< updates made before
   int64_t steps_per_epoch = 1;  ///< of one pass over the data

@@ -13,8 +13,8 @@ namespace hashgrad {
 ///   cosine                (1 + cos(pi t)) / 2, t = share of all steps done
 ///   exponential:G         G^epoch
 ///   triangular:P          0 at the start, 1 after the share P (0.2) of all steps, 0 at the end
-///   onecycle:P            cosine from 1/25 up to 1 at share P (0.3), cosine down to 1/250000 (Smith and
-///   Topin 2018) inv:G:Q               (1 + G step)^-Q, Q 0.75 (the Caffe LeNet uses G = 1e-4)
+///   onecycle:P            cosine from 1/25 to 1 at share P (0.3), then to 1/250000 (Smith and Topin 2018)
+///   inv:G:Q               (1 + G step)^-Q, Q 0.75 (the Caffe LeNet uses G = 1e-4)
 class Schedule {
  public:
   /// Reads one of the forms above; anything else is an Error that lists them.

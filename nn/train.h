@@ -67,7 +67,7 @@ struct TrainOptions {
   /// Such steps are not recorded as graphs.
   std::function<void(Lesson&)> teach{};
   /// Called after the backward pass of every lesson with the gradient of the loss with respect to its images;
-  /// may change lesson.carried in place. Input transforms are differentiated past.
+  /// may change lesson.carried in place. The gradient takes input transforms for the identity.
   std::function<void(const Lesson&, const Tensor& gradient)> heed{};
   int64_t replays = 1;  ///< updates on each batch, in a row; schedules count each round of them as an epoch
   std::string method = "plain";

@@ -216,8 +216,7 @@ TEST_CASE("checks: pixels rounded to few levels, by the gradient that is zero in
   }
   CHECK(finding_of("D2", evidence).reason ==
         "the cross-entropy gradient of 40 of 40 images is exactly zero, so attacks that follow it do not "
-        "start; "
-        "along the exact direction 40 are zero");
+        "start; along the exact direction 40 are zero");
   // Seen through by the attacks that take the transform for the identity, and by those alone.
   std::map<std::string, int64_t> hits;
   for (const EnsembleRow& row : e.ensemble) hits[row.spec] = row.broken.hits;

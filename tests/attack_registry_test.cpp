@@ -69,8 +69,7 @@ TEST_CASE("attack registry: one clear error for what is not an attack or a setti
   CHECK(error("pgd:eps=1,eps=2") == "attack 'pgd:eps=1,eps=2': eps is given twice");
   CHECK(error("pgd:") ==
         "pgd: '' is not one of its settings (compat, eps, norm, step, iters, sparsity, loss, no-early-stop, "
-        "restarts, "
-        "no-random-start)");
+        "restarts, no-random-start)");
 }
 
 TEST_CASE("live rows: who stays keeps its number and its state") {

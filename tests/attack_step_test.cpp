@@ -416,10 +416,8 @@ TEST_CASE("repr is the call that builds the attack") {
         "Fgm({.norm = Norm::l2, .eps = 1, .normalise = true, .loss = \"ce\", .own_prediction = false})");
   CHECK(Pgd({.eps = 0.4, .iters = 10, .seed = 3}).repr() ==
         "Pgd({.norm = Norm::linf, .eps = 0.4, .step = 0.1, .iters = 10, .restarts = 1, .sparsity = 0.01, "
-        ".random_start = true, "
-        ".early_stop = true, .loss = \"ce\", .seed = 3})");
+        ".random_start = true, .early_stop = true, .loss = \"ce\", .seed = 3})");
   CHECK(Jsma({}).repr() ==
         "Jsma({.rule = Jsma::Rule::pair, .on = Outputs::probs, .theta = 1, .gamma = 0.1, .once = false, "
-        ".full = 1, "
-        ".round_up = false})");
+        ".full = 1, .round_up = false})");
 }

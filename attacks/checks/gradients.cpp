@@ -98,8 +98,7 @@ Finding check_outputs(Evidence& evidence) {
   if (alike < z.size(0)) return {Verdict::passed, "the outputs are not probabilities"};
   return {Verdict::masked,
           "every output lies in [0,1] and each image's add up to 1: these are probabilities, and attacks "
-          "that put them "
-          "through softmax again see flattened gradients"};
+          "that put them through softmax again see flattened gradients"};
 }
 
 Finding check_zero_gradients(Evidence& evidence) {

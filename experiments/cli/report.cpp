@@ -63,11 +63,10 @@ report::Table ensemble_table(const Evaluation& e, const Threat& threat) {
       fmt::format("Attacks within {} {}", name_of(threat.norm), threat.eps),
       {"attack", "success, percent [95 % interval]", "median distance", "forwards", "backwards"},
       {},
-      "Success: the prediction is not the label, of the images that were right before, judged by a "
-      "forward pass after the attack. Forwards and backwards are means per image; images that are "
-      "broken leave. An attack without a ball (ead, jsma, cw-l0) counts where its image lies within the "
-      "budget; "
-      "the median is over all its successes."};
+      "Success: the prediction is not the label, of the images that were right before, judged by a forward "
+      "pass after the attack. Forwards and backwards are means per image; images that are broken leave. An "
+      "attack without a ball (ead, jsma, cw-l0) counts where its image lies within the budget; the median is "
+      "over all its successes."};
   for (const EnsembleRow& row : e.ensemble)
     table.add({row.spec, with_interval(row.broken), row.median ? fmt::format("{:.4g}", *row.median) : "-",
                fmt::format("{:.1f}", row.forwards), fmt::format("{:.1f}", row.backwards)});

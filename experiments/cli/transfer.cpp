@@ -83,8 +83,7 @@ void print(const std::vector<Outcome>& lines, bool targeted, int64_t per_image) 
                cell(line.transfer.rates.broken), cell(line.transfer.transferred)});
   table.note = fmt::format(
       "{} of all {}; right before: wrong now, of those that were right without attack; transferred: of what "
-      "the "
-      "attack broke on the model crafted on, and was not so on this one before{}",
+      "the attack broke on the model crafted on, and was not so on this one before{}",
       targeted ? "target: the prediction is the target," : "wrong: the prediction is not the label,",
       per_image > 1 ? "rows" : "images",
       per_image > 1 ? fmt::format("; {} rows of each image, which intervals count as one", per_image) : "");

@@ -243,9 +243,8 @@ Part decision_surface(Laboratory& lab) {
       fmt::format(
           "Means over {} networks, seeds {} to {}; brackets: 95 % interval of Student's t over the networks. "
           "{}, hashed: all layers at {}; {} random points, {} epochs, Adam at {}; accuracy on {} other "
-          "points; "
-          "gradient: length of d (Z1 - Z2) / d x, height: |Z1 - Z2|, means over a grid of {}x{} points. The "
-          "drawings are of the first seed.",
+          "points; gradient: length of d (Z1 - Z2) / d x, height: |Z1 - Z2|, means over a grid of {}x{} "
+          "points. The drawings are of the first seed.",
           and_seeds, lab.flags.common.seed, lab.flags.common.seed + and_seeds - 1, and_network, and_rate,
           lab.protocol.surface_points, lab.protocol.surface_epochs, and_lr, and_tested, and_side, and_side)};
   table.add(surface_row("original", "98.88", original));

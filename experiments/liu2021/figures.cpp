@@ -118,10 +118,8 @@ Part sweep(Laboratory& lab, const Sweep& s) {
   const Interval widest = wilson(lab.protocol.untargeted / 2, lab.protocol.untargeted);
   table.note = fmt::format(
       "success as in B-T2, n = first {} images; 95 % Wilson intervals: at most +-{:.1f} points, each in its "
-      "cell. ce: the gradient "
-      "that float32 gives, as published; ce-exact: without underflow. PGD training: {} steps at eps {:g}, {} "
-      "epochs on {} images, from "
-      "the original network.",
+      "cell. ce: the gradient that float32 gives, as published; ce-exact: without underflow. PGD training: "
+      "{} steps at eps {:g}, {} epochs on {} images, from the original network.",
       lab.protocol.untargeted, 50 * (widest.high - widest.low), lab.protocol.pgd_steps, lab.protocol.eps,
       lab.protocol.pgd_epochs, lab.protocol.pgd_images);
   part.tables.push_back(table);

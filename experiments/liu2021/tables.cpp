@@ -67,8 +67,7 @@ std::string query_finding(const std::string& network, const Pair& original, cons
   const double before = *original.percent[1], after = *row.percent[1], seen = *logits.percent[0];
   return fmt::format(
       "B-T3: under {} ZOO on probabilities falls from {:.1f} to {:.1f} % (paper: 100 to {:g}): as published, "
-      "{}; ZOO on logits "
-      "finds {:.1f} %: against it, {}.",
+      "{}; ZOO on logits finds {:.1f} %: against it, {}.",
       network, before, after, paper, verdict(before - after, 100 - paper), seen,
       verdict(before - seen, 100 - paper));
 }
@@ -119,8 +118,7 @@ std::string transform_finding(const std::vector<Pair>& rows, const Protocol& p) 
   return fmt::format(
       "B-T4: hash+GI3 has the lowest success of the three in {} of the paper's 4 columns (paper: {}): {}. "
       "The strongest attack of the row, adaptive ones included, finds {:.2f} % on {}, {:.2f} % on median "
-      "2x2, "
-      "{:.2f} % on hash+GI3.",
+      "2x2, {:.2f} % on hash+GI3.",
       better, best, better >= best ? "held" : "did not hold", worst(rows[0]), quantised(p), worst(rows[1]),
       worst(ours));
 }
@@ -200,11 +198,9 @@ Part black_box(Laboratory& lab) {
       {},
       fmt::format(
           "sub: crafted on a network ({}) trained on the victim's answers from the first {} test images, "
-          "which are left out. ZOO: {} "
-          "images, {} x 9 targeted, on the published score log(p + 1e-30), constant where softmax saturates; "
-          "on logits: the same differences of logits. C&W with kappa 0. success and intervals as in B-T2; "
-          "GI3 judged by {} "
-          "draws.",
+          "which are left out. ZOO: {} images, {} x 9 targeted, on the published score log(p + 1e-30), "
+          "constant where softmax saturates; on logits: the same differences of logits. C&W with kappa 0. "
+          "success and intervals as in B-T2; GI3 judged by {} draws.",
           p.substitute, p.seeds, p.queries, p.queries_targeted, judge_draws)};
   Part part;
   std::optional<Pair> original;
@@ -231,10 +227,9 @@ Part input_transformations(Laboratory& lab) {
       {"defence", "by", "FGSM", "JSMA-Z", "C&W", "BPDA", "adaptive BIM", "adaptive C&W"},
       {},
       fmt::format("transforms: FGSM, JSMA-Z and C&W are crafted on the network without the transform, whose "
-                  "gradient is "
-                  "zero or useless (our reading); BPDA and the adaptive columns differentiate past it. "
-                  "hash+GI3: adaptive "
-                  "BIM over {} draws (n = {}), C&W on its mean network. success, n and intervals as in B-T2.",
+                  "gradient is zero or useless (our reading); BPDA and the adaptive columns differentiate "
+                  "past it. hash+GI3: adaptive BIM over {} draws (n = {}), C&W on its mean network. success, "
+                  "n and intervals as in B-T2.",
                   eot_draws, p.eot)};
   std::vector<Pair> rows;
   for (const PaperSuccess& row : p.paper->transforms) {

@@ -22,8 +22,7 @@ Table published_table(const Protocol& p, const std::string& stem, const std::str
   table.note = fmt::format(
       "success: the prediction is not the label, of the first {} test images ({} for BPDA) that are right "
       "before; {}C&W, EAD: the prediction is the target, {}; brackets: 95 % Wilson interval, which takes "
-      "rows "
-      "for independent, as several targets of an image are not. BPDA: BIM with a sigmoid for softmax "
+      "rows for independent, as several targets of an image are not. BPDA: BIM with a sigmoid for softmax "
       "(B-E2c). GI3 is attacked along one draw, as papers do, and judged by {}.",
       p.untargeted, p.bpda, p.jsma ? "JSMA, " : "", targets_of(p), judge_draws);
   if (distances)
@@ -237,8 +236,7 @@ Part clean_accuracy(Laboratory& lab) {
   }
   table.note = fmt::format(
       "n = {}; brackets: 95 % Wilson interval; hash layers at {}, {}; GI of eps {:g}, {:g}, {:g} on {}, "
-      "behind "
-      "hash layers on {}; GI3 by the vote of {} draws.",
+      "behind hash layers on {}; GI3 by the vote of {} draws.",
       p.accuracy, rate_name(lab.hash_rates().first), rate_name(lab.hash_rates().second), p.gi1, p.gi2, p.gi3,
       lab.inhibited("original"), lab.inhibited("hash"), judge_draws);
   if (!std::all_of(ours.begin(), ours.end(), [](const auto& a) { return a.has_value(); }))

@@ -79,8 +79,7 @@ std::string silence(Experiment& e) {
       study::change(*stopped, *along) == Change::rises || study::change(*stopped, *twin) == Change::rises;
   return fmt::format(
       "{} {} % of the images have a gradient that is exactly zero. FGSM succeeds on {} %, the same step "
-      "along the exact "
-      "direction on {} %, images from the undefended twin {} on {} %: augmentation {}.",
+      "along the exact direction on {} %, images from the undefended twin {} on {} %: augmentation {}.",
       subject, shown(zero), shown(stopped), shown(along), m1, shown(twin),
       hidden ? "hides the gradient, and not the images" : "hides nothing here");
 }

@@ -13,8 +13,7 @@ using study::shown;
 
 const char* const counting =
     "success: the goal is reached (another class than the label; targeted: the target) on the network shown "
-    "to, of the "
-    "images that it answers rightly without attack; brackets: 95 % Wilson interval";
+    "to, of the images that it answers rightly without attack; brackets: 95 % Wilson interval";
 
 std::string number(const Json* values, const char* name) {
   return values == nullptr ? study::not_run : fmt::format("{:.2f}", values->at(name).get<double>());
@@ -56,10 +55,9 @@ Table results_table(Experiment& e) {
   }
   table.note = fmt::format(
       "{}. n = {} images; C&W: {} images, each towards nine targets; targeted FGSM and BIM aim at the class "
-      "behind the "
-      "label. White box: the network itself. Grey box: {}, not the defence (our reading). Undefended "
-      "twin: {}, which has {}'s weights but for the augmentation. The paper's values are pictures in its "
-      "slides and could not be read: paper value unavailable.",
+      "behind the label. White box: the network itself. Grey box: {}, not the defence (our reading). "
+      "Undefended twin: {}, which has {}'s weights but for the augmentation. The paper's values are pictures "
+      "in its slides and could not be read: paper value unavailable.",
       counting, e.setup().attacked, e.setup().cw_images, m0, m1, m2);
   return table;
 }
@@ -85,10 +83,9 @@ Table stronger_table(Experiment& e) {
   }
   table.note = fmt::format(
       "{}. n = {} images; C&W: {} images, each towards nine targets. Exact: along the direction of the "
-      "cross-entropy "
-      "computed without underflow. Lead: the label's logit less the largest other. Zero gradients: share of "
-      "images whose "
-      "cross-entropy gradient is exactly 0, so that FGSM and BIM do not move them.",
+      "cross-entropy computed without underflow. Lead: the label's logit less the largest other. Zero "
+      "gradients: share of images whose cross-entropy gradient is exactly 0, so that FGSM and BIM do not "
+      "move them.",
       counting, e.setup().scrutinised, e.setup().cw_images);
   if (e.setup().usual_radius > 0)
     table.note += fmt::format(
@@ -125,12 +122,10 @@ Table strength_table(Experiment& e) {
     table.add(row);
   }
   table.note = fmt::format(
-      "{}. n = {} images. The authors' program recommends eps {:g} and {}. p = 1: the "
-      "label's "
-      "float32 probability is exactly 1, from a lead of 17 or so (float64: 37) on; 1 - p is then 0, and the "
-      "gradient has lost the label's part long before it is zero. Beyond a lead of "
-      "104 every "
-      "float32 probability but the label's is 0; where denormal numbers are flushed, beyond 87.3.",
+      "{}. n = {} images. The authors' program recommends eps {:g} and {}. p = 1: the label's float32 "
+      "probability is exactly 1, from a lead of 17 or so (float64: 37) on; 1 - p is then 0, and the gradient "
+      "has lost the label's part long before it is zero. Beyond a lead of 104 every float32 probability but "
+      "the label's is 0; where denormal numbers are flushed, beyond 87.3.",
       counting, e.setup().scrutinised, e.setup().recommended_eps, e.setup().other_eps);
   return table;
 }

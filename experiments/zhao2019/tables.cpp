@@ -255,11 +255,9 @@ Table stronger_table(Experiment& e) {
     }
   table.note = fmt::format(
       "IFGSM: the paper's, whose steps may add up to linf {:g}. Zero gradients: share of images whose "
-      "cross-entropy "
-      "gradient is exactly 0. Worst case: right without attack and under every attack of the row but IFGSM. "
-      "Float "
-      "gradients: those of the same weights without rounding and clipping of activations. DeepFool distance: "
-      "median L2 of unbounded DeepFool. {}",
+      "cross-entropy gradient is exactly 0. Worst case: right without attack and under every attack of the "
+      "row but IFGSM. Float gradients: those of the same weights without rounding and clipping of "
+      "activations. DeepFool distance: median L2 of unbounded DeepFool. {}",
       ifgsm_budget(setup), n_note(setup.scrutinised));
   return table;
 }
@@ -277,10 +275,8 @@ study::Page page_of(Experiment& e, const study::PaperFlags& flags) {
       .title = "Do adversarial images pass between a network and its compressed forms?",
       .source =
           "The measurements of Zhao et al., SysML 2019, repeated: a network, pruned and in fixed point, "
-          "under "
-          "IFGSM, IFGM and DeepFool, in three scenarios; and under attacks that depend neither on the size "
-          "of a "
-          "gradient nor on rounding.",
+          "under IFGSM, IFGM and DeepFool, in three scenarios; and under attacks that depend neither on the "
+          "size of a gradient nor on rounding.",
       .findings = findings(e, flags),
       .origin = {{"data", fmt::format("{}, test split", setup.data)},
                  {"network", setup.network},
