@@ -16,6 +16,7 @@ class CpuMemory final : public DeviceMemory {
   void to_host(std::byte* to, const std::byte* from, size_t bytes) override;
   void copy(const Shape& shape, const Layout& to, const Layout& from) override;
   void fill(const Shape& shape, const Layout& to, double value) override;
+  void synchronize() override {}
 };
 
 }  // namespace hashgrad

@@ -38,7 +38,7 @@ class DeviceMemory {
   virtual void copy(const Shape& shape, const Layout& to, const Layout& from) = 0;
   virtual void fill(const Shape& shape, const Layout& to, double value) = 0;
   /// Waits for all work issued to the device; the CPU's is done when its calls return.
-  virtual void synchronize() {}
+  virtual void synchronize() = 0;
 };
 
 /// Engines register their memory when the program starts; it must live as long as the program.

@@ -28,6 +28,7 @@ class EngineMemory final : public DeviceMemory {
   void fill(const Shape& shape, const Layout& to, double value) override {
     HASHGRAD_GPU::fill(shape, to, value);
   }
+  void synchronize() override { HASHGRAD_GPU::synchronize(); }
 };
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "autograd/ops/view.h"
 #include "core/archive.h"
 #include "core/file.h"
+#include "cuda/pipeline.h"
 #include "datasets/registry.h"
 #include "nn/evaluate.h"
 #include "nn/model_file.h"
@@ -91,6 +92,17 @@ TEST_CASE("memory of a device is counted, and freed with its last owner") {
       CHECK(memory_count(device).live >= before + (4 << 20));
     }
     CHECK(memory_count(device).live == before);
+  }
+}
+
+TEST_CASE("waiting for a device is a wait of its engine") {
+  memory_of(Device{}).synchronize();
+  for (const Device device : other_devices()) {
+    std::unique_ptr<Pipeline> pipeline;
+    HASHGRAD_ON(device, make_pipeline(pipeline));
+    memory_of(device).synchronize();
+    CHECK_ERROR(pipeline->record([&] { memory_of(device).synchronize(); }),
+                "synchronize cannot be part of a graph");
   }
 }
 
