@@ -12,8 +12,8 @@ void check_logits(const char* op, const Tensor& logits, int64_t least_classes) {
 }
 
 /// Labels on `device`; an Error unless they are int64 [rows] in [0, classes). Those that are on the CPU are
-/// looked at there, and copied without waiting. Those on a device cost a kernel and a wait for its answer at
-/// every call: a loop that must not wait keeps its labels on the CPU, or computes cross_entropy_soft() with
+/// looked at there; their copy waits for the work before it. Those on a device cost a kernel more, and a wait
+/// for its answer, at every call. A loop that must not wait computes cross_entropy_soft() with
 /// smoothed_one_hot_of_valid().
 Tensor checked_labels(const char* op, const Tensor& labels, int64_t rows, int64_t classes, Device device) {
   check(labels.defined() && labels.dtype() == DType::int64 && labels.shape() == Shape{rows},
