@@ -3,9 +3,7 @@
 
 #include <concepts>
 #include <cstdint>
-#include <mutex>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -32,22 +30,11 @@ struct Extent {
 };
 
 #if !HASHGRAD_EMULATED
-/// Lets the kernel be launched with this much dynamic shared memory. The limit belongs to the kernel,
-/// whichever thread starts it, and to launches that a graph has recorded but not yet instantiated: it only
-/// grows.
-inline cudaError_t allow_shared_memory(const void* kernel, size_t bytes) {
-  constexpr size_t without_asking = 48 << 10;
-  static std::mutex mutex;
-  static std::unordered_map<const void*, size_t> limits;
-  if (bytes <= without_asking) return cudaSuccess;
-  const std::lock_guard lock(mutex);
-  size_t& limit = limits[kernel];
-  if (bytes <= limit) return cudaSuccess;
-  const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  if (status == cudaSuccess) limit = bytes;
-  return status;
-}
+/// Lets the kernel be started with so much dynamic shared memory, from now on: its limit is raised, never
+/// lowered. The limit belongs to the kernel, whichever thread starts it, and to what graphs recorded of it: a
+/// small launch behind a large one, in one recording, must not take from the large one what it needs when the
+/// graph is made.
+cudaError_t allow_shared(const void* kernel, size_t bytes);
 #endif
 
 /// How many blocks of `per_block` threads n elements of work take; none for none.
@@ -64,7 +51,10 @@ void launch(void (*kernel)(Parameters...), Extent grid, Extent block, size_t sha
   emulator::launch(current_stream(), {grid.size, block.size, shared_bytes, grid.site, grid.function},
                    [kernel, args...] { kernel(args...); });
 #else
-  cudaError_t status = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
+  constexpr size_t without_asking = 48 << 10;  // more dynamic shared memory than this must be asked for
+  cudaError_t status = cudaSuccess;
+  if (shared_bytes > without_asking)
+    status = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes);
   if (status == cudaSuccess) {
     kernel<<<grid.size, block.size, shared_bytes, static_cast<cudaStream_t>(current_stream())>>>(args...);
     status = cudaPeekAtLastError();

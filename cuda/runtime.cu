@@ -1,4 +1,7 @@
 // Devices, copies, streams and events (cuda/runtime.h).
+#include <mutex>
+#include <unordered_map>
+
 #include "cuda/device_memory.h"
 #include "cuda/gpu.h"
 #include "cuda/memory.h"
@@ -41,6 +44,9 @@ std::string find_obstacle() {
   if (driver == 0) return "there is no CUDA driver";
   if (status != cudaSuccess) return cudaGetErrorString(status);
   if (count == 0) return "there is no device";
+  status = cudaFree(nullptr);  // makes the context, which fails on a device that is taken or full
+  static_cast<void>(cudaGetLastError());
+  if (status != cudaSuccess) return fmt::format("the device does not start: {}", cudaGetErrorString(status));
 #if !HASHGRAD_EMULATED
   cudaFuncAttributes attributes;
   status = cudaFuncGetAttributes(&attributes, probe_kernel);
@@ -56,6 +62,20 @@ void refuse_in_capture(const char* what) {
 }
 
 }  // namespace
+
+#if !HASHGRAD_EMULATED
+cudaError_t allow_shared(const void* kernel, size_t bytes) {
+  static std::mutex mutex;
+  static auto& allowed = *new std::unordered_map<const void*, size_t>;  // never destroyed
+  const std::lock_guard lock(mutex);
+  size_t& limit = allowed[kernel];
+  if (bytes <= limit) return cudaSuccess;
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (status == cudaSuccess) limit = bytes;
+  return status;
+}
+#endif
 
 bool available() { return obstacle().empty(); }
 
