@@ -6,6 +6,7 @@
 #include "cuda/cublas.h"
 #include "cuda/divisor.h"
 #include "cuda/gpu.h"
+#include "cuda/scratch.h"
 
 #if !HASHGRAD_EMULATED
 #include <atomic>
@@ -30,6 +31,7 @@ namespace {
 constexpr int64_t enough_products = int64_t{1} << 24;  // below, there is nothing to gain
 constexpr int no_transpose = 0, transpose = 1;         // cublasOperation_t
 constexpr int pedantic_math = 2;  // cublasMath_t: every product and sum in the type itself
+constexpr int64_t workspace_bytes = int64_t{32} << 20;  // as much as NVIDIA advises for any device
 
 /// The functions of libcublas that are used, and their handle.
 class Library {
@@ -63,6 +65,7 @@ class Library {
     int (*set_math_mode)(void*, int) = nullptr;
     find("cublasCreate_v2", create);
     find("cublasSetStream_v2", set_stream_);
+    find("cublasSetWorkspace_v2", set_workspace_);
     find("cublasSetMathMode", set_math_mode);
     find("cublasSgemm_v2", sgemm_);
     find("cublasDgemm_v2", dgemm_);
@@ -84,13 +87,18 @@ class Library {
            T beta, T* c, int ldc) {
     const std::lock_guard lock(mutex_);  // the stream is a property of the handle
     const T one = 1;
-    verify("cublasSetStream", set_stream_(handle_, current_stream()));
+    // A workspace of its own for each call: with the handle's, cuBLAS promises the same bits only as long as
+    // no two streams are at work, and a recording would hold allocations of cuBLAS's.
+    const Scratch<std::byte> workspace(workspace_bytes);
+    verify("cublasSetStream", set_stream_(handle_, current_stream()));  // this also forgets the workspace
+    verify("cublasSetWorkspace", set_workspace_(handle_, workspace.data(), workspace_bytes));
     verify("gemm", gemm(handle_, op_a, op_b, m, n, k, &one, a, lda, b, ldb, &beta, c, ldc));
   }
 
   void* library_ = nullptr;  // never closed: at exit the driver may be gone before us
   void* handle_ = nullptr;
   int (*set_stream_)(void*, void*) = nullptr;
+  int (*set_workspace_)(void*, void*, size_t) = nullptr;
   Gemm<float> sgemm_ = nullptr;
   Gemm<double> dgemm_ = nullptr;
   std::mutex mutex_;
