@@ -198,6 +198,15 @@ TrainOptions digits_training(int64_t epochs) {
   return {.epochs = epochs, .batch = 50, .optimizer = parse_optimizer("adam"), .lr = 0.01};
 }
 
+TEST_CASE("checks: weights near the largest float are scaled as far as they go") {
+  const Plain plain;
+  const Model huge = scaled(plain.model, 1e36f);
+  Evidence evidence(huge, plain.input, plain.threat, {.seed = 1});
+  const Finding scale = finding_of("D4", evidence);
+  CHECK(scale.reason.find("at 10") != std::string::npos);
+  CHECK(scale.reason.find("at 1000") == std::string::npos);
+}
+
 TEST_CASE("checks: pixels rounded to few levels, by the gradient that is zero in every direction") {
   const Plain plain;
   Model squeezed = plain.model.clone();

@@ -64,7 +64,7 @@ Finding check_controls(Evidence& evidence);        // D22  attacks/checks/contro
 Finding without_gradients(Evidence& evidence, const std::string& how, const std::vector<bool>& found);
 
 /// The same network, defences included, with logits `scale` times as large; none if no weights of its last
-/// layer would do that.
+/// layer would do that, or if they would not be finite.
 std::optional<Model> with_scaled_logits(const Model& model, double scale);
 
 /// Budgets, as factors of the threat's, of the success-versus-budget curve; the last holds the whole box.

@@ -47,8 +47,9 @@ Finding check_controls(Evidence& evidence) {
   if (!twin) return {Verdict::not_applicable, "the last layer has no weights whose scale could be changed"};
   if (evidence.options().progress)
     evidence.options().progress(fmt::format("the checks on logits times {}", scale));
-  Evidence masked(*twin, gather(evidence.input(), rows), evidence.threat(),
-                  {.batch = evidence.options().batch, .seed = evidence.options().seed});
+  Evidence masked(
+      *twin, gather(evidence.input(), rows), evidence.threat(),
+      {.batch = evidence.options().batch, .seed = evidence.options().seed, .stop = evidence.options().stop});
   std::vector<std::string> seen, blind;
   const auto ask = [&](const char* id, Finding (*check)(Evidence&)) {
     (check(masked).verdict == Verdict::masked ? seen : blind).push_back(id);

@@ -72,15 +72,21 @@ std::optional<Model> with_scaled_logits(const Model& model, double scale) {
   const std::optional<size_t> layer = output_layer(model.spec());
   if (!layer) return std::nullopt;
   Model twin = model.to(Device{});
+  bool finite = true;
   for (const char* part : {"weight", "bias"}) {
     const auto state = twin.state();
     const auto found = state.find(twin.parameter_name(*layer, part));
     if (found == state.end()) continue;
     Tensor t = found->second;
     for_float_type(t.dtype(), "check", [&]<class T>() {
-      for (int64_t i = 0; i < t.numel(); ++i) t.data<T>()[i] *= static_cast<T>(scale);
+      for (int64_t i = 0; i < t.numel(); ++i) {
+        T& w = t.data<T>()[i];
+        w *= static_cast<T>(scale);
+        finite = finite && std::isfinite(w);
+      }
     });
   }
+  if (!finite) return std::nullopt;
   return model.device() == Device{} ? std::move(twin) : twin.to(model.device());
 }
 
@@ -177,6 +183,7 @@ Finding check_scale(Evidence& evidence) {
   int64_t most = 0;
   for (const double scale : {1e-3, 1e-2, 1e-1, 1e1, 1e2, 1e3}) {
     const std::optional<Model> twin = with_scaled_logits(evidence.model(), scale);
+    if (!twin) continue;
     const std::vector<bool> broken =
         succeeded(evidence.attack(spec, *twin, fmt::format("logits times {}", scale)));
     numbers += fmt::format(", {} at {}", count(broken), scale);
