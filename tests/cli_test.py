@@ -788,6 +788,16 @@ class Command(unittest.TestCase):
         self.assertFalse(os.path.exists(output + ".checkpoint"))
         self.run_ok(*attack("whole", "--quiet"))
         self.assertEqual(self.tensors("half"), self.tensors("whole"))
+        process = subprocess.Popen([BINARY, *attack("late")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process.stderr.readline()  # the attack has begun
+        late = self.path("late")
+        os.mkdir(late)
+        stderr = process.communicate()[1].splitlines()[-1]
+        self.assertEqual((process.returncode, stderr), (1, f"hashgrad: {late}: is not a regular file, nothing was written (the "
+                                                           f"checkpoint {late}.checkpoint is kept)"))
+        os.rmdir(late)
+        self.run_ok(*attack("late", "--resume", late + ".checkpoint", "--quiet"))
+        self.assertEqual(self.tensors("late"), self.tensors("whole"))
 
     def test_interrupted_report_goes_on(self):
         def report(name, *more):

@@ -118,6 +118,19 @@ void run_or_keep(const AttackVerb& v, FinishedRows& done, const Attack& attack, 
   throw Interrupted{checkpoint};
 }
 
+/// Writes the result. Where that fails the checkpoint keeps what was found, if it can be written.
+void write_or_keep(const std::string& output, const Archive& archive, FinishedRows& done,
+                   const std::string& checkpoint) try {
+  write_archive(output, archive);
+} catch (const Error& error) {
+  try {
+    done.save();
+  } catch (const Error&) {
+    throw error;  // the disk is full, most likely
+  }
+  fail("{} (the checkpoint {} is kept)", error.what(), checkpoint);
+}
+
 void print_rate(const char* what, const Rate& rate) {
   const Interval interval = rate.interval();
   fmt::print("  {:<46} {:6.2f} % [{:.2f}, {:.2f}]  {} of {}\n", what, 100 * rate.value(), 100 * interval.low,
@@ -222,7 +235,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   archive.metadata = {{"attack", attack->repr()}, {"model", v.model}, {"command", command_line}};
   if (surrogate) archive.metadata["surrogate"] = v.surrogate;
   if (v.bpda) archive.metadata["bpda"] = "true";
-  write_archive(v.output, archive);
+  write_or_keep(v.output, archive, done, checkpoint);
   write_json(v.common.json, numbers, verb);
   done.remove_checkpoint();
 }
