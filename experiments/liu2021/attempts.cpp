@@ -5,6 +5,7 @@
 #include "attacks/registry.h"
 #include "attacks/target.h"
 #include "experiments/liu2021/laboratory.h"
+#include "experiments/study/outcomes.h"
 
 namespace hashgrad::liu2021 {
 namespace {
@@ -36,14 +37,24 @@ const Json* Laboratory::attack(const std::string& network, const Attempt& attemp
                 {"skip", attempt.skip},
                 {"success", success_of(attempt, protocol.targets)}};
   if (!attempt.crafted_on.empty()) settings["crafted_on"] = settings_of(attempt.crafted_on);
-  const int64_t targets = !attempt.targeted || protocol.targets == Targets::next ? 1 : classes_ - 1;
   const double asks = attempt.passes * static_cast<double>(attempt.draws) +
                       (answers_by_draw(network) ? static_cast<double>(judge_draws) : 1);
-  study::Cell cell =
-      new_cell(attempt.attack, network, settings, asks * static_cast<double>(attempt.images * targets));
+  study::Cell cell = new_cell(attempt.attack, network, settings,
+                              asks * static_cast<double>(attempt.images * rows_per_image(attempt)));
   if (!attempt.crafted_on.empty()) cell.networks.push_back(in_study(attempt.crafted_on));
   cell.measure = [this, network, attempt] { return measure_attack(network, attempt); };
   return cells.ask(std::move(cell));
+}
+
+int64_t Laboratory::rows_per_image(const Attempt& attempt) const {
+  return attempt.targeted && protocol.targets == Targets::all ? classes_ - 1 : 1;
+}
+
+std::string Laboratory::shown_success(const Attempt& attempt, const Json* values) const {
+  if (values == nullptr) return study::not_run;
+  Rate rate = study::rate_from(values->at("success"));
+  rate.per_image = rows_per_image(attempt);
+  return study::shown(rate);
 }
 
 std::vector<int64_t> Laboratory::rows_of(const std::string& network, const Attempt& attempt) {
@@ -104,7 +115,8 @@ Json Laboratory::count(const std::string& network, const Attempt& attempt, const
   const int64_t n = input.x.size(0);
   const std::vector<int64_t>& clean = answers(network, attempt.targeted ? 0 : attempt.skip + attempt.images);
   const std::vector<double> size = lengths(input.x);
-  Rate all{0, n}, of_right, zero{0, n};
+  const int64_t per_image = rows_per_image(attempt);
+  Rate all{0, n, per_image}, of_right{0, 0, per_image}, zero{0, n, per_image};
   std::vector<double> far;
   double relative = 0;
   for (int64_t i = 0; i < n; ++i) {

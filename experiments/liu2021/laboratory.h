@@ -54,6 +54,11 @@ class Laboratory {
   const study::Json* gradients(const std::string& network);
   /// A hash classifier at these rates, trained as the search trains: accuracy, g, phi.
   const study::Json* search_point(double first, double second);
+  /// How many targets each image of this attack has, one after the other.
+  int64_t rows_per_image(const Attempt& attempt) const;
+  /// "98.77 [98.5, 99.0]" of what attack() gave for this attempt, or "not run". The rows of an image count as
+  /// one observation of the interval.
+  std::string shown_success(const Attempt& attempt, const study::Json* values) const;
   /// Whether the network draws random numbers at every answer.
   bool answers_by_draw(const std::string& network) const;
   /// The rates of the hash classifier's two layers: those of the paper's rule, or of the protocol's network.

@@ -27,7 +27,7 @@ Pair pair_of(Laboratory& lab, const std::string& network, const std::vector<Atte
   Pair pair{{network, "ours"}, {network, "paper"}, {}};
   for (const Attempt& attempt : attempts) {
     const Json* values = lab.attack(network, attempt);
-    pair.ours.push_back(shown(values, "success"));
+    pair.ours.push_back(lab.shown_success(attempt, values));
     pair.percent.push_back(percent_of(values));
   }
   for (const double number : paper) pair.paper.push_back(fmt::format("{:g}", number));

@@ -21,9 +21,9 @@ Table published_table(const Protocol& p, const std::string& stem, const std::str
   table.columns.push_back("AVG");
   table.note = fmt::format(
       "success: the prediction is not the label, of the first {} test images ({} for BPDA) that are right "
-      "before; {}C&W, EAD: the prediction is the target, {}; brackets: 95 % Wilson interval, which takes "
-      "rows for independent, as several targets of an image are not. BPDA: BIM with a sigmoid for softmax "
-      "(B-E2c). GI3 is attacked along one draw, as papers do, and judged by {}.",
+      "before; {}C&W, EAD: the prediction is the target, {}; brackets: 95 % Wilson interval, in which "
+      "all targets of an image count as one observation. BPDA: BIM with a sigmoid for softmax (B-E2c). GI3 "
+      "is attacked along one draw, as papers do, and judged by {}.",
       p.untargeted, p.bpda, p.jsma ? "JSMA, " : "", targets_of(p), judge_draws);
   if (distances)
     table.note +=
@@ -70,7 +70,7 @@ Measured add_published(Laboratory& lab, const PaperRow& row, Table& table) {
     const Json* values = lab.attack(row.network, column.attempt);
     whole = whole && values;
     found.success[column.name] = percent_of(values);
-    ours.push_back(shown(values, "success"));
+    ours.push_back(lab.shown_success(column.attempt, values));
     theirs.push_back(fmt::format("{:g}", row.success.at(i++)));
   }
   ours.push_back(found.average() ? fmt::format("{:.2f}", *found.average()) : whole ? none : study::not_run);
@@ -93,7 +93,7 @@ void add_adaptive(Laboratory& lab, const Defended& d, Table& table, Measured& fo
     row.push_back(none);
     if (!applies) return {};
     const Json* values = lab.attack(d.name, attempt);
-    row.back() = shown(values, "success");
+    row.back() = lab.shown_success(attempt, values);
     const std::optional<double> success = percent_of(values);
     if (success && !attempt.targeted) found.strongest = std::max(found.strongest.value_or(0), *success);
     return success;
