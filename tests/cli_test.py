@@ -725,7 +725,8 @@ class Command(unittest.TestCase):
 
     def test_interrupted_runs_of_several_trainings_resume_to_the_same_bits(self):
         net, images = "1x28x28 flatten fc10", [*DATA, "--first", "400", "--batch", "4", "--quiet", "--epochs", "20"]
-        for verb, stages in ((["compress", "iterative-prune", self.model, "--rounds", "3"], ("round1", "round3")),
+        self.run_ok("train", net, *DATA, "--first", "64", "--epochs", "1", "--output", self.path("flat"))
+        for verb, stages in ((["compress", "iterative-prune", self.path("flat"), "--rounds", "3"], ("round1", "round3")),
                              (["defend", "distill", net], ("start", "teacher", ""))):
             for stage in stages:  # the one that is interrupted
                 output = self.path("staged-" + verb[1] + stage)
