@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/ops/arithmetic.h"
+#include "nn/defences.h"
 #include "nn/randomised.h"
 
 namespace hashgrad {
@@ -10,14 +11,6 @@ namespace hashgrad {
 namespace {
 
 using nlohmann::json;
-
-json defences_of(const Model& model, const std::string& method) {
-  const auto found = model.metadata.find("defences");
-  if (found == model.metadata.end()) return json::array();
-  json list = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
-  check(list.is_array(), "{}: metadata defences of the model is not a JSON list", method);
-  return list;
-}
 
 bool holds(const json& list, const std::string& method) {
   return std::any_of(list.begin(), list.end(), [&](const json& other) {

@@ -8,6 +8,7 @@
 #include <set>
 #include <string_view>
 
+#include "nn/defences.h"
 #include "nn/randomised.h"
 #include "nn/weight_codec.h"
 
@@ -78,9 +79,7 @@ void load_tensor(const Tensor& from, Tensor& to, const std::string& where) {
 
 /// The input transforms among the defences; the list has been checked.
 void add_transforms(Model& model, const std::string& name) {
-  const auto list = model.metadata.find("defences");
-  if (list == model.metadata.end()) return;
-  for (const json& entry : json::parse(list->second)) {
+  for (const json& entry : defences_of(model, name)) {
     const std::string method = entry["method"].get<std::string>();
     const TransformKind* kind = find_transform(method);
     if (!kind) continue;

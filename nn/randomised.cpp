@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "nn/defences.h"
+
 namespace hashgrad {
 namespace {
 
@@ -15,14 +17,6 @@ struct RandomDefence {
   double strength;  // rate of dropout, eps of gi3
   std::vector<size_t> layers;
 };
-
-json defences_of(const Model& model, const std::string& name) {
-  const auto found = model.metadata.find("defences");
-  if (found == model.metadata.end()) return json::array();
-  json list = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
-  check(list.is_array(), "{}: metadata defences is not a JSON list", name);
-  return list;
-}
 
 bool draws_at_every_answer(const json& entry) {
   return entry.is_object() && entry.contains("draws") && entry["draws"] == "forward";

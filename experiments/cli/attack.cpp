@@ -108,19 +108,18 @@ void run_pieces(FinishedRows& done, const Attack& attack, const Model& model, Or
 
 /// The same from a checkpoint on, if there is one, and to a checkpoint if it is interrupted.
 void run_or_keep(const AttackVerb& v, FinishedRows& done, const Attack& attack, const Model& model,
-                 const OracleOptions& options, const AttackInput& input, const std::string& checkpoint) try {
+                 const OracleOptions& options, const AttackInput& input) try {
   if (!v.resume.empty()) done.resume(v.resume);
   const MathScope scope(v.common.arithmetic());  // of the attack's own passes; what it made is judged in fp32
   run_pieces(done, attack, model, options, input, v.common);
 } catch (const Stopped&) {
   if (done.count() == 0) throw Interrupted{"", "none of the images was finished, start anew"};
   done.save();
-  throw Interrupted{checkpoint};
+  throw Interrupted{done.checkpoint()};
 }
 
 /// Writes the result. Where that fails the checkpoint keeps what was found, if it can be written.
-void write_or_keep(const std::string& output, const Archive& archive, FinishedRows& done,
-                   const std::string& checkpoint) try {
+void write_or_keep(const std::string& output, const Archive& archive, FinishedRows& done) try {
   write_archive(output, archive);
 } catch (const Error& error) {
   try {
@@ -128,7 +127,7 @@ void write_or_keep(const std::string& output, const Archive& archive, FinishedRo
   } catch (const Error&) {
     throw error;  // the disk is full, most likely
   }
-  fail("{} (the checkpoint {} is kept)", error.what(), checkpoint);
+  fail("{} (the checkpoint {} is kept)", error.what(), done.checkpoint());
 }
 
 void print_rate(const char* what, const Rate& rate) {
@@ -224,7 +223,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   options.stand_ins = v.bpda;
   const InterruptGuard guard;
   FinishedRows done(input.x, checkpoint, run_of(v, *attack, input));
-  run_or_keep(v, done, *attack, model, options, input, checkpoint);
+  run_or_keep(v, done, *attack, model, options, input);
   Archive archive;
   archive.tensors = done.tensors();
   auto numbers = report(*attack, judge, input, labels, archive.tensors, done.seconds());
@@ -235,7 +234,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   archive.metadata = {{"attack", attack->repr()}, {"model", v.model}, {"command", command_line}};
   if (surrogate) archive.metadata["surrogate"] = v.surrogate;
   if (v.bpda) archive.metadata["bpda"] = "true";
-  write_or_keep(v.output, archive, done, checkpoint);
+  write_or_keep(v.output, archive, done);
   write_json(v.common.json, numbers, verb);
   done.remove_checkpoint();
 }

@@ -72,7 +72,8 @@ void FinishedRows::add(const AttackResult& part) {
   const std::map<std::string, Tensor> whole = tensors();
   for (const auto& [name, tensor] : tensors_of(part)) whole.at(name).slice(0, count_, end).copy_from(tensor);
   count_ = end;
-  if (Clock::now() - saved_ >= between_saves) save();
+  const bool due = !saved_ || Clock::now() - *saved_ >= between_saves;
+  if (due && count_ < rows_.status.size(0)) save();
 }
 
 void FinishedRows::save() {

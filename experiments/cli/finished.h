@@ -30,9 +30,11 @@ class FinishedRows {
   FinishedRows(const Tensor& x, std::string checkpoint, RunSettings run);
 
   int64_t count() const { return count_; }
+  const std::string& checkpoint() const { return checkpoint_; }
   /// Begins with the rows in a checkpoint. Error: it is of another run, or damaged.
   void resume(const std::string& path);
-  /// The next rows. Writes the checkpoint when the last time is a minute ago.
+  /// The next rows. Unless these are the last ones, writes the checkpoint, if it has not been written for a
+  /// minute: the first time at once, so that a path which cannot be written shows early.
   void add(const AttackResult& part);
   /// Writes the checkpoint.
   void save();
@@ -49,7 +51,8 @@ class FinishedRows {
   RunSettings run_;
   int64_t count_ = 0;
   double earlier_ = 0;  // seconds of runs before this one
-  Clock::time_point start_ = Clock::now(), saved_ = start_;
+  Clock::time_point start_ = Clock::now();
+  std::optional<Clock::time_point> saved_;
 };
 
 /// Whole attacks, a file each in a folder. Those of another run are Errors.
