@@ -148,7 +148,7 @@ void write_folder(const ReportVerb& v, const Evidence& evidence, const Evaluatio
                                              ensemble_table(e, evidence.threat()),
                                              curve_table(e, evidence.threat())};
   report::HtmlPage page("Robustness of " + std::filesystem::path(v.model).filename().string());
-  page.paragraph(e.reason);
+  page.verdict(name_of(e.verdict), e.reason);
   page.preformatted(settings_text(v, evidence));
   std::string markdown =
       fmt::format("# Robustness of {}\n\n{}\n\n```\n{}```\n\n",

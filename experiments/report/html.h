@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "experiments/report/table.h"
 
@@ -15,8 +16,12 @@ class HtmlPage {
 
   void heading(const std::string& text);
   void paragraph(const std::string& text);
+  /// What the page says in one sentence, marked as `passed`, `masked` or `inconclusive`.
+  void verdict(const std::string& verdict, const std::string& text);
+  void list(const std::vector<std::string>& items);
   /// Text set as it is: a command, a list of settings.
   void preformatted(const std::string& text);
+  /// Cells that are one of the three verdicts are coloured.
   void table(const Table& table);
   /// An SVG element as draw_plot() returns it; nothing when empty.
   void drawing(const std::string& svg, const std::string& caption);

@@ -18,10 +18,8 @@ bool is_number(const std::string& text) {
   return *end == '\0' && std::isfinite(value);
 }
 
-/// Numbers, bounds ("< 10", "~68") and the dash of a missing one are set to the right.
-bool set_right(const std::string& cell) {
-  return !cell.empty() && std::string("0123456789-<~").find(cell[0]) != std::string::npos;
-}
+/// Starts as numbers do, bounds ("< 10", "~68") and the dash of a missing one.
+bool looks_numeric(const std::string& cell) { return cell.find_first_of("0123456789-<~") == 0; }
 
 std::vector<size_t> widths(const Table& table) {
   std::vector<size_t> width;
@@ -48,20 +46,28 @@ void Table::add(std::vector<std::string> row) {
   rows.push_back(std::move(row));
 }
 
+bool Table::is_text(size_t column) const {
+  if (column == 0) return true;
+  const auto words = std::count_if(rows.begin(), rows.end(), [&](const auto& row) {
+    return !row[column].empty() && !looks_numeric(row[column]);
+  });
+  const auto numbers =
+      std::count_if(rows.begin(), rows.end(), [&](const auto& row) { return looks_numeric(row[column]); });
+  return words > numbers;
+}
+
 std::string to_text(const Table& table) {
   const std::vector<size_t> width = widths(table);
   std::string text = table.title + "\n";
-  const auto line = [&](const std::vector<std::string>& cells, bool header) {
-    for (size_t c = 0; c < cells.size(); ++c) {
-      const bool right = c > 0 && (header || set_right(cells[c]));
-      text +=
-          right ? fmt::format("  {:>{}}", cells[c], width[c]) : fmt::format("  {:<{}}", cells[c], width[c]);
-    }
+  const auto line = [&](const std::vector<std::string>& cells) {
+    for (size_t c = 0; c < cells.size(); ++c)
+      text += table.is_text(c) ? fmt::format("  {:<{}}", cells[c], width[c])
+                               : fmt::format("  {:>{}}", cells[c], width[c]);
     text.erase(text.find_last_not_of(' ') + 1);
     text += "\n";
   };
-  line(table.columns, true);
-  for (const auto& row : table.rows) line(row, false);
+  line(table.columns);
+  for (const auto& row : table.rows) line(row);
   if (!table.note.empty()) text += "  " + table.note + "\n";
   return text;
 }
@@ -81,7 +87,7 @@ std::string to_markdown(const Table& table) {
   std::string text = fmt::format("### {}\n\n|", table.title);
   for (const auto& column : table.columns) text += " " + column + " |";
   text += "\n|";
-  for (size_t c = 0; c < table.columns.size(); ++c) text += c ? " ---: |" : " --- |";
+  for (size_t c = 0; c < table.columns.size(); ++c) text += table.is_text(c) ? " --- |" : " ---: |";
   text += "\n";
   for (const auto& row : table.rows) {
     text += "|";

@@ -7,7 +7,7 @@
 
 namespace hashgrad::report {
 
-/// Cells are text; what reads as a number is written as one in JSON and set to the right in print.
+/// Cells are text; what reads as a number is written as one in JSON.
 struct Table {
   std::string name;   ///< stem of its files: "f4_hfgsm"
   std::string title;  ///< one line above it
@@ -17,6 +17,10 @@ struct Table {
 
   /// Adds a row; its length must be that of `columns`.
   void add(std::vector<std::string> row);
+
+  /// Whether a column is read, not compared: the first, and those with more words than numbers. It is set to
+  /// the left, the others to the right.
+  bool is_text(size_t column) const;
 };
 
 std::string to_text(const Table& table);      ///< aligned, for a terminal

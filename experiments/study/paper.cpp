@@ -139,7 +139,7 @@ void show(Page page, const StudyFlags& flags, const Study& study) {
   const std::string& folder = study.folder();
   report::HtmlPage html(page.title);
   html.paragraph(page.source);
-  for (const std::string& finding : page.findings) html.paragraph(finding);
+  html.list(page.findings);
   html.preformatted(origin_text(page));
   html.heading("Tables");
   for (const report::Table& table : page.tables) {
