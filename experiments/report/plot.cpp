@@ -23,6 +23,9 @@ constexpr size_t colour_count = sizeof(colours) / sizeof(colours[0]);
 /// From this many points on a curve is drawn without marks, which would hide it.
 constexpr size_t many_points = 100;
 
+/// More labels than these would run into each other below a histogram's axis.
+constexpr size_t many_labels = 8;
+
 /// Text between double quotes of a gnuplot script.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
@@ -86,11 +89,12 @@ std::string script_of(const Plot& plot) {
   const bool bars = !plot.categories.empty();
   std::string script = opening_of(plot, "720,430") +
                        "set grid ytics lc '#888888' lw 0.4\nset yrange [0:*]\n"
-                       "set key outside bottom center horizontal\n";
+                       "set key outside bottom center horizontal height 1\n";  // clear of the axis' label
   if (bars)
-    script +=
+    script += fmt::format(
         "set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.9\n"
-        "set xtics scale 0\n";
+        "set xtics scale 0{}\n",
+        plot.categories.size() > many_labels ? " rotate by -40" : "");
   script += "plot ";
   for (size_t i = 0; i < plot.series.size(); ++i) {
     const char* colour = colours[i % colour_count];
@@ -138,11 +142,14 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
     text.replace(at, from.size(), to);
 }
 
-/// Drops the XML prologue, and lets what is black follow the page's text colour.
+/// Drops the XML prologue and the white ground, and lets what is black follow the page's text colour.
 std::string inline_form(std::string svg) {
   const size_t begin = svg.find("<svg");
   if (begin == std::string::npos) return {};
   svg.erase(0, begin);
+  constexpr std::string_view white = "fill=\"#ffffff\"/>";
+  if (const size_t ground = svg.find(white); ground != std::string::npos)
+    svg.replace(ground, white.size(), "fill=\"none\"/>");
   for (const char* black :
        {"\"black\"", "'black'", "\"rgb(0,0,0)\"", "\"rgb(  0,   0,   0)\"", "\"#000000\""})
     replace_all(svg, black, "\"currentColor\"");
