@@ -34,10 +34,6 @@ Threat parse_threat(const std::string& text) {
           hashgrad::parse_number(text.substr(colon + 1), "threat: eps", 1e-6, 1e6)};
 }
 
-std::string with_interval(const Rate& rate) {
-  return report::percent(rate.value(), rate.interval().low, rate.interval().high);
-}
-
 std::string listed(const std::vector<int64_t>& samples) {
   constexpr size_t most = 8;
   std::string text;
@@ -48,11 +44,11 @@ std::string listed(const std::vector<int64_t>& samples) {
 
 report::Table accuracy_table(const Evaluation& e) {
   report::Table table{"accuracy", "Accuracy, percent", {"", "accuracy [95 % interval]", "images"}, {}, ""};
-  table.add({"clean", with_interval(e.clean), std::to_string(e.clean.trials)});
-  table.add({"robust: right, and broken by nothing that was tried", with_interval(e.robust),
+  table.add({"clean", report::percent(e.clean), std::to_string(e.clean.trials)});
+  table.add({"robust: right, and broken by nothing that was tried", report::percent(e.robust),
              std::to_string(e.robust.trials)});
   const Rate of_right{e.robust.hits, e.clean.hits};
-  table.add({"the same, of the images that were right before", with_interval(of_right),
+  table.add({"the same, of the images that were right before", report::percent(of_right),
              std::to_string(of_right.trials)});
   return table;
 }
@@ -68,7 +64,7 @@ report::Table ensemble_table(const Evaluation& e, const Threat& threat) {
       "attack without a ball (ead, jsma, cw-l0) counts where its image lies within the budget; the median is "
       "over all its successes."};
   for (const EnsembleRow& row : e.ensemble)
-    table.add({row.spec, with_interval(row.broken), row.median ? fmt::format("{:.4g}", *row.median) : "-",
+    table.add({row.spec, report::percent(row.broken), row.median ? fmt::format("{:.4g}", *row.median) : "-",
                fmt::format("{:.1f}", row.forwards), fmt::format("{:.1f}", row.backwards)});
   return table;
 }

@@ -66,10 +66,7 @@ std::vector<Outcome> outcomes(const TransferVerb& v, const std::array<const Mode
   return lines;
 }
 
-std::string cell(const Rate& rate) {
-  if (rate.trials == 0) return "-";
-  return report::percent(rate.value(), rate.interval().low, rate.interval().high);
-}
+std::string cell(const Rate& rate) { return rate.trials == 0 ? "-" : report::percent(rate); }
 
 void print(const std::vector<Outcome>& lines, bool targeted, int64_t per_image) {
   report::Table table{

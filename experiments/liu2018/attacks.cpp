@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "experiments/liu2018/figures.h"
-#include "experiments/study/outcomes.h"
 
 namespace hashgrad::liu2018 {
 namespace {

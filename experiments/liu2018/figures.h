@@ -4,6 +4,7 @@
 #pragma once
 
 #include "experiments/liu2018/study.h"
+#include "experiments/study/outcomes.h"
 
 namespace hashgrad::liu2018 {
 

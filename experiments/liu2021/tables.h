@@ -10,6 +10,7 @@
 #include "experiments/liu2021/laboratory.h"
 #include "experiments/report/plot.h"
 #include "experiments/report/table.h"
+#include "experiments/study/outcomes.h"
 
 namespace hashgrad::liu2021 {
 

@@ -115,8 +115,9 @@ nlohmann::ordered_json to_json(const Table& table) {
 
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.2f}", 100 * share); }
 
-std::string percent(double share, double low, double high) {
-  return fmt::format("{:.2f} [{:.1f}, {:.1f}]", 100 * share, 100 * low, 100 * high);
+std::string percent(const Rate& rate) {
+  const auto [low, high] = rate.interval();
+  return fmt::format("{:.2f} [{:.1f}, {:.1f}]", 100 * rate.value(), 100 * low, 100 * high);
 }
 
 }  // namespace hashgrad::report

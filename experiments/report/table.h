@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "attacks/statistics.h"
+
 namespace hashgrad::report {
 
 /// Cells are text; what reads as a number is written as one in JSON.
@@ -30,7 +32,7 @@ nlohmann::ordered_json to_json(const Table& table);
 
 /// 0.98765 as "98.77"; NaN as "-".
 std::string percent(double share);
-/// A share with its 95 % Wilson interval, in percent: "98.77 [98.5, 99.0]".
-std::string percent(double share, double low, double high);
+/// With its 95 % Wilson interval: "98.77 [98.5, 99.0]".
+std::string percent(const Rate& rate);
 
 }  // namespace hashgrad::report

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "experiments/report/table.h"
-#include "experiments/study/paper.h"
 
 namespace hashgrad::study {
 
@@ -51,9 +50,10 @@ std::optional<Rate> share(const Json* values, const std::string& name) {
   return share(values->at(name).get<Outcomes>());
 }
 
-std::string shown(const std::optional<Rate>& rate) {
-  if (!rate) return not_run;
-  return report::percent(rate->value(), rate->interval().low, rate->interval().high);
+std::string shown(const std::optional<Rate>& rate) { return rate ? report::percent(*rate) : not_run; }
+
+std::string shown(const Json* values, const std::string& rate) {
+  return shown(values ? std::optional(rate_from(values->at(rate))) : std::nullopt);
 }
 
 Change change(const Rate& from, const Rate& to) {

@@ -28,11 +28,14 @@ Rate share_of(const Outcomes& outcomes, const Outcomes& counted);
 /// Median L2 distance of the images that reach the goal and did not without attack; 0 for none.
 double median_l2(const AttackResult& crafted);
 
-// What tables and findings make of the outcomes `name` of a cell; nothing, and "not run", where the cell is
-// missing.
+// What tables and findings make of a cell; nothing, and "not run", where it is missing.
+inline constexpr const char* not_run = "not run";
+/// The share of '1' in its outcomes `name`.
 std::optional<Rate> share(const Json* values, const std::string& name);
 /// "98.77 [98.5, 99.0]".
 std::string shown(const std::optional<Rate>& rate);
+/// The same of the rate that the cell keeps under this name.
+std::string shown(const Json* values, const std::string& rate);
 
 /// How a share differs from another one, by their 95 % intervals: none where these overlap.
 enum class Change { falls, none, rises };

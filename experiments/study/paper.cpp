@@ -161,10 +161,4 @@ void show(Page page, const StudyFlags& flags, const Study& study) {
              drawn ? "" : "; without plots: gnuplot was not found");
 }
 
-std::string shown(const Json* values, const std::string& rate) {
-  if (values == nullptr) return not_run;
-  const Rate r = rate_from(values->at(rate));
-  return report::percent(r.value(), r.interval().low, r.interval().high);
-}
-
 }  // namespace hashgrad::study

@@ -83,8 +83,4 @@ void show(Page page, const StudyFlags& flags, const Study& study);
 /// The same with the scale, and to a smoke run a warning.
 void show(Page page, const PaperFlags& flags, const Study& study);
 
-/// "98.77 [98.5, 99.0]", or "not run" for a cell that is missing.
-std::string shown(const Json* values, const std::string& rate);
-inline constexpr const char* not_run = "not run";
-
 }  // namespace hashgrad::study
