@@ -20,9 +20,7 @@ std::string short_percent(const std::optional<Rate>& rate) {
 }
 
 std::string width_note(int64_t n) {
-  const Interval widest = wilson(n / 2, n);
-  return fmt::format("{}; n = {}; 95 % Wilson intervals: at most +-{:.1f} points, each in its cell.",
-                     success_definition, n, 50 * (widest.high - widest.low));
+  return fmt::format("{}; n = {}; {}.", success_definition, n, study::widest_interval(n));
 }
 
 std::string stem_of(const std::string& layers) {

@@ -1,7 +1,6 @@
 // Figures 7 and 9: how large input gradients are, in compressed networks and under gradient inhibition.
-#include <cmath>
-
 #include "experiments/liu2018/figures.h"
+#include "experiments/study/gradient_plot.h"
 
 namespace hashgrad::liu2018 {
 namespace {
@@ -15,32 +14,6 @@ Rate small(const GradientHistogram& h) { return h.between(1e-25, 1e-15); }
 /// Nearly none: below all of the paper's bins, exact zeros included.
 Rate vanished(const GradientHistogram& h) {
   return {h.zeros + h.below + h.between(1e-45, 1e-25).hits, h.images};
-}
-
-/// Zeros, what is below all decades, then bins of five decades: what the plots show.
-std::vector<std::string> bin_names() {
-  std::vector<std::string> names = {"0", "< 1e-45"};
-  for (int d = GradientHistogram::first_decade; d < 0; d += 5) names.push_back(fmt::format("1e{}", d));
-  names.push_back(">= 1");
-  return names;
-}
-
-/// Shares in %, in the order of bin_names().
-std::vector<double> bins(const GradientHistogram& h) {
-  std::vector<double> shares = {100 * h.zero_share().value(), 100 * Rate{h.below, h.images}.value()};
-  for (int d = GradientHistogram::first_decade; d < 0; d += 5)
-    shares.push_back(100 * h.between(std::pow(10.0, d), std::pow(10.0, d + 5)).value());
-  const double most = std::pow(10.0, GradientHistogram::last_decade + 1);
-  shares.push_back(100 * h.between(1, most).value());
-  return shares;
-}
-
-Plot histogram_plot(const std::string& name, const std::string& title) {
-  return {name, title, "bins of five decades, zeros apart", "images, %", {}, bin_names()};
-}
-
-void add_bars(Plot& plot, const std::string& label, const std::optional<GradientHistogram>& h) {
-  if (h) plot.series.push_back({label, {}, bins(*h)});
 }
 
 /// Zero, small, large.
@@ -110,7 +83,7 @@ study::Part gradients(Experiment& e) {
               {"network", "zero", "[1e-25, 1e-15)", "[1e-10, 1)", "paper, small", "paper, large"},
               {},
               note(e)};
-  Plot plot = histogram_plot("f7_gradients", "Mean |input gradient| by network (A-F7)");
+  Plot plot = study::gradient_plot("f7_gradients", "Mean |input gradient| by network (A-F7)");
   for (const Subject& s : e.setup().subjects) {
     const std::optional<GradientHistogram> h = e.gradients(s, {});
     const bool first = s.rate == 0, last = s.name == "HashNet(1/64)";
@@ -118,7 +91,7 @@ study::Part gradients(Experiment& e) {
     row.insert(row.begin(), s.name);
     row.insert(row.end(), {first ? "~1" : last ? "~32" : "-", first ? "~68" : last ? "~19" : "-"});
     table.add(row);
-    add_bars(plot, s.name, h);
+    if (h) study::add_bars(plot, s.name, *h);
   }
   return {.tables = {table},
           .plots = {plot},
@@ -144,10 +117,12 @@ study::Part inhibited_gradients(Experiment& e) {
   }
   study::Part part{.tables = {table}};
   for (const std::string& layers : e.setup().layers) {
-    Plot plot = histogram_plot("f9_gradients_" + stem_of(layers),
-                               fmt::format("Mean |input gradient| under inhibition of {} (A-F9)", layers));
+    Plot plot =
+        study::gradient_plot("f9_gradients_" + stem_of(layers),
+                             fmt::format("Mean |input gradient| under inhibition of {} (A-F9)", layers));
     for (const double tau : e.setup().taus)
-      add_bars(plot, fmt::format("tau {:g}", tau), e.gradients(plain, {tau, layers}));
+      if (const std::optional<GradientHistogram> h = e.gradients(plain, {tau, layers}))
+        study::add_bars(plot, fmt::format("tau {:g}", tau), *h);
     part.plots.push_back(plot);
     part.findings.push_back(weakest_finding(e, layers));
     part.findings.push_back(strongest_finding(e, layers));

@@ -213,7 +213,7 @@ std::vector<std::string> surface_findings(const Kind& original, const Kind& hash
       fmt::format("B-F1, the hashed surface is flatter: its mean gradient is {} against {} of the original "
                   "one, a difference of {}: {}.",
                   Mean(hashed.slope).text(), Mean(original.slope).text(), slope.text(),
-                  slope.high < 0 ? "held" : "did not hold"),
+                  study::verdict(slope.high < 0)),
       fmt::format("B-F1: of two surfaces of one shape the lower is the flatter one. In units of the mean "
                   "height the gradients are {} (hashed) and {}, a difference of {}: {}.",
                   Mean(steepness(hashed)).text(), Mean(steepness(original)).text(), relative.text(),

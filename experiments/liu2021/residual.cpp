@@ -14,7 +14,7 @@ std::string loss_finding(const std::vector<std::optional<double>>& losses, doubl
   return fmt::format(
       "B-T5: hash+GI3 costs at most {:.2f} points of accuracy (paper: {:.2f}; up to {:g} "
       "admitted): {}.",
-      most, paper, admitted, most <= admitted ? "held" : "did not hold");
+      most, paper, admitted, study::verdict(most <= admitted));
 }
 
 }  // namespace

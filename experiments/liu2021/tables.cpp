@@ -119,7 +119,7 @@ std::string transform_finding(const std::vector<Pair>& rows, const Protocol& p) 
       "B-T4: hash+GI3 has the lowest success of the three in {} of the paper's 4 columns (paper: {}): {}. "
       "The strongest attack of the row, adaptive ones included, finds {:.2f} % on {}, {:.2f} % on median "
       "2x2, {:.2f} % on hash+GI3.",
-      better, best, better >= best ? "held" : "did not hold", worst(rows[0]), quantised(p), worst(rows[1]),
+      better, best, study::verdict(better >= best), worst(rows[0]), quantised(p), worst(rows[1]),
       worst(ours));
 }
 
@@ -186,7 +186,7 @@ std::string short_percent(const Json* values, const char* name) {
   return percent ? fmt::format("{:.2f}", *percent) : values ? "-" : study::not_run;
 }
 
-std::string verdict(double effect, double paper) { return effect >= paper / 2 ? "held" : "did not hold"; }
+std::string verdict(double effect, double paper) { return study::verdict(effect >= paper / 2); }
 
 Part black_box(Laboratory& lab) {
   const Protocol& p = lab.protocol;
@@ -268,7 +268,7 @@ Part other_compression(Laboratory& lab) {
           {},
           {fmt::format("B-T7: pruning and weight sharing change success by at most {:.2f} points (paper: "
                        "2.04; held up to 5): {}.",
-                       most, most <= 5 ? "held" : "did not hold")}};
+                       most, study::verdict(most <= 5))}};
 }
 
 }  // namespace hashgrad::liu2021

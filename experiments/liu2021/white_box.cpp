@@ -247,7 +247,7 @@ Part clean_accuracy(Laboratory& lab) {
           {},
           {fmt::format("B-T1: the defences cost at most {:.2f} points of accuracy (paper: {:.2f}; up to {:g} "
                        "admitted): {}.",
-                       loss, paper_loss, admitted, loss <= admitted ? "held" : "did not hold")}};
+                       loss, paper_loss, admitted, study::verdict(loss <= admitted))}};
 }
 
 Part white_box(Laboratory& lab) {

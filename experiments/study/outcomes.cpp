@@ -56,6 +56,12 @@ std::string shown(const Json* values, const std::string& rate) {
   return shown(values ? std::optional(rate_from(values->at(rate))) : std::nullopt);
 }
 
+std::string widest_interval(int64_t n) {
+  const Interval widest = wilson(n / 2, n);
+  return fmt::format("95 % Wilson intervals: at most +-{:.1f} points, each in its cell",
+                     50 * (widest.high - widest.low));
+}
+
 Change change(const Rate& from, const Rate& to) {
   const Interval a = from.interval(), b = to.interval();
   return b.low > a.high ? Change::rises : b.high < a.low ? Change::falls : Change::none;
@@ -65,8 +71,10 @@ bool beats_chance(const Rate& right, int64_t classes) {
   return right.interval().low > 1.0 / static_cast<double>(classes);
 }
 
+const char* verdict(bool held) { return held ? "held" : "did not hold"; }
+
 std::string finding(const std::string& claim, const std::string& measured, bool held) {
-  return fmt::format("{} Measured: {}. It {}.", claim, measured, held ? "held" : "did not hold");
+  return fmt::format("{} Measured: {}. It {}.", claim, measured, verdict(held));
 }
 
 std::string by_chance(const std::string& claim, const std::string& measured, const std::string& label,

@@ -37,11 +37,16 @@ std::string shown(const std::optional<Rate>& rate);
 /// The same of the rate that the cell keeps under this name.
 std::string shown(const Json* values, const std::string& rate);
 
+/// For tables without brackets: "95 % Wilson intervals: at most +-1.3 points, each in its cell".
+std::string widest_interval(int64_t n);
+
 /// How a share differs from another one, by their 95 % intervals: none where these overlap.
 enum class Change { falls, none, rises };
 Change change(const Rate& from, const Rate& to);
 /// Whether a network that tells so many classes apart is right more often than chance, by the 95 % interval.
 bool beats_chance(const Rate& right, int64_t classes);
+/// "held", "did not hold".
+const char* verdict(bool held);
 /// "CLAIM Measured: MEASURED. It held." or "... It did not hold."
 std::string finding(const std::string& claim, const std::string& measured, bool held);
 /// "CLAIM Measured: MEASURED. It says nothing: without attack LABEL answers CLEAN % right, by chance as
