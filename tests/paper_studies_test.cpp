@@ -289,7 +289,7 @@ TEST_CASE("zhao2019: the worst case counts each image once, and findings follow 
   zhao2019::Experiment experiment(small_zhao(), flags, study);
   const std::vector<std::string> before = findings(experiment, flags);
   for (const std::string& sentence : before) CHECK(sentence.ends_with("Not judged: cells are missing."));
-  for (const double radius : radii(experiment.setup())) CHECK_FALSE(worst_case(experiment, {}, radius));
+  for (const double radius : radii(experiment.setup())) CHECK_FALSE(experiment.worst_case({}, radius));
   study.run(1e9);
   Outcomes standing = experiment.clean({}, n)->at("own").get<Outcomes>();
   double least = study::share(standing).value();
@@ -299,7 +299,7 @@ TEST_CASE("zhao2019: the worst case counts each image once, and findings follow 
     for (size_t i = 0; i < standing.size(); ++i)
       if (own[i] == '0') standing[i] = '0';
   }
-  const std::optional<Rate> worst = worst_case(experiment, {}, 0.1);
+  const std::optional<Rate> worst = experiment.worst_case({}, 0.1);
   CHECK(same(worst, study::share(standing)));
   CHECK(worst->value() <= least);
 }

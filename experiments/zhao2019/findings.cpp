@@ -226,8 +226,8 @@ std::string stronger_finding(Experiment& e, const Panel& panel) {
   const double small = setup.telling_radius, budget = ifgsm_budget(setup);
   const std::optional<Rate> ifgsm =
       study::share(e.crafted_on(severe, paper_attacks(setup)[0], setup.scrutinised), "own");
-  const std::optional<Rate> within = worst_case(e, severe, budget), compressed = worst_case(e, severe, small),
-                            dense = worst_case(e, {}, small);
+  const std::optional<Rate> within = e.worst_case(severe, budget), compressed = e.worst_case(severe, small),
+                            dense = e.worst_case({}, small);
   const std::optional<Rate> clean = study::share(e.clean(severe, setup.scrutinised), "own");
   const std::string subject = fmt::format("Stronger attacks on {}:", severe.label());
   if (!ifgsm || !within || !compressed || !dense || !clean) return study::unjudged(subject);

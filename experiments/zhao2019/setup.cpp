@@ -112,6 +112,15 @@ std::vector<Variant> Setup::quantised() const {
   return result;
 }
 
+Panel pruning_panel(const Setup& setup) {
+  return {"2", "f2_pruning", "density", setup.pruned(), [](const Variant& v) { return v.density; }};
+}
+
+Panel quantisation_panel(const Setup& setup) {
+  return {"4", "f4_fixed_point", "bits", setup.quantised(),
+          [](const Variant& v) { return static_cast<double>(v.width); }};
+}
+
 Setup setup_of(study::Scale scale, const std::string& data) {
   Setup setup = scale == study::Scale::full ? full() : scale == study::Scale::reduced ? reduced() : smoke();
   if (data == "cifar10") move_to_cifar10(setup, scale);
@@ -146,6 +155,8 @@ std::vector<Search> stronger_attacks(double radius, bool quantised, const Setup&
   if (quantised) searches.push_back({"PGD, float gradients", searches[0].spec, 80, true});
   return searches;
 }
+
+std::vector<double> radii(const Setup& setup) { return {setup.telling_radius, ifgsm_budget(setup)}; }
 
 Search distance_attack() { return {"DeepFool", "deepfool:iters=50", 55}; }
 

@@ -67,6 +67,15 @@ struct Setup {
   std::vector<Variant> quantised() const;
 };
 
+/// One of the two figures of three panels: networks compressed more and more.
+struct Panel {
+  std::string figure, name, axis;
+  std::vector<Variant> variants;
+  double (*level)(const Variant&);  ///< place on the axis
+};
+Panel pruning_panel(const Setup& setup);
+Panel quantisation_panel(const Setup& setup);
+
 /// `full` is the paper's protocol: 350 epochs (CifarNet: 300) at each density and width, all test images. On
 /// "cifar10" it is that of CifarNet; on any other data that of LeNet5. Without data: those of the scale.
 Setup setup_of(study::Scale scale, const std::string& data = {});
@@ -82,6 +91,8 @@ Search figure3_attack(const std::string& name, double eps, int64_t iters, const 
 /// Attacks within `radius` (linf) that depend neither on the size of gradients nor, the last one, on
 /// gradients. Those with float gradients apply to networks in fixed point only.
 std::vector<Search> stronger_attacks(double radius, bool quantised, const Setup& setup);
+/// Radii of the stronger attacks: one that tells networks apart, and what IFGSM may use up.
+std::vector<double> radii(const Setup& setup);
 /// Unbounded DeepFool: its median distance does not depend on a budget.
 Search distance_attack();
 

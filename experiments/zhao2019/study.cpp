@@ -256,4 +256,16 @@ Scenarios Experiment::scenarios(const Variant& variant, const Search& attack) {
           study::share(here, "dense")};
 }
 
+std::optional<Rate> Experiment::worst_case(const Variant& variant, double radius) {
+  std::vector<const Json*> cells{clean(variant, setup_.scrutinised)};
+  for (const Search& attack : stronger_attacks(radius, variant.width != 0, setup_))
+    cells.push_back(stronger(variant, attack));
+  study::Outcomes standing(static_cast<size_t>(setup_.scrutinised), '1');
+  for (const Json* values : cells) {
+    if (values == nullptr) return std::nullopt;
+    standing = study::both(standing, values->at("own").get<study::Outcomes>());
+  }
+  return study::share(standing);
+}
+
 }  // namespace hashgrad::zhao2019

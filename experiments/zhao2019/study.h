@@ -50,6 +50,8 @@ class Experiment {
   const study::Json* distributions(const Variant& variant);
   /// A point of figure 2 or 4.
   Scenarios scenarios(const Variant& variant, const Search& attack);
+  /// Right without attack and under each of the stronger attacks.
+  std::optional<Rate> worst_case(const Variant& variant, double radius);
 
  private:
   void declare_networks();

@@ -4,37 +4,13 @@
 #include "experiments/zhao2019/findings.h"
 
 namespace hashgrad::zhao2019 {
+namespace {
 
 using report::Plot;
 using report::Series;
 using report::Table;
 using study::Json;
 using study::shown;
-
-Panel pruning_panel(const Setup& setup) {
-  return {"2", "f2_pruning", "density", setup.pruned(), [](const Variant& v) { return v.density; }};
-}
-
-Panel quantisation_panel(const Setup& setup) {
-  return {"4", "f4_fixed_point", "bits", setup.quantised(),
-          [](const Variant& v) { return static_cast<double>(v.width); }};
-}
-
-std::vector<double> radii(const Setup& setup) { return {setup.telling_radius, ifgsm_budget(setup)}; }
-
-std::optional<Rate> worst_case(Experiment& e, const Variant& variant, double radius) {
-  std::vector<const Json*> cells{e.clean(variant, e.setup().scrutinised)};
-  for (const Search& attack : stronger_attacks(radius, variant.width != 0, e.setup()))
-    cells.push_back(e.stronger(variant, attack));
-  study::Outcomes standing(static_cast<size_t>(e.setup().scrutinised), '1');
-  for (const Json* values : cells) {
-    if (values == nullptr) return std::nullopt;
-    standing = study::both(standing, values->at("own").get<study::Outcomes>());
-  }
-  return study::share(standing);
-}
-
-namespace {
 
 Search ifgsm(const Setup& setup) { return paper_attacks(setup)[0]; }
 
@@ -247,7 +223,7 @@ Table stronger_table(Experiment& e) {
       for (const Search& attack : stronger_attacks(radius, true, setup))
         row.push_back(
             attack.float_gradients && v.width == 0 ? "-" : shown(study::share(e.stronger(v, attack), "own")));
-      row.push_back(shown(worst_case(e, v, radius)));
+      row.push_back(shown(e.worst_case(v, radius)));
       const Json* distance = e.stronger(v, distance_attack());
       row.push_back(distance == nullptr ? study::not_run
                                         : fmt::format("{:.3f}", distance->at("median_l2").get<double>()));
