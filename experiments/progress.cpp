@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "experiments/try_print.h"
+#include "nn/train.h"
 
 namespace hashgrad {
 namespace {
@@ -77,6 +78,14 @@ void Progress::update(int64_t done, std::string_view note) {
   }
   drawn_ = true;
   last_ = now;
+}
+
+std::function<void(const TrainProgress&)> training_progress(Progress& progress, int64_t images) {
+  return [&progress, images](const TrainProgress& p) {
+    const int64_t seen = p.steps > 0 ? p.step * images / p.steps : 0;
+    progress.update(seen, fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs,
+                                      p.loss, 100 * p.accuracy));
+  };
 }
 
 }  // namespace hashgrad

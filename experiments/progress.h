@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -31,6 +32,10 @@ class Progress {
   bool quiet_, terminal_, drawn_ = false;
   Clock::time_point start_, last_;
 };
+
+struct TrainProgress;
+/// For TrainOptions::progress: the bar of a training, over so many images in all epochs together.
+std::function<void(const TrainProgress&)> training_progress(Progress& progress, int64_t images);
 
 /// "42 s", "3 min 05 s", "2 h 10 min".
 std::string format_seconds(double seconds);

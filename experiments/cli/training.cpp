@@ -142,11 +142,7 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
   options.start = digest_of_weights(model);
 
   Progress progress("train", flags.epochs * images.size(), common.quiet);
-  options.progress = [&](const TrainProgress& p) {
-    const int64_t seen = p.steps > 0 ? p.step * flags.epochs * images.size() / p.steps : 0;
-    progress.update(seen, fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs,
-                                      p.loss, 100 * p.accuracy));
-  };
+  options.progress = training_progress(progress, flags.epochs * images.size());
   if (adapt) adapt(options);
   remove_checkpoint();  // of the stage before this one
   if (!unsaved) unsaved.emplace();

@@ -268,13 +268,9 @@ TrainResult resume_training(Model& model, const Dataset& data, TrainOptions opti
                             const std::string& checkpoint, bool quiet) {
   options.checkpoint = checkpoint;
   if (std::filesystem::exists(checkpoint)) options.resume = checkpoint;
-  Progress progress("train", options.epochs * data.size(), quiet);
-  options.progress = [&](const TrainProgress& p) {
-    if (p.steps > 0)
-      progress.update(p.step * options.epochs * data.size() / p.steps,
-                      fmt::format("epoch {}/{}  loss {:.4f}  accuracy {:.2f} %", p.epoch, p.epochs, p.loss,
-                                  100 * p.accuracy));
-  };
+  const int64_t images = options.epochs * data.size();
+  Progress progress("train", images, quiet);
+  options.progress = training_progress(progress, images);
   return train(model, data, options);
 }
 
