@@ -587,7 +587,7 @@ def main():
     p.add_argument("--rounds", type=int, default=9)
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--threads", type=int, default=os.cpu_count())
-    p.add_argument("--output", type=pathlib.Path, help="write OUTPUT.md and OUTPUT.json")
+    p.add_argument("--output", help="write OUTPUT.md and OUTPUT.json")
     args = p.parse_args()
     results = []
     for row in chosen(args.rows):
@@ -595,8 +595,8 @@ def main():
             print_progress(result)
             results.append(result)
         if args.output:  # after every row: an interrupted run keeps what it has
-            args.output.with_suffix(".md").write_text(markdown(results, args))
-            args.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+            pathlib.Path(f"{args.output}.md").write_text(markdown(results, args))
+            pathlib.Path(f"{args.output}.json").write_text(json.dumps(results, indent=1) + "\n")
     print()
     print(markdown(results, args))
 
