@@ -275,11 +275,9 @@ def outcome(binary, task, threads):
 
 def write_images(path, model, folder, count):
     """The first `count` MNIST test images that the model gets right, as x and y."""
-    import struct
-
     import numpy as np
     import torch
-    from common import torch_model
+    from common import torch_model, write_safetensors
     raw = {}
     for name, skip in (("images-idx3", 16), ("labels-idx1", 8)):
         with gzip.open(os.path.join(folder, "mnist", f"t10k-{name}-ubyte.gz")) as file:
@@ -288,14 +286,7 @@ def write_images(path, model, folder, count):
     y = raw["labels"][:2000].astype(np.int64)
     with torch.no_grad():
         right = (torch_model(model)(torch.tensor(x)).argmax(1).numpy() == y).nonzero()[0][:count]
-    tensors = {"x": x[right], "y": y[right]}
-    header, blob = {}, b""
-    for name, t in tensors.items():
-        header[name] = {"dtype": "F32" if t.dtype == np.float32 else "I64", "shape": t.shape,
-                        "data_offsets": [len(blob), len(blob) + t.nbytes]}
-        blob += t.tobytes()
-    text = json.dumps(header).encode()
-    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + blob)
+    write_safetensors(path, {"x": x[right], "y": y[right]})
 
 
 def trained(binary, folder, net, data_dir):

@@ -1,4 +1,4 @@
-"""What the comparisons with Python libraries share: reading safetensors, a model as a torch module, and the command."""
+"""What the comparisons with Python libraries share: safetensors, a model as a torch module, and the command."""
 import json
 import os
 import re
@@ -21,6 +21,18 @@ def read_safetensors(path):
     metadata = header.pop("__metadata__", {})
     return {name: np.frombuffer(data[slice(*t["data_offsets"])], TYPES[t["dtype"]]).reshape(t["shape"])
             for name, t in header.items()}, metadata
+
+
+def write_safetensors(path, tensors):
+    """Of {name: array}."""
+    header, blob = {}, b""
+    for name, t in tensors.items():
+        dtype = next(key for key, of in TYPES.items() if of == t.dtype)
+        header[name] = {"dtype": dtype, "shape": t.shape, "data_offsets": [len(blob), len(blob) + t.nbytes]}
+        blob += t.tobytes()
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + blob)
 
 
 def torch_layer(word, tensors):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torchvision.models as models
 
-from common import read_safetensors
+from common import read_safetensors, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ALLOWED = {"float32": 1e-4, "float64": 1e-9}
@@ -160,19 +160,11 @@ def compare(binary, name, folder):
     torch.save(net.state_dict(), f"{folder}/state.pt")
     subprocess.run([sys.executable, ROOT / "scripts" / "from_pytorch.py", f"{folder}/state.pt", f"{folder}/model", "--spec", name,
                     "--hashgrad", binary], check=True, stdout=subprocess.DEVNULL)
-    write_images(f"{folder}/images", x)
+    write_safetensors(f"{folder}/images", {"x": x.numpy(), "y": np.zeros(len(x), np.int64)})
     theirs = by_torch(net, x)
     return {dtype: [np.abs(a - b).max() / np.abs(b).max()
                     for a, b in zip(by_hashgrad(binary, f"{folder}/model", f"{folder}/images", dtype, folder), theirs)]
             for dtype in ALLOWED}
-
-
-def write_images(path, x):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from from_pytorch import write_safetensors
-    labels = np.zeros(len(x), np.int64)
-    with open(path, "wb") as file:
-        write_safetensors(file, {"x": ("F64", list(x.shape), x.numpy().tobytes()), "y": ("I64", [len(x)], labels.tobytes())}, {})
 
 
 def golden():
