@@ -17,6 +17,7 @@ import sys
 TRAIN = "--batch 128 --optimizer sgd:momentum=0.9,nesterov --schedule onecycle:0.2 --seed 1".split()
 TUNE = [*TRAIN, "--lr", "0.02", "--epochs", "1"]
 BASE = "LeNet5"
+BASE_TRAINING = [*TRAIN, "--lr", "0.05", "--epochs", "3"]
 CLASSIFIER = "hash classifier, 2 epochs"
 # Name, and the command that makes it from the base's file.
 METHODS = {
@@ -63,7 +64,7 @@ def make(options, work, name):
         return path
     data = ["--data", options.data]
     if name == BASE:
-        run(options.binary, "train", "lenet5", *data, *TRAIN, "--lr", "0.05", "--epochs", "3", "--quiet", "--output", path)
+        run(options.binary, "train", "lenet5", *data, *BASE_TRAINING, "--quiet", "--output", path)
     else:
         verb, method, *flags = METHODS[name]
         trains = data if "--epochs" in flags else []
@@ -116,7 +117,7 @@ def notes(options):
 
 
 def page(options, results):
-    commands = ["    hashgrad train lenet5 --data mnist " + " ".join(TRAIN) + " --lr 0.05 --epochs 3"]
+    commands = [f"    hashgrad train lenet5 --data {options.data} {' '.join(BASE_TRAINING)}"]
     commands += [f"    hashgrad {c[0]} {c[1]} {'CLASSIFIER' if n in MADE_FROM else 'MODEL'} {' '.join(c[2:])}" for n, c in METHODS.items()]
     return "\n".join([
         "# Compression and defences, one by one", "",
