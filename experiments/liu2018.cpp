@@ -66,10 +66,9 @@ void run(const study::PaperFlags& flags) {
   report::prepare_folder(flags.output);
   study::Study study(flags.study());
   Figures figures(flags, study);
-  figures.page();  // declares the cells
-  study.run(
-      study::measured_flops_per_second(liu2018::mnist_setup(flags.size()).subjects[0].spec(), flags.common));
-  show(figures.page(), flags, study);
+  const Spec spec = liu2018::mnist_setup(flags.size()).subjects[0].spec();
+  run_and_show(study, flags, study::measured_flops_per_second(spec, flags.common),
+               [&] { return figures.page(); });
 }
 
 }  // namespace

@@ -66,24 +66,18 @@ void check_data(const Options& options) {
 }
 
 /// Everything that was asked for.
-std::vector<Part> parts(Laboratory& lab, const Options& options) {
-  std::vector<Part> result;
-  for (const Entry& entry : entries())
-    if (entry.is_of(options.data) && entry.asked(options.paper)) result.push_back(entry.make(lab));
-  return result;
-}
-
-study::Page page_of(const std::vector<Part>& parts, const liu2021::Protocol& protocol) {
+study::Page page_of(Laboratory& lab, const Options& options) {
   study::Page page{"Hash classifiers and gradient inhibition, attacked as published and adaptively",
                    fmt::format("The measurements of Liu and Wen, TNNLS 2021, on {}, repeated. Rows marked "
                                "paper are theirs. A claim is said to hold when at least half of the paper's "
                                "effect is found.",
-                               protocol.title),
+                               lab.protocol.title),
                    {},
-                   liu2021::described(protocol),
+                   liu2021::described(lab.protocol),
                    {},
                    {}};
-  for (const Part& part : parts) page.add(part);
+  for (const Entry& entry : entries())
+    if (entry.is_of(options.data) && entry.asked(options.paper)) page.add(entry.make(lab));
   return page;
 }
 
@@ -96,9 +90,7 @@ void run(const Options& options) {
   liu2021::set_gi_convolution(protocol, options.inhibited == "fc+conv");
   study::Study cells(flags.study());
   Laboratory lab(flags, protocol, cells);
-  parts(lab, options);  // says which cells there are
-  cells.run(lab.flops_per_second());
-  show(page_of(parts(lab, options), lab.protocol), flags, cells);
+  run_and_show(cells, flags, lab.flops_per_second(), [&] { return page_of(lab, options); });
 }
 
 void declare_flags(CLI::App& app, Options& options) {

@@ -30,9 +30,9 @@ void run(Options& options) {
   report::prepare_folder(options.paper.output);
   study::Study study(options.paper.study());
   zhao2019::Experiment experiment(setup_of(options), options.paper, study);
-  page_of(experiment, options.paper);  // declares the cells
-  study.run(study::measured_flops_per_second(experiment.spec(), options.paper.common));
-  show(page_of(experiment, options.paper), options.paper, study);
+  run_and_show(study, options.paper,
+               study::measured_flops_per_second(experiment.spec(), options.paper.common),
+               [&] { return page_of(experiment, options.paper); });
 }
 
 void declare_flags(CLI::App& app, Options& options) {

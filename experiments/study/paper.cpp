@@ -161,4 +161,11 @@ void show(Page page, const StudyFlags& flags, const Study& study) {
              drawn ? "" : "; without plots: gnuplot was not found");
 }
 
+void run_and_show(Study& study, const PaperFlags& flags, double flops_per_second,
+                  const std::function<Page()>& page) {
+  page();
+  study.run(flops_per_second);
+  show(page(), flags, study);
+}
+
 }  // namespace hashgrad::study

@@ -1,6 +1,7 @@
 // What the binaries of the papers share besides cells: their flags, and the page that they write.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -82,5 +83,9 @@ Dataset first(const std::string& data, Split split, int64_t n, const StudyFlags&
 void show(Page page, const StudyFlags& flags, const Study& study);
 /// The same with the scale, and to a smoke run a warning.
 void show(Page page, const PaperFlags& flags, const Study& study);
+/// Runs the cells that `page` asks for, and shows it: made before, it declares them, made afterwards it has
+/// their values.
+void run_and_show(Study& study, const PaperFlags& flags, double flops_per_second,
+                  const std::function<Page()>& page);
 
 }  // namespace hashgrad::study
