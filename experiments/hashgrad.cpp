@@ -42,7 +42,7 @@ std::string wrong_verb(const CLI::App& app, int argc, char** argv) {
 int main(int argc, char** argv) {
   CLI::App app("Train, compress, attack, defend and honestly evaluate neural networks.", "hashgrad");
   app.option_defaults()->always_capture_default();
-  app.set_version_flag("--version", "hashgrad 0.1.0");
+  app.set_version_flag("--version", "hashgrad " HASHGRAD_VERSION);
   app.footer(
       "`hashgrad VERB --help` lists a verb's flags, with units and defaults. docs/cli.md tells the rest.");
   hashgrad::cli::add_verbs(app);

@@ -23,7 +23,7 @@ class InterruptGuard {
   Handler interrupt_, terminate_;
 };
 
-/// The run was stopped by a signal after its checkpoint, if any, was written; main() exits with 130.
+/// The run was stopped by a signal after its checkpoint, if any, was written; run_program() returns 130.
 struct Interrupted {
   std::string checkpoint;
   std::string advice = "continue with --resume " + checkpoint;

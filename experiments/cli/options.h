@@ -33,7 +33,7 @@ auto or_usage(const F& work) try {
   usage("{}", error.what());
 }
 
-/// The words of this run as typed, for the record; main() sets it once.
+/// The words of this run as typed, for the record; run_program() sets it once.
 inline std::string command_line;
 
 // Checks of a flag's text, made before it is converted. Their message says what is accepted.
