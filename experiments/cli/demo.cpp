@@ -97,8 +97,7 @@ void add_demo(CLI::App& app) {
   auto v = std::make_shared<DemoVerb>();
   verb->add_option("--data", v->data,
                    std::string("mnist when found, else synthetic-digits; or any of ") + accepted_datasets);
-  verb->add_option("--data-dir", v->flags.data_dir,
-                   "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data");
+  add_data_dir(*verb, v->flags.data_dir);
   verb->add_option("--output", v->flags.output, "folder of the report");
   CLI::Option* full = verb->add_flag(
       "--full", v->full, "60,000 training images, 10 epochs, 10,000 test images: hours, not minutes");

@@ -255,9 +255,7 @@ void add_data(CLI::App& verb, DataFlags& flags) {
   verb.add_option("--data", flags.data, accepted_datasets)
       ->check(parsed_by(check_dataset_name, "SET"))
       ->group(group);
-  verb.add_option("--data-dir", flags.data_dir,
-                  "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data")
-      ->group(group);
+  add_data_dir(verb, flags.data_dir)->group(group);
   verb.add_option("--split", flags.split, "part of a named set")
       ->check(one_of({"train", "test"}))
       ->group(group);
@@ -272,6 +270,11 @@ void add_data(CLI::App& verb, DataFlags& flags) {
   if (CLI::Option* file = verb.get_option_no_throw("--input"))  // where these would do nothing
     for (const char* of_named_sets : {"--data-dir", "--split"})
       verb.get_option(of_named_sets)->excludes(file);
+}
+
+CLI::Option* add_data_dir(CLI::App& verb, std::string& folder) {
+  return verb.add_option("--data-dir", folder,
+                         "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data");
 }
 
 Dataset load(const DataFlags& flags) {

@@ -91,6 +91,8 @@ struct DataFlags {
 };
 
 void add_data(CLI::App& verb, DataFlags& flags);
+/// --data-dir alone.
+CLI::Option* add_data_dir(CLI::App& verb, std::string& folder);
 /// Loads what the flags say, cut down by --indices, --skip and --first.
 Dataset load(const DataFlags& flags);
 /// The numbers that n images loaded so have in the uncut data: their names in reports and for random draws.

@@ -90,8 +90,7 @@ void add_paper_flags(CLI::App& app, PaperFlags& flags, const std::vector<std::st
   app.add_option("--shard", flags.shard, "i/n: measure only the cells of the i-th of n machines")
       ->check(cli::parsed_by([](const std::string& text) { parse_shard(text); }, "i/n"));
   app.add_flag("--collect", flags.collect, "measure nothing: report the cells that are there");
-  app.add_option("--data-dir", flags.data_dir,
-                 "folder searched before $HASHGRAD_DATA and ~/.cache/hashgrad/data");
+  cli::add_data_dir(app, flags.data_dir);
   cli::add_common(app, flags.common);
 }
 
