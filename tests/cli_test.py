@@ -317,8 +317,10 @@ class Command(unittest.TestCase):
                                                       struct.pack("<5q", 0, 0, 1, 1, 1))
         self.assert_error("target has 3 rows, x 2", "attack", "fgsm", self.model, "--input", self.path("longer"), "--targeted",
                           "--first", "2", "--output", self.path("part"))
-        out = self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"))
+        out = self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--output", self.path("all"),
+                          "--json", self.path("all.json"))
         self.assertIn("9 rows of each image, which intervals count as one", out)
+        self.assertEqual([self.json_of("all.json")["success"][key] for key in ("n", "per_image")], [18, 9])
         self.assertEqual(self.tensors("all")["x_adv"][1], [18, 1, 28, 28])
 
     def test_one_model_is_attacked_by_way_of_another(self):

@@ -53,7 +53,7 @@ int64_t Laboratory::rows_per_image(const Attempt& attempt) const {
 std::string Laboratory::shown_success(const Attempt& attempt, const Json* values) const {
   if (values == nullptr) return study::not_run;
   Rate rate = study::rate_from(values->at("success"));
-  rate.per_image = rows_per_image(attempt);
+  rate.per_image = rows_per_image(attempt);  // which older cells do not say
   return study::shown(rate);
 }
 

@@ -221,7 +221,9 @@ double Study::flops_of_networks(const std::vector<const Cell*>& cells) const {
 
 Json json_of(const Rate& rate) { return cli::json_of(rate); }
 
-Rate rate_from(const Json& json) { return {json.at("hits").get<int64_t>(), json.at("n").get<int64_t>()}; }
+Rate rate_from(const Json& json) {
+  return {json.at("hits").get<int64_t>(), json.at("n").get<int64_t>(), json.value("per_image", int64_t{1})};
+}
 
 TrainResult resume_training(Model& model, const Dataset& data, TrainOptions options,
                             const std::string& checkpoint, bool quiet) {

@@ -103,7 +103,7 @@ class Study {
   double seconds_ = 0;
 };
 
-/// {rate, hits, n, interval} as a cell keeps a share of images, and back.
+/// As a cell keeps a share of images (cli/rates.h), and back.
 Json json_of(const Rate& rate);
 Rate rate_from(const Json& json);
 
