@@ -1,6 +1,7 @@
 #include "experiments/report/table.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -11,11 +12,15 @@
 namespace hashgrad::report {
 namespace {
 
-bool is_number(const std::string& text) {
-  if (text.empty()) return false;
+/// What reads as an integer or as a number becomes one.
+nlohmann::ordered_json json_of(const std::string& cell) {
+  int64_t integer = 0;
+  const auto [rest, error] = std::from_chars(cell.data(), cell.data() + cell.size(), integer);
+  if (error == std::errc{} && rest == cell.data() + cell.size()) return integer;
   char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return *end == '\0' && std::isfinite(value);
+  const double number = std::strtod(cell.c_str(), &end);
+  if (!cell.empty() && *end == '\0' && std::isfinite(number)) return number;
+  return cell;
 }
 
 /// Starts as numbers do, bounds ("< 10", "~68") and the dash of a missing one.
@@ -102,12 +107,7 @@ nlohmann::ordered_json to_json(const Table& table) {
   auto rows = nlohmann::ordered_json::array();
   for (const auto& row : table.rows) {
     nlohmann::ordered_json object;
-    for (size_t c = 0; c < row.size(); ++c) {
-      if (is_number(row[c]))
-        object[table.columns[c]] = std::strtod(row[c].c_str(), nullptr);
-      else
-        object[table.columns[c]] = row[c];
-    }
+    for (size_t c = 0; c < row.size(); ++c) object[table.columns[c]] = json_of(row[c]);
     rows.push_back(std::move(object));
   }
   return {{"title", table.title}, {"note", table.note}, {"rows", std::move(rows)}};
