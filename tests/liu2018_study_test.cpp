@@ -248,15 +248,4 @@ TEST_CASE("liu2018: a page holds its pictures, and puts them beside itself") {
   CHECK(contains(html, "A finding."));
 }
 
-TEST_CASE("report: base64 comes back as it was, and damage is an Error") {
-  std::string bytes;
-  for (int length = 0; length < 70; ++length) {
-    CHECK(report::from_base64(report::base64(bytes)) == bytes);
-    bytes += static_cast<char>(length * 37);
-  }
-  CHECK(report::base64("hash") == "aGFzaA==");
-  CHECK_ERROR(report::from_base64("aGFzaA="), "base64: 7 digits");
-  CHECK_ERROR(report::from_base64("aG!zaA=="), "base64: character 2 is not a digit");
-}
-
 }  // namespace hashgrad
