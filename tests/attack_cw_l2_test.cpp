@@ -11,12 +11,6 @@ namespace {
 
 using namespace testing;
 
-struct NaiveResult {
-  Pixels best;
-  double distance = std::numeric_limits<double>::infinity();
-  int64_t passes = 0, first = -1;
-};
-
 NaiveResult naive_cw(const NaiveModel& net, const Pixels& image, const CwL2::Options& o) {
   NaiveResult result{image};
   double c = o.c0, lower = 0, upper = 1e10;

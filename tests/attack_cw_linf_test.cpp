@@ -2,7 +2,6 @@
 // mistakes of other implementations.
 #include <cmath>
 #include <doctest/doctest.h>
-#include <limits>
 
 #include "attacks/constant_search.h"
 #include "attacks/cw_linf.h"
@@ -12,12 +11,6 @@ namespace hashgrad {
 namespace {
 
 using namespace testing;
-
-struct NaiveResult {
-  Pixels best;
-  double distance = std::numeric_limits<double>::infinity();
-  int64_t passes = 0;
-};
 
 NaiveResult naive_cw_linf(const NaiveModel& net, const Pixels& image, const CwLinf::Options& o) {
   NaiveResult result{image};

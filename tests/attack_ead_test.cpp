@@ -1,7 +1,6 @@
 // The elastic-net attack: a transcription that shares no code with it, closed forms, and the known mistakes
 // of other implementations.
 #include <doctest/doctest.h>
-#include <limits>
 
 #include "attacks/ead.h"
 #include "tests/naive_lead.h"
@@ -10,12 +9,6 @@ namespace hashgrad {
 namespace {
 
 using namespace testing;
-
-struct NaiveResult {
-  Pixels best;
-  double distance = std::numeric_limits<double>::infinity();
-  int64_t iterations = 0, first = -1;
-};
 
 NaiveResult naive_ead(const NaiveModel& net, const Pixels& image, const Ead::Options& o) {
   NaiveResult result{image};
@@ -41,7 +34,7 @@ NaiveResult naive_ead(const NaiveModel& net, const Pixels& image, const Ead::Opt
         l1 += std::abs(x[i] - image[i]);
         squares += std::pow(x[i] - image[i], 2);
       }
-      ++result.iterations;
+      ++result.passes;
       const double lead = net.lead(x).value;
       const double loss = squares + o.beta * l1 + c * std::max(0.0, o.kappa - lead);
       if (o.abort_early && k % std::max<int64_t>(1, o.iters / 10) == 0) {
@@ -50,7 +43,7 @@ NaiveResult naive_ead(const NaiveModel& net, const Pixels& image, const Ead::Opt
       }
       if (lead < o.kappa) continue;
       found = true;
-      if (result.first < 0) result.first = result.iterations;
+      if (result.first < 0) result.first = result.passes;
       const double distance = o.rule == Ead::Rule::l1 ? l1 : squares + o.beta * l1;
       if (distance < result.distance) result.distance = distance, result.best = x;
     }
@@ -77,8 +70,8 @@ TEST_CASE("ead: as an independent transcription of the published algorithm") {
       CAPTURE(target);
       REQUIRE(expected.distance < 10);
       CHECK(largest_difference(r.x_adv.to_vector<double>(), expected.best) < 1e-12);
-      CHECK(r.forwards.data<int64_t>()[0] == 2 * expected.iterations + 1);
-      CHECK(r.backwards.data<int64_t>()[0] == expected.iterations);
+      CHECK(r.forwards.data<int64_t>()[0] == 2 * expected.passes + 1);
+      CHECK(r.backwards.data<int64_t>()[0] == expected.passes);
       CHECK(r.first_success.data<int64_t>()[0] == expected.first);
       CHECK(input.x.to_vector<double>() ==
             naive_image);  // distances are from the image, not from an alias of it

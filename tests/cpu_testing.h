@@ -55,6 +55,20 @@ double tolerance(int64_t n) {
   return (4 + std::sqrt(static_cast<double>(n))) * 8 * static_cast<double>(std::numeric_limits<T>::epsilon());
 }
 
+/// Largest error relative to the largest value, in units of sqrt(terms) * epsilon: rounding errors of a sum
+/// of that many random terms stay near 1.
+template <class T>
+double sum_error(const std::vector<T>& got, const std::vector<double>& expected, double terms) {
+  REQUIRE(got.size() == expected.size());
+  double scale = 1, worst = 0;
+  for (const double x : expected) scale = std::max(scale, std::abs(x));
+  for (size_t e = 0; e < got.size(); ++e) {
+    const double off = std::abs(static_cast<double>(got[e]) - expected[e]);
+    worst = off <= worst ? worst : off;  // a NaN must not be lost
+  }
+  return worst / scale / (std::sqrt(terms) * static_cast<double>(std::numeric_limits<T>::epsilon()));
+}
+
 /// The instruction set in use for as long as this lives.
 class IsaScope {
  public:

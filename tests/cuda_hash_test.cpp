@@ -1,7 +1,6 @@
 // Hashed layers on the engines beside the CPU, against the CPU's V (bit for bit), against double oracles, and
 // against themselves: other kernels, other batches, other runs.
 #include <cmath>
-#include <cstring>
 #include <doctest/doctest.h>
 #include <limits>
 #include <random>
@@ -11,12 +10,16 @@
 #include "cpu/hash_gemm.h"
 #include "cpu/hash_reference.h"
 #include "cuda/hash_gemm.h"
+#include "tests/cpu_testing.h"
 #include "tests/engines_testing.h"
 
 #if HASHGRAD_WITH_CUDA || HASHGRAD_WITH_EMULATOR
 
 using namespace hashgrad;
 using cpu::HashedMatrix;
+using cpu_testing::poisoned;
+using cpu_testing::same_bits;
+using cpu_testing::sum_error;
 
 namespace {
 
@@ -60,31 +63,6 @@ std::vector<T> random_values(int64_t n, uint32_t seed) {
   std::vector<T> out(static_cast<size_t>(n));
   for (T& x : out) x = uniform(random);
   return out;
-}
-
-/// Outputs start as NaN, so an element that is never written shows.
-template <class T>
-std::vector<T> poisoned(int64_t n) {
-  return std::vector<T>(static_cast<size_t>(n), std::numeric_limits<T>::quiet_NaN());
-}
-
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
-
-/// Largest error relative to the largest value, in units of sqrt(terms) * epsilon: rounding errors of a sum
-/// of that many random terms stay near 1.
-template <class T>
-double error(const std::vector<T>& got, const std::vector<double>& expected, double terms) {
-  REQUIRE(got.size() == expected.size());
-  double scale = 1, worst = 0;
-  for (const double x : expected) scale = std::max(scale, std::abs(x));
-  for (size_t e = 0; e < got.size(); ++e) {
-    const double off = std::abs(static_cast<double>(got[e]) - expected[e]);
-    worst = off <= worst ? worst : off;  // a NaN must not be lost
-  }
-  return worst / scale / (std::sqrt(terms) * static_cast<double>(std::numeric_limits<T>::epsilon()));
 }
 
 constexpr int64_t little = 1;  // bytes of shared memory: sends every lookup to device memory
@@ -174,8 +152,8 @@ void compare_products(Device device, const HashedMatrix& v, int64_t batch) {
     CAPTURE(static_cast<int>(tuning.table.value_or(BucketTable::global)));
     const auto y = forward_on(device, v, w, batch, x, tuning),
                dx = input_gradient_on(device, v, w, batch, dy, tuning);
-    CHECK(error(y, y_exact, 4 * columns) < 1);
-    CHECK(error(dx, dx_exact, 4 * rows) < 1);
+    CHECK(sum_error(y, y_exact, 4 * columns) < 1);
+    CHECK(sum_error(dx, dx_exact, 4 * rows) < 1);
     if (tuning.kernel == HashKernel::reference) continue;
     if (first_y.empty()) first_y = y, first_dx = dx;
     CHECK(same_bits(y, first_y));
@@ -183,7 +161,7 @@ void compare_products(Device device, const HashedMatrix& v, int64_t batch) {
   }
   for (const HashTuning& tuning : {HashTuning{HashKernel::reference}, HashTuning{}, HashTuning{{}, little}}) {
     const auto dw = bucket_gradient_on(device, v, batch, x, dy, tuning);
-    CHECK(error(dw, dw_exact, rows * columns * static_cast<double>(batch + 1)) < 1);
+    CHECK(sum_error(dw, dw_exact, rows * columns * static_cast<double>(batch + 1)) < 1);
     if (tuning.kernel == HashKernel::reference) continue;
     if (first_dw.empty()) first_dw = dw;
     CHECK(same_bits(dw, first_dw));
@@ -355,8 +333,8 @@ TEST_CASE_TEMPLATE("scatter sums the signed elements of each bucket, exactly but
         const std::vector<double> expected(sums.begin(), sums.end());
         for (const HashTuning& tuning :
              {HashTuning{}, HashTuning{{}, little}, HashTuning{HashKernel::reference}})
-          CHECK(error(scatter_on(device, v, d_dense, tuning), expected,
-                      tuning.kernel == HashKernel::reference ? 64.0 : 1.0) < 1);
+          CHECK(sum_error(scatter_on(device, v, d_dense, tuning), expected,
+                          tuning.kernel == HashKernel::reference ? 64.0 : 1.0) < 1);
       }
 }
 
@@ -374,7 +352,7 @@ TEST_CASE_TEMPLATE("bucket gradients keep their accuracy at any scale", T, float
       for (T& e : scaled_dy) e = std::ldexp(e, exponent);
       auto dw = bucket_gradient_on(device, v, 5, scaled_x, scaled_dy);
       for (T& e : dw) e = std::ldexp(std::ldexp(e, -exponent), -exponent);
-      CHECK(error(dw, exact, 17 * 33) < 1);
+      CHECK(sum_error(dw, exact, 17 * 33) < 1);
     }
     std::vector<T> zero_x(5 * 33), zero_dy(5 * 17);
     for (const T e : bucket_gradient_on(device, v, 5, zero_x, zero_dy)) CHECK(e == 0);
@@ -481,9 +459,10 @@ TEST_CASE("bf16 products are those of rounded weights and inputs") {
         const auto dx = cpu::reference::input_gradient(v, w_rounded.data(), batch, dy_rounded.data());
         for (const int64_t bytes : {int64_t{0}, int64_t{12000}}) {
           const HashTuning tuning{HashKernel::bf16, bytes};
-          CHECK(error(forward_on(device, v, w, batch, x, tuning), y, 4.0 * static_cast<double>(columns)) < 1);
-          CHECK(error(input_gradient_on(device, v, w, batch, dy, tuning), dx,
-                      4.0 * static_cast<double>(rows)) < 1);
+          CHECK(sum_error(forward_on(device, v, w, batch, x, tuning), y, 4.0 * static_cast<double>(columns)) <
+                1);
+          CHECK(sum_error(input_gradient_on(device, v, w, batch, dy, tuning), dx,
+                          4.0 * static_cast<double>(rows)) < 1);
         }
       }
 }

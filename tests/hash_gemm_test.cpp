@@ -17,19 +17,6 @@ using cpu::HashedMatrix;
 
 namespace {
 
-/// Largest error relative to the largest value, in units of sqrt(terms) * epsilon.
-template <class T>
-double error(const std::vector<T>& got, const std::vector<double>& expected, double terms) {
-  REQUIRE(got.size() == expected.size());
-  double scale = 1, worst = 0;
-  for (const double x : expected) scale = std::max(scale, std::abs(x));
-  for (size_t e = 0; e < got.size(); ++e) {
-    const double off = std::abs(static_cast<double>(got[e]) - expected[e]);
-    worst = off <= worst ? worst : off;  // a NaN must not be lost
-  }
-  return worst / scale / (std::sqrt(terms) * static_cast<double>(std::numeric_limits<T>::epsilon()));
-}
-
 /// The whole of one layer: forward with bias and ReLU off, both gradients, dense twin and its adjoint.
 template <class T>
 struct Results {
@@ -77,11 +64,11 @@ void compare_with_reference(const HashedMatrix& v, int64_t batch) {
              dy = random_values<T>(batch * rows, 3), bias = random_values<T>(rows, 4);
   const Results<T> r = run<T>(v, batch);
   const double terms = static_cast<double>(rows * columns * (batch + 1));
-  CHECK(error(r.y, cpu::reference::forward(v, w.data(), batch, x.data(), bias.data()),
-              4.0 * static_cast<double>(columns)) < 1);
-  CHECK(error(r.dx, cpu::reference::input_gradient(v, w.data(), batch, dy.data()),
-              4.0 * static_cast<double>(rows)) < 1);
-  CHECK(error(r.dw, cpu::reference::bucket_gradient(v, batch, x.data(), dy.data()), terms) < 1);
+  CHECK(sum_error(r.y, cpu::reference::forward(v, w.data(), batch, x.data(), bias.data()),
+                  4.0 * static_cast<double>(columns)) < 1);
+  CHECK(sum_error(r.dx, cpu::reference::input_gradient(v, w.data(), batch, dy.data()),
+                  4.0 * static_cast<double>(rows)) < 1);
+  CHECK(sum_error(r.dw, cpu::reference::bucket_gradient(v, batch, x.data(), dy.data()), terms) < 1);
   int64_t wrong = 0;
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tests/attack_models.h"
@@ -65,6 +66,13 @@ struct NaiveTanhAdam {
   }
   Pixels w, m, v;
   double taken = 0;
+};
+
+/// What a transcription found: the best image, its distance, passes in all and up to the first success.
+struct NaiveResult {
+  Pixels best;
+  double distance = std::numeric_limits<double>::infinity();
+  int64_t passes = 0, first = -1;
 };
 
 inline double largest_difference(const Pixels& a, const Pixels& b) {
