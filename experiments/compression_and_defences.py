@@ -49,8 +49,20 @@ TRANSFORMS = ("bit-depth", "median", "jpeg", "feature-distillation")  # attacks 
 MADE_FROM = {"hash classifier and GI1 0.1": CLASSIFIER}
 
 
+def left_behind(words):
+    """The flags with which a command goes on that was interrupted before."""
+    if "--output" not in words:
+        return []
+    output = pathlib.Path(words[words.index("--output") + 1])
+    if words[0] == "report":
+        return ["--resume"] * (output / "checkpoint").exists()
+    checkpoints = [*output.parent.glob(f"{output.name}*.checkpoint")]
+    return ["--resume", str(checkpoints[0])] if checkpoints else []
+
+
 def run(binary, *words):
-    subprocess.run([binary, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    words = [*map(str, words)]
+    subprocess.run([binary, *words, *left_behind(words)], check=True, stdout=subprocess.DEVNULL)
 
 
 def file_of(work, name):
