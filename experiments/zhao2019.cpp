@@ -2,7 +2,6 @@
 //   zhao2019 --all --scale reduced --output experiments/results/zhao2019
 //   zhao2019 --all --data cifar10 --scale reduced --output experiments/results/zhao2019-cifar10
 // Exit codes and errors are those of the hashgrad command.
-
 #include "experiments/cli/program.h"
 #include "experiments/report/html.h"
 #include "experiments/zhao2019/tables.h"

@@ -34,7 +34,8 @@ class HtmlPage {
   std::string title_, body_;
 };
 
-/// Creates `folder` and checks that report.html can be written to it; call it before the long work.
+/// Creates `folder` and checks that files can be written to it; call it before the long work. (Should one of
+/// the report's names be a folder, say, that shows at the end: cells and attacks are in files of their own.)
 void prepare_folder(const std::string& folder);
 
 std::string escape_html(const std::string& text);

@@ -18,7 +18,7 @@ namespace {
 
 /// Okabe and Ito's palette: told apart by colour-blind readers, on white and on black.
 constexpr const char* colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
-constexpr size_t colour_count = sizeof(colours) / sizeof(colours[0]);
+constexpr size_t colour_count = std::size(colours);
 
 /// From this many points on a curve is drawn without marks, which would hide it.
 constexpr size_t many_points = 100;

@@ -139,7 +139,7 @@ std::vector<Plot> figure3_plots(Experiment& e) {
               "density",    "accuracy, %",
               {},           {}};
     for (const Search& attack : figure3_attacks(e.setup())) {
-      if (attack.name.rfind(name + ",", 0) != 0) continue;
+      if (!attack.name.starts_with(name + ",")) continue;
       Series series{attack.name, {}, {}};
       for (const Variant& v : with_dense(e.setup().pruned()))
         add_point(series, v.density, study::share(e.crafted_on(v, attack, e.setup().scrutinised), "own"));
