@@ -74,7 +74,8 @@ class Model {
   /// What is done to images in front of layer 0, in this order. Their entries in metadata `defences` are kept
   /// by whoever adds them (defenses/input_transforms.h, nn/model_file.h).
   const std::vector<InputTransformPtr>& transforms() const { return transforms_; }
-  /// An Error if it does not apply to images of input_shape().
+  /// A transform of your own too; a model with one that `defences` does not tell of cannot be saved. An Error
+  /// if it does not apply to images of input_shape().
   void add_transform(InputTransformPtr transform);
   /// Takes over what belongs to no layer: metadata and input transforms.
   void inherit(const Model& from);

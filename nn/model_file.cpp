@@ -93,6 +93,19 @@ void add_transforms(Model& model, const std::string& name) {
   }
 }
 
+/// What is not recorded would be missing when the file is read.
+void check_transforms_recorded(const Model& model) {
+  const json list = defences_of(model, "model");
+  const auto recorded = std::count_if(list.begin(), list.end(), [](const json& entry) {
+    return entry.is_object() && entry.contains("method") && entry["method"].is_string() &&
+           find_transform(entry["method"].get<std::string>());
+  });
+  check(recorded == std::ssize(model.transforms()),
+        "model: input transforms: {} in front of it, {} in its metadata defences; a file of it would compute "
+        "something else",
+        model.transforms().size(), recorded);
+}
+
 /// What the metadata say of the model's numbers, each checked to be about something that the model has.
 Coding read_coding(const Archive& archive, Model& model, const std::string& name) {
   const Coding coding = coding_of(archive.metadata, name);
@@ -179,6 +192,7 @@ Model model_from_archive(const Archive& archive, const std::string& name) {
 }
 
 Archive archive_of(const Model& model) {
+  check_transforms_recorded(model);
   Archive archive{{}, model.metadata};
   for (const auto& [name, tensor] : model.state()) {
     const std::string what = fmt::format("model: parameter '{}'", name);

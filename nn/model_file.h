@@ -17,7 +17,8 @@ namespace hashgrad {
 /// surplus or misshapen tensors, numbers that are not finite, and metadata that changes the network's
 /// function in a way that this version does not know (see check_known_function).
 Model load_model(const std::string& path);
-/// Replaces `path` atomically. Numbers that are not finite, which load_model would refuse, are an Error.
+/// Replaces `path` atomically. Errors: numbers that are not finite, which load_model would refuse; an input
+/// transform that no entry of `defences` tells of, without which load_model would return another function.
 void save_model(const std::string& path, const Model& model);
 
 /// The same between a model and an archive; `name` opens error messages.

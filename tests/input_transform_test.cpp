@@ -7,6 +7,7 @@
 
 #include "attacks/pgd.h"
 #include "attacks/random_noise.h"
+#include "autograd/ops/arithmetic.h"
 #include "compression/hash.h"
 #include "defenses/input_transforms.h"
 #include "nn/materialise.h"
@@ -51,6 +52,12 @@ std::vector<double> rows_of(const std::array<double, 4>& coefficients) {
   }
   return y;
 }
+
+/// A transform that the library does not know.
+class Inverted final : public InputTransform {
+ public:
+  Tensor forward(const Tensor& x) const override { return 1 - x; }
+};
 
 double farthest(const Tensor& a, const Tensor& b) { return distances(a, b).linf.to_vector<double>()[0]; }
 
@@ -214,6 +221,14 @@ TEST_CASE("stand-ins break what hides behind a transform") {
   };
   CHECK(broken(false) == 0);
   CHECK(broken(true) > 12);
+}
+
+TEST_CASE("a transform that no file can tell of works, and is not left out of a file") {
+  Model model = small_net();
+  model.add_transform(std::make_shared<Inverted>());
+  const Tensor x = images(3, model.input_shape());
+  CHECK(identical(model.logits(x), small_net().logits(1 - x)));
+  CHECK_ERROR(archive_of(model), "input transforms: 1 in front of it, 0 in its metadata defences");
 }
 
 TEST_CASE("input transforms refuse what they cannot do") {
