@@ -16,8 +16,9 @@ namespace {
 
 void check_classes(const Tensor& classes, const Shape& rows, int64_t k, const char* what,
                    const std::string& attack) {
-  check(classes.defined() && classes.shape() == rows && classes.dtype() == DType::int64,
-        "{}: {}s of {} {}, int64 {} expected", attack, what, name_of(classes.dtype()), classes.shape(), rows);
+  check(classes.defined(), "{}: {}s are undefined, int64 {} expected", attack, what, rows);
+  check(classes.shape() == rows && classes.dtype() == DType::int64, "{}: {}s of {} {}, int64 {} expected",
+        attack, what, name_of(classes.dtype()), classes.shape(), rows);
   for (int64_t i = 0; i < rows[0]; ++i) {
     const int64_t value = classes.data<int64_t>()[i];
     check(0 <= value && value < k, "{}: {} {} of row {} is not in [0, {})", attack, what, value, i, k);

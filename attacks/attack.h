@@ -17,10 +17,10 @@ namespace hashgrad {
 /// (see on_device), the labels and targets on the CPU, where they decide which row goes on, and as many
 /// samples as rows.
 struct AttackInput {
-  Tensor x;                      // [N,C,H,W] in [0,1], of the model's element type
-  Tensor y;                      // [N] int64, labels
-  Tensor targets;                // [N] int64, none equal to its label; undefined: untargeted
-  std::vector<int64_t> samples;  // N, or none
+  Tensor x;                        // [N,C,H,W] in [0,1], of the model's element type
+  Tensor y;                        // [N] int64, labels
+  Tensor targets{};                // [N] int64, none equal to its label; undefined: untargeted
+  std::vector<int64_t> samples{};  // N, or none
 
   Goal goal() const { return {y, targets}; }
 };
@@ -58,8 +58,10 @@ AttackResult empty_result(const Tensor& x, int64_t n);
 std::map<std::string, Tensor> tensors_of(const AttackResult& result);
 
 /// What craft() leaves per row: the image, and what the attack says of itself. `first_success` is a claim,
-/// and so is already_wrong; passes are counted as on an ordinary model.
+/// and so is already_wrong; passes are counted as on an ordinary model. Of rows that run() finds broken the
+/// status is replaced.
 struct Crafted {
+  /// The images as they are: no success (-1), no passes, max_iter.
   explicit Crafted(const Tensor& x);
 
   Tensor x_adv;  // where x is
