@@ -78,8 +78,8 @@ class OpNode final : public Node {
       : Node(Op::name, std::move(inputs_)), op_(std::move(op)), shape_(shape) {}
 
   std::vector<Tensor> backward(Needs needs, Tensor dy, int64_t copies) override {
-    check(op_.has_value(), "{}: its graph was already used by a backward pass (retain it to use it twice)",
-          name);
+    check(op_.has_value(),
+          "{}: its graph was already used by a backward pass (grad and vjp keep it with `retain`)", name);
     const auto as_vector = [](auto&& g) { return std::vector<Tensor>(g.begin(), g.end()); };
     if constexpr (requires { op_->backward(needs, dy, copies); }) {
       return as_vector(op_->backward(needs, std::move(dy), copies));

@@ -29,7 +29,8 @@ struct OpInfo {
   std::string no_gradient = {};
 };
 
-/// Every registered op, in name order.
+/// Every registered op, in name order. The linker leaves those out of a program that links the static library
+/// and does not call them, unless it takes the whole archive, as the tests do.
 const std::vector<OpInfo>& all_ops();
 
 /// `static const RegisterOp row({...});` at the bottom of an op's .cpp.

@@ -14,7 +14,7 @@ struct OptimizerOptions {
   enum class Kind { sgd, adam, rmsprop };
 
   Kind kind = Kind::sgd;
-  double momentum = 0.9;    ///< sgd, rmsprop; in [0, 1)
+  double momentum = 0.9;    ///< sgd, rmsprop (where parse_optimizer takes 0 unless told); in [0, 1)
   bool nesterov = false;    ///< sgd; needs momentum
   double weight_decay = 0;  ///< times the parameter, added to its gradient
   /// Only weights decay: neither biases nor the scales of normalisations.
@@ -26,7 +26,7 @@ struct OptimizerOptions {
 };
 
 /// Reads a name with optional settings, "sgd", "sgd:momentum=0.9,nesterov,weight_decay=5e-4",
-/// "adam:beta1=0.5", "rmsprop:alpha=0.9,eps=1" (rmsprop has no momentum unless asked for).
+/// "adam:beta1=0.5", "rmsprop:alpha=0.9,eps=1".
 OptimizerOptions parse_optimizer(const std::string& text);
 /// All settings that matter for the kind, in the words of parse_optimizer.
 std::string to_string(const OptimizerOptions& options);

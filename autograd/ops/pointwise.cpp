@@ -47,21 +47,9 @@ Gradients<1> Pointwise<op>::backward(Needs, const Tensor& dy_in, int64_t copies)
   return {dx};
 }
 
-template struct Pointwise<Unary::neg>;
-template struct Pointwise<Unary::abs>;
-template struct Pointwise<Unary::exp>;
-template struct Pointwise<Unary::log>;
-template struct Pointwise<Unary::sqrt>;
-template struct Pointwise<Unary::square>;
-template struct Pointwise<Unary::reciprocal>;
-template struct Pointwise<Unary::sin>;
-template struct Pointwise<Unary::cos>;
-template struct Pointwise<Unary::tanh>;
-template struct Pointwise<Unary::sigmoid>;
-template struct Pointwise<Unary::relu>;
-template struct Pointwise<Unary::leaky_relu>;
-template struct Pointwise<Unary::gelu>;
-template struct Pointwise<Unary::softplus>;
+#define INSTANTIATE(name) template struct Pointwise<Unary::name>;
+HASHGRAD_UNARY(INSTANTIATE)
+#undef INSTANTIATE
 
 Tensor Clamp::forward(Needs needs, const Tensor& in) {
   check(low <= high, "clamp: [{}, {}] is empty", low, high);
