@@ -141,7 +141,12 @@ TEST_CASE("docs/ops.md is the table of the registered ops") {
   if (!is_available(emu)) return;
   std::string table = R"(# Ops
 
-Every op with its formula, and the engines that compute it. A gradient marked with a number is checked against central
+Every op with its formula, and the engines that compute it. Headers of `autograd/ops/` declare them by family: `arithmetic.h` (two
+operands; numbers beside tensors), `pointwise.h` (one), `reduce.h` (sums, means, extremes), `view.h` (reshape to pad), `matmul.h`,
+`linear.h`, `conv2d.h`, `pool2d.h`, `batch_norm.h`, `conv_norm.h`, `hashed.h`, `dropout.h`, `fixed_point.h`, `softmax.h`, `loss.h` (a loss
+for each row: take `mean` or `sum`); transforms of images are those of `nn/input_transform.h`. All take and return Tensors or, to be
+differentiated, Variables; `argmax` and the steps (`sign`, `floor`, `ceil`, `round`) take Tensors alone. A row that is not called as a
+function is one under other settings. A gradient marked with a number is checked against central
 differences in float64 to that relative error, on every sample of the op's row in `all_ops()`. An engine marked `yes` computes
 the op and, where it has one, its gradient; `no` would be followed by the Error that it ends in. CUDA and the emulator are one
 source, compiled twice: where there is no GPU, the CUDA column is that of the emulator, and where there is one, it is tried.
