@@ -170,3 +170,33 @@ TEST_CASE("apgd: too few classes for its loss, and options out of range, are ref
   CHECK(error_of([] { Apgd({.restarts = 0}); }).find("apgd-ce: restarts = 0") == 0);
   CHECK(error_of([] { Apgd({.rho = 2}); }).find("apgd-ce: rho = 2") == 0);
 }
+
+TEST_CASE("apgd: a row on flat ground goes back to its best point at the next checkpoint") {
+  // z_1 - z_0 rises by 2 to 0.65, falls by 6 to 0.75 and is flat behind; it is above 0 from 0.55 to 0.683.
+  Model model("1x1x1 flatten fc3 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().copy_from(Tensor::full({3, 1}, 1, DType::float64));
+  model.parameter("1.bias").value().copy_from(Tensor::of<double>({0, -0.65, -0.75}, {3}));
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 0, 2, -8, 6}, {2, 3}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0, -1.1}, {2}));
+  const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.5, DType::float64), classes({0}), {}, {0}};
+  int64_t tried = 0;
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    // The first step, of 0.6, ends on the flat edge of the ball; the one from the start again, of 0.3 and
+    // with the momentum of the way back, at 1.25 start + 0.025.
+    const double start = random_start(input.x, {Norm::linf, 0.3}, seed, {0}, 0).data<double>()[0];
+    if (start < 0.43 || start > 0.5) continue;
+    ++tried;
+    const AttackResult r = Apgd({.eps = 0.3, .iters = 20, .loss = "margin", .seed = seed}).run(model, input);
+    CHECK(r.x_adv.data<double>()[0] == doctest::Approx(1.25 * start + 0.025));
+  }
+  CHECK(tried > 2);
+}
+
+TEST_CASE("apgd-t: every start of one target comes before the next target") {
+  // As above, only class 2 can win, and it is the second likeliest: two starts of seven points are in vain.
+  const Model model = linear_model({1, 0, 1, 0, 0, 1, -1, -1}, {0.5, 0.45, 0, -9});
+  const AttackInput input{Tensor::of<double>({0.5, 0.5}, {1, 1, 1, 2}), classes({0}), {}, {}};
+  const AttackResult r = Apgd({.eps = 0.26, .iters = 6, .restarts = 2, .targets = 2}).run(model, input);
+  CHECK(r.success.data<uint8_t>()[0] == 1);
+  CHECK(r.first_success.data<int64_t>()[0] > 2 * 7);
+}

@@ -42,3 +42,10 @@ TEST_CASE("ifgm: options out of range are refused by name") {
   CHECK(error_of([] { Ifgm({.eps = -1}); }).find("ifgsm: eps = -1") == 0);
   CHECK(error_of([] { Ifgm({.sign = false, .iters = 0}); }).find("ifgm: iters = 0") == 0);
 }
+
+TEST_CASE("ifgsm: the last iterate is judged, not differentiated") {
+  const AttackInput input{Tensor::of<double>({0.5, 0.5, 0.5}, {1, 1, 1, 3}), classes({0}), {}, {}};
+  const AttackResult r = Ifgm({.eps = 0.01, .iters = 3}).run(safe(), input);
+  CHECK(r.forwards.data<int64_t>()[0] == 1 + 4);  // the clean image, then 0 to 3 steps
+  CHECK(r.backwards.data<int64_t>()[0] == 3);
+}

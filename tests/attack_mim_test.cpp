@@ -94,3 +94,16 @@ TEST_CASE("mim: options out of range are refused by name") {
   CHECK(error_of([] { Mim({.iters = 0}); }).find("mim: iters = 0") == 0);
   CHECK(error_of([] { Mim({.decay = 1.5}); }).find("mim: decay = 1.5") == 0);
 }
+
+TEST_CASE("mim: momentum carries a row across a flat stretch") {
+  // z_1 - z_0 = x - max(0, x - 0.6) + 10 max(0, x - 0.8) - 1: flat between 0.6 and 0.8, above 0 at 0.875.
+  Model model("1x1x1 flatten fc3 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().copy_from(Tensor::full({3, 1}, 1, DType::float64));
+  model.parameter("1.bias").value().copy_from(Tensor::of<double>({0, -0.6, -0.8}, {3}));
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 0, 1, -1, 10}, {2, 3}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0, -1}, {2}));
+  const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.5, DType::float64), classes({0}), {}, {}};
+  const AttackResult r = Mim({.eps = 0.4, .step = 0.125, .iters = 3, .loss = "margin"}).run(model, input);
+  CHECK(r.x_adv.data<double>()[0] == 0.875);
+  CHECK(r.first_success.data<int64_t>()[0] == 3);
+}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <doctest/doctest.h>
+#include <numeric>
 
 #include "attacks/fgm.h"
 #include "attacks/fgsm.h"
@@ -188,4 +189,21 @@ TEST_CASE("profiles: what a library does not have is refused by name") {
   CHECK(error("fgm:compat=advertorch,norm=l1") == "fgm: has no norm l1 in advertorch");
   CHECK(error("pgd:compat=ch20") ==
         "pgd: compat is 'ch20'; accepted: none, ch21, ch31, foolbox3, art, ta35, advertorch");
+}
+
+TEST_CASE("profiles: a start from the cube is shortened to the ball where it is longer, never lengthened") {
+  std::vector<int64_t> samples(50);
+  std::iota(samples.begin(), samples.end(), 0);
+  const Tensor centre = Tensor::full({50, 1, 1, 2}, 0.5, DType::float64);
+  const Tensor cube = ball_point(centre, {Norm::linf, 0.2}, 3, samples, 0);
+  const Tensor start = start_by({.cube_start = true}, centre, {Norm::l2, 0.2}, 3, samples, 0);
+  const Row far = distances(centre, cube).l2.to_vector<double>(),
+            length = distances(centre, start).l2.to_vector<double>();
+  int64_t inside = 0;
+  for (size_t i = 0; i < 50; ++i) {
+    CHECK(length[i] == doctest::Approx(std::min(far[i], 0.2)).epsilon(1e-9));
+    inside += far[i] < 0.2;
+  }
+  CHECK(inside > 25);  // pi / 4 of the square
+  CHECK(inside < 50);
 }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <limits>
 #include <memory>
+#include <numeric>
 
 #include "attacks/fgm.h"
 #include "attacks/fgsm.h"
@@ -420,4 +421,49 @@ TEST_CASE("repr is the call that builds the attack") {
   CHECK(Jsma({}).repr() ==
         "Jsma({.rule = Jsma::Rule::pair, .on = Outputs::probs, .theta = 1, .gamma = 0.1, .once = false, "
         ".full = 1, .round_up = false})");
+}
+
+TEST_CASE("a step that reaches the goal is kept although its loss is lower than before") {
+  // z = (0, 2.04 x - 1.03, -0.01 - 36 max(0, x - 0.55)): at 0.5 all but equal, so the loss is log 3; at 0.75
+  // class 1 wins by 0.5 and class 2 is out, so it is log(1 + e^0.5) = 0.974.
+  Model model("1x1x1 flatten fc2 relu fc3", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().copy_from(Tensor::of<double>({1, 1}, {2, 1}));
+  model.parameter("1.bias").value().copy_from(Tensor::of<double>({0, -0.55}, {2}));
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 2.04, 0, 0, -36}, {3, 2}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0, -1.03, -0.01}, {3}));
+  for (const char* spec :
+       {"bim:eps=0.25,step=0.25,iters=1", "mim:eps=0.25,step=0.25,iters=1", "ifgsm:eps=0.25,iters=1"}) {
+    CAPTURE(spec);
+    const AttackResult r = make_attack(spec)->run(model, one_image({0.5}, 0));
+    CHECK(r.x_adv.data<double>()[0] == 0.75);
+    CHECK(r.first_success.data<int64_t>()[0] == 1);
+  }
+}
+
+TEST_CASE("pgd: what is found after a restart counts the steps of all starts") {
+  // No gradient of a linear model is zero, so no start ends early: each step is one pass, and so is the clean
+  // image, which is no step.
+  const Model model("1x6x6 flatten fc5", {.dtype = DType::float64, .seed = 3});
+  const Tensor x = images(60, model.input_shape(), DType::float64);
+  const AttackResult r = Pgd({.eps = 0.1, .step = 0.02, .iters = 2, .restarts = 8})
+                             .run(model, {x, own_labels(model, x), {}, {}});
+  int64_t later = 0;
+  for (int64_t i = 0; i < 60; ++i) {
+    const int64_t steps = r.first_success.data<int64_t>()[i];
+    if (steps < 0) continue;
+    CHECK(r.forwards.data<int64_t>()[i] == steps + 1);
+    later += steps > 3;
+  }
+  CHECK(later > 0);
+}
+
+TEST_CASE("random starts fill an l2 ball evenly: their mean distance is eps n / (n + 1)") {
+  constexpr int64_t rows = 2000;
+  std::vector<int64_t> samples(rows);
+  std::iota(samples.begin(), samples.end(), 0);
+  const Tensor centre = Tensor::full({rows, 1, 1, 3}, 0.5, DType::float64);
+  const Distances far = distances(centre, random_start(centre, {Norm::l2, 0.4}, 5, samples, 0));
+  double sum = 0;
+  for (const double v : far.l2.to_vector<double>()) sum += v;
+  CHECK(sum / rows == doctest::Approx(0.4 * 3 / 4).epsilon(0.02));
 }

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <numbers>
 
+#include "attacks/autoattack.h"
 #include "attacks/pgd.h"
 #include "attacks/random_noise.h"
 #include "autograd/ops/arithmetic.h"
@@ -229,6 +230,22 @@ TEST_CASE("a transform that no file can tell of works, and is not left out of a 
   const Tensor x = images(3, model.input_shape());
   CHECK(identical(model.logits(x), small_net().logits(1 - x)));
   CHECK_ERROR(archive_of(model), "input transforms: 1 in front of it, 0 in its metadata defences");
+}
+
+TEST_CASE("stand-ins are for those who differentiate: not for the judge, nor for attacks without gradients") {
+  const Model plain = small_net();
+  Model model = plain.clone();
+  add_input_transform(model, "bit-depth", 2);
+  const Tensor x = images(6, plain.input_shape());
+  const AttackInput input{x, own_labels(plain, x), {}, {}};
+  // Only the surrogate has a transform to stand in for.
+  const AttackResult r =
+      Pgd({.eps = 0.1, .iters = 2}).run(plain, input, {.surrogate = &model, .stand_ins = true});
+  CHECK(r.success.size(0) == 6);
+  // Square is a member, and asks for no gradients.
+  const AttackResult all = AutoAttack({.eps = 0.01, .iters = 1, .queries = 2})
+                               .run(model, {x, own_labels(model, x), {}, {}}, {.stand_ins = true});
+  CHECK(all.success.size(0) == 6);
 }
 
 TEST_CASE("input transforms refuse what they cannot do") {
