@@ -114,5 +114,19 @@ TEST_CASE("cw-l0: options out of range are refused by name") {
   CHECK(error_of([] { CwL0({.lr = -1}); }).find("cw-l0: lr = -1") == 0);
 }
 
+TEST_CASE("cw-l0: a round takes 0.3 sqrt(n) pixels out, n those that have changed") {
+  std::vector<double> weight(37,
+                             0.0);  // 36 pixels that do nothing stay where they are: one goes in each round
+  weight[0] = 3;
+  const AttackResult still = CwL0(quick).run(lead_model(weight, 1, 1), grey(1, 37));
+  REQUIRE(still.l0.data<double>()[0] == 1);
+  CHECK(still.forwards.data<int64_t>()[0] == still.first_success.data<int64_t>()[0] + 37);
+  for (size_t i = 1; i < 37; ++i)
+    weight[i] = 1e-3;  // they change as the first does: two go, until 11 are left
+  const AttackResult moved = CwL0(quick).run(lead_model(weight, 1, 1), grey(1, 37));
+  REQUIRE(moved.l0.data<double>()[0] == 1);
+  CHECK(moved.forwards.data<int64_t>()[0] >= moved.first_success.data<int64_t>()[0] + 13 + 11);
+}
+
 }  // namespace
 }  // namespace hashgrad

@@ -199,5 +199,27 @@ TEST_CASE("cw-l2: options out of range are refused by name") {
   CHECK(error_of([] { CwL2({.lr = NAN}); }) == "cw-l2: lr = nan, a number in (0, 1e30] expected");
 }
 
+TEST_CASE("the search on c: ten values or more repeat the smallest that succeeded, fewer do not") {
+  for (const int64_t c_steps : {9, 10}) {
+    const ConstantOptions options{1, c_steps, 1};
+    BisectedConstant search{.c = 1};
+    search.found = true;  // under the first c alone, so that the others are halves of the way to it
+    std::vector<double> tried;
+    do tried.push_back(search.c);
+    while (search.next_step(options) && std::ssize(tried) < c_steps);
+    CHECK(tried[1] == 0.5);
+    CHECK(tried[7] == 1 - 0x1p-7);
+    CHECK(tried.back() == (c_steps == 10 ? 1 : 1 - 0x1p-8));
+  }
+}
+
+TEST_CASE("the search on c: a tenth of the iterations that gains a ten-thousandth goes on") {
+  const ConstantOptions options{.c0 = 1, .c_steps = 1, .iters = 10, .abort_early = true};
+  BisectedConstant search{.c = 1};
+  CHECK_FALSE(search.stalled(options, 1));       // nothing to compare with
+  CHECK_FALSE(search.stalled(options, 0.9995));  // five ten-thousandths less
+  CHECK(search.stalled(options, 0.99945));       // half a ten-thousandth less
+}
+
 }  // namespace
 }  // namespace hashgrad

@@ -164,3 +164,27 @@ TEST_CASE("fab: options out of range are refused by name") {
   CHECK(error_of([] { Fab({.eta = 0.5}); }).find("fab: eta = 0.5") == 0);
   CHECK(error_of([] { Fab({.beta = 2}); }).find("fab: beta = 2") == 0);
 }
+
+TEST_CASE("fab-t: the first start of every target is the image itself") {
+  // With one start for each target nothing is drawn.
+  const Model model = small_net(DType::float64);
+  const Tensor x = images(12, model.input_shape(), DType::float64);
+  const AttackInput input{x, own_labels(model, x), {}, {}};
+  const AttackResult a = Fab({.iters = 2, .targets = 3, .seed = 1}).run(model, input),
+                     b = Fab({.iters = 2, .targets = 3, .seed = 2}).run(model, input);
+  CHECK(identical(a.x_adv, b.x_adv));
+  CHECK(identical(a.forwards, b.forwards));
+}
+
+TEST_CASE("fab: a start around the image is at most half as far from it as the ball reaches") {
+  // z_1 - z_0 = max(0, |x - 0.5| - 0.12) - 0.03: flat where a start in the ball of 0.2 may be, and above 0 in
+  // the outer quarter of the ball.
+  Model model("1x1x1 flatten fc2 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().copy_from(Tensor::of<double>({1, -1}, {2, 1}));
+  model.parameter("1.bias").value().copy_from(Tensor::of<double>({-0.62, 0.38}, {2}));
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 1, 1}, {2, 2}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0.03, 0}, {2}));
+  const AttackResult r = Fab({.eps = 0.2, .iters = 3, .restarts = 20}).run(model, one_image({0.5}, 0));
+  CHECK(status_of(r, 0) == Status::zero_grad);
+  CHECK(r.backwards.data<int64_t>()[0] == 20);  // one for each start
+}

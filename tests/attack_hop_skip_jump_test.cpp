@@ -113,9 +113,24 @@ std::vector<double> by_hand(const Plane& plane, Norm norm, int64_t iters, int64_
   return best;
 }
 
+/// The same image, and class 0 in so small a ball around it that no probe stays there.
+Plane needle() {
+  Plane plane;
+  plane.model = Model("1x1x40 flatten fc80 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  Tensor inside = plane.model.parameter("1.weight").value(), bias = plane.model.parameter("1.bias").value();
+  for (int64_t j = 0; j < 40; ++j)
+    for (const int64_t side : {0, 1}) {  // max(0, x - 0.5), max(0, 0.5 - x)
+      inside.data<double>()[(40 * side + j) * 40 + j] = side == 0 ? 1 : -1;
+      bias.data<double>()[40 * side + j] = side == 0 ? -0.5 : 0.5;
+    }
+  Tensor(plane.model.parameter("3.weight").value()).slice(0, 1, 2).fill(1);
+  plane.model.parameter("3.bias").value().copy_from(Tensor::of<double>({0.02, 0}, {2}));
+  return plane;
+}
+
 TEST_CASE("hop-skip-jump takes the steps of the published algorithm") {
-  const Plane plane;
-  for (const Norm norm : {Norm::l2, Norm::linf}) {
+  for (const auto& [plane, norm] :
+       {std::pair{Plane(), Norm::l2}, {Plane(), Norm::linf}, {needle(), Norm::l2}}) {
     CAPTURE(name_of(norm));
     const AttackResult r =
         HopSkipJump({.norm = norm, .iters = 4, .probes = 20, .seed = 9}).run(plane.model, plane.input);
@@ -215,6 +230,23 @@ TEST_CASE("hop-skip-jump: options out of range are refused by name") {
   CHECK(error_of([] { HopSkipJump({.probes = 30, .most_probes = 20}); }).find("hop-skip-jump: probes = 30") ==
         0);
   CHECK(error_of([] { HopSkipJump({.draws = 100'000}); }).find("hop-skip-jump: draws = 100000") == 0);
+}
+
+TEST_CASE("hop-skip-jump returns the nearest of its points, not the last") {
+  const Plane plane;
+  int64_t kept = 0;
+  for (uint64_t seed = 0; seed < 4; ++seed) {  // two probes say little of a normal: many jumps lead astray
+    double before = INFINITY;
+    for (int64_t iters = 1; iters <= 8; ++iters) {
+      const double now = HopSkipJump({.iters = iters, .probes = 2, .most_probes = 2, .seed = seed})
+                             .run(plane.model, plane.input)
+                             .l2.data<double>()[0];
+      CHECK(now <= before);
+      kept += now == before;
+      before = now;
+    }
+  }
+  CHECK(kept > 0);
 }
 
 }  // namespace

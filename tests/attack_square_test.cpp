@@ -116,3 +116,57 @@ TEST_CASE("square: options out of range are refused by name") {
   CHECK(error_of([] { Square({.iters = 0}); }).find("square: iters = 0") == 0);
   CHECK(error_of([] { Square({.p = 0}); }).find("square: p = 0") == 0);
 }
+
+TEST_CASE("square: no step is taken where nothing is gained") {
+  const Model flat = linear_model(std::vector<double>(2 * 72), {1, 0});
+  AttackInput input{images(5, {1, 1, 72}, DType::float64), classes({0, 0, 0, 0, 0}), {}, {}};
+  const AttackResult one = Square({.eps = 0.1, .iters = 1}).run(flat, input),
+                     more = Square({.eps = 0.1, .iters = 9}).run(flat, input);
+  CHECK(identical(one.x_adv, more.x_adv));
+}
+
+TEST_CASE("square: the stripes are no window, so that eleven windows have the first size") {
+  // Of 10 x 10 pixels p = 0.25 is a window of 5 x 5, and half of it one of 4 x 4.
+  const Model model("1x10x10 flatten fc2", {.dtype = DType::float64, .seed = 3});
+  Tensor x = images(300, {1, 10, 10}, DType::float64);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] = 0.3 + 0.4 * x.data<double>()[i];
+  const AttackInput input{x, own_labels(model, x), {}, {}};
+  const auto made = [&](int64_t iters) {
+    return Square({.eps = 1e-6, .iters = iters, .p = 0.25}).run(model, input).x_adv.to_vector<double>();
+  };
+  const auto widest = [&](int64_t step) {  // of what this step changed, in any image
+    const std::vector<double> old = made(step), now = made(step + 1);
+    size_t most = 0;
+    for (size_t image = 0; image < 300; ++image) {
+      size_t first = 10, last = 0;
+      for (size_t i = 0; i < 100; ++i)
+        if (old[image * 100 + i] != now[image * 100 + i])
+          first = std::min(first, i % 10), last = std::max(last, i % 10 + 1);
+      if (first < last) most = std::max(most, last - first);
+    }
+    return most;
+  };
+  CHECK(widest(11) == 5);
+  CHECK(widest(12) == 4);
+}
+
+TEST_CASE("square: a step moves the mass of two windows and what the box has left unused, nothing else") {
+  // On 12 x 12 pixels p = 0.05 is a window of 3 x 3.
+  const Model model("2x12x12 flatten fc2", {.dtype = DType::float64, .seed = 3});
+  const Tensor x = images(30, model.input_shape(), DType::float64);  // many pixels black or white
+  const AttackInput input{x, own_labels(model, x), {}, {}};
+  const auto made = [&](int64_t iters) {
+    return Square({.norm = Norm::l2, .eps = 0.05, .iters = iters, .p = 0.05})
+        .run(model, input)
+        .x_adv.to_vector<double>();
+  };
+  const std::vector<double> old = made(5), now = made(6);
+  size_t moved = 0;
+  for (size_t image = 0; image < 30; ++image) {
+    size_t changed = 0;
+    for (size_t i = image * 288; i < (image + 1) * 288; ++i) changed += std::abs(now[i] - old[i]) > 1e-9;
+    CHECK(changed <= 2 * 2 * 9);  // channels, windows, pixels
+    moved += changed > 0;
+  }
+  CHECK(moved > 0);
+}

@@ -196,5 +196,42 @@ TEST_CASE("zoo: options out of range are refused by name") {
   CHECK(error_of([] { parse_zoo_rule("sgd"); }) == "zoo: rule 'sgd' is none of adam, newton, hybrid");
 }
 
+TEST_CASE("zoo: Adam starts afresh with each c, so that the first step of each has length lr") {
+  // The first c succeeds, so that the second is half of it. With the memory of the first gradient its step
+  // would be 0.93 lr, and succeed as well.
+  const AttackResult r = Zoo({.on = Outputs::logits, .c0 = 1e6, .c_steps = 2, .iters = 1, .lr = 0.08})
+                             .run(two_classes(), one_image({0.5, 0.25, 0.5}, 0));
+  CHECK(r.linf.data<double>()[0] == doctest::Approx(0.08).epsilon(1e-6));
+}
+
+TEST_CASE("zoo: the next c draws other coordinates") {
+  // Two pixels of which one does too little, and one draw for each c: eight draws miss it in one row of 256.
+  const Model model = testing::linear_model({1, 0.01, 0, 0}, {0, 0.455});
+  const int64_t rows = 24;
+  const AttackInput input{Tensor::full({rows, 1, 1, 2}, 0.5, DType::float64),
+                          testing::classes(std::vector<int64_t>(rows, 0)),
+                          {},
+                          {}};
+  const AttackResult r =
+      Zoo({.on = Outputs::logits, .c0 = 1, .c_steps = 8, .iters = 1, .coordinates = 1, .lr = 0.1})
+          .run(model, input);
+  int64_t hits = 0;
+  for (const uint8_t success : r.success.to_vector<uint8_t>()) hits += success;
+  CHECK(hits >= rows - 1);
+}
+
+TEST_CASE("zoo: newton takes a negative curvature for 1") {
+  // The lead of class 0 is 0.05 - max(0, x - 0.5): at 0.5 the probes see a slope of -1/2 and a bend, c times
+  // which outweighs the distance's 2. So the step is lr c / 2 = 0.1.
+  Model model("1x1x1 flatten fc1 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().fill(1);
+  model.parameter("1.bias").value().fill(-0.5);
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 1}, {2, 1}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0.05, 0}, {2}));
+  const AttackResult r = Zoo({.rule = Rule::newton, .on = Outputs::logits, .c0 = 1, .iters = 1, .lr = 0.2})
+                             .run(model, one_image({0.5}, 0));
+  CHECK(r.x_adv.data<double>()[0] == doctest::Approx(0.6).epsilon(1e-6));
+}
+
 }  // namespace
 }  // namespace hashgrad

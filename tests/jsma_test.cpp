@@ -230,3 +230,15 @@ TEST_CASE("all targets: one row for every class that is not the label") {
   CHECK(all.samples == std::vector<int64_t>{0, 0, 1, 1});
   CHECK(identical(all.x.slice(0, 1, 2).contiguous(), one.x.slice(0, 0, 1).contiguous()));
 }
+
+TEST_CASE("jsma: darkening, a feature that is nearly black is left out as one that is nearly white is") {
+  // Darkening feature i takes i + 1 from the label's logit and gives it to the other's.
+  const Model model = linear_model({1, 2, 3, 4, -1, -2, -3, -4}, {20, 0});
+  const AttackInput input{Tensor::of<double>({1, 1, 1, 0.005}, {1, 1, 1, 4}), classes({0}), {}, {}};
+  const auto made = [&](double full) {
+    const Jsma jsma({.on = Outputs::logits, .theta = -1, .gamma = 0.5, .full = full});  // one pair
+    return jsma.run(model, input).x_adv.to_vector<double>();
+  };
+  CHECK(made(0.99) == std::vector<double>{1, 0, 0, 0.005});
+  CHECK(made(1) == std::vector<double>{1, 1, 0, 0});
+}
