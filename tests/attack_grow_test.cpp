@@ -215,13 +215,20 @@ TEST_CASE("growing: a network that draws counts exactly its successes, whichever
   const Tensor x = images(300, model.input_shape());
   const Tensor y = classes(Oracle::judge(model).predict(x));
   const AttackResult r = Growing(attack_info("fgsm"), {}, {0.02, 0.04}, 0).run(model, {x, y, {}, {}});
-  int64_t successes = 0;
+  OracleOptions rehearsal;
+  rehearsal.draws.rehearsal = true;
+  const AttackResult small = make_attack("fgsm:eps=0.02")->run(model, {x, y, {}, {}}, rehearsal);
+  int64_t successes = 0, misjudged = 0;
   for (int64_t i = 0; i < 300; ++i) {
-    const bool success = r.success.data<uint8_t>()[i] == 1;
+    const bool success = r.success.data<uint8_t>()[i] == 1, rehearsed = small.success.data<uint8_t>()[i] == 1;
     CHECK(success == (r.first_success.data<int64_t>()[i] >= 0));
     successes += success;
+    misjudged += rehearsed && !success;
+    if (rehearsed)
+      CHECK(identical(r.x_adv.slice(0, i, i + 1).contiguous(), small.x_adv.slice(0, i, i + 1).contiguous()));
   }
   CHECK(successes > 0);
+  CHECK(misjudged > 0);  // the draws that chose the budget are not those that judge
 }
 
 TEST_CASE("growing: jsma grows its share of features; attacks without a budget and bad budgets are refused") {

@@ -152,6 +152,29 @@ TEST_CASE("substitute: learns from the victim's answers, doubles its images, cou
   CHECK(identical(more.logits(others), again.logits(others)));  // the same seed, the same bits
 }
 
+TEST_CASE("substitute: new images are a step ahead, then, every `flip` rounds, a step back") {
+  const Model victim("1x6x6 norm(0.5;0.25) flatten fc5nb", {.seed = 3});
+  const Tensor seeds = testing::images(3, victim.input_shape());
+  SubstituteOptions options{.rounds = 4, .flip = 2};
+  options.training.epochs = 1;
+  Model substitute("1x6x6 flatten fc5", {.seed = 1}), by_hand = substitute.clone();
+  train_substitute(Oracle(victim), substitute, seeds, options);
+  const auto labels = [&](const Tensor& x) { return testing::own_labels(victim, x); };
+  Dataset known{"substitute", seeds, labels(seeds), 5, {}};
+  for (const double step : {0.0, 0.1, 0.1, -0.1}) {
+    if (step != 0) {
+      const Tensor fresh = augment(by_hand, known.images, known.labels, step);
+      Tensor both = Tensor::empty(seeds.shape().without(0).with(0, 2 * known.size()), DType::float32);
+      both.slice(0, 0, known.size()).copy_from(known.images);
+      both.slice(0, known.size(), 2 * known.size()).copy_from(fresh);
+      known.images = both, known.labels = labels(both);
+    }
+    train(by_hand, known, options.training);
+    ++options.training.seed;
+  }
+  for (const auto& [name, tensor] : by_hand.state()) CHECK(identical(tensor, substitute.state().at(name)));
+}
+
 TEST_CASE("substitute: what cannot be trained is refused by name") {
   const Model victim = testing::small_net();
   const Tensor seeds = testing::images(4, victim.input_shape());
