@@ -325,6 +325,69 @@ class Fatigue : public InputTransform {
   mutable int64_t left_;
 };
 
+/// What it sees is what it gets, but its gradient is not: each pixel's has `share` of its neighbour's on top,
+/// or twice its own where the first pixel is white.
+class Slanted : public InputTransform {
+ public:
+  explicit Slanted(double share) : share_(share) {}
+  Tensor forward(const Tensor& x) const override { return x; }
+  Tensor backward(const Tensor& x, const Tensor& dy, int64_t) const override {
+    const std::vector<double> pixels = x.to_vector<double>(), g = dy.to_vector<double>();
+    const size_t n = 36;
+    std::vector<double> told(g.size());
+    for (size_t i = 0; i < g.size(); ++i) {
+      const size_t row = i / n * n;
+      told[i] = pixels[row] > 0.5 ? 2 * g[i] : g[i] + share_ * g[row + (i + 1) % n];
+    }
+    return Tensor::of(told, dy.shape());
+  }
+
+ private:
+  double share_;
+};
+
+TEST_CASE("checks: a gradient that is wrong for more than a tenth of the images is no slope") {
+  const auto found = [](double share, int64_t white) {
+    Plain plain;
+    for (int64_t i = 0; i < 40; ++i) plain.x.data<float>()[36 * i] = i < white ? 1.0F : 0.0F;
+    plain.model.add_transform(std::make_shared<Slanted>(share));
+    Evidence evidence(plain.model, {plain.x, own_labels(plain.model, plain.x), {}, {}}, {Norm::linf, 0.1});
+    return finding_of("D3", evidence);
+  };
+  CHECK(found(0, 0).verdict == Verdict::passed);
+  CHECK(found(0, 4).verdict == Verdict::passed);  // of 40
+  CHECK(found(0, 5).verdict == Verdict::masked);
+  CHECK(found(0, 5).samples == std::vector<int64_t>{0, 1, 2, 3, 4});
+  // 3 % of a vector across it: a tenth of the slope in one direction of five, but rarely in three of four.
+  CHECK(found(0.03, 0).verdict == Verdict::passed);
+}
+
+/// Counts its questions in the last bias, which is moved by less than any answer shows.
+class Wear : public InputTransform {
+ public:
+  explicit Wear(Tensor bias) : bias_(std::move(bias)) {}
+  Tensor forward(const Tensor& x) const override {
+    bias_.data<float>()[0] += 1e-30F;
+    return x;
+  }
+  Tensor backward(const Tensor&, const Tensor& dy, int64_t) const override { return dy; }
+
+ private:
+  mutable Tensor bias_;
+};
+
+TEST_CASE("checks: a weight that moves while the model is asked, though no answer shows it") {
+  Plain plain;
+  Tensor bias = plain.model.parameter("0.bias").value();
+  bias.data<float>()[0] = 0;
+  plain.model.add_transform(std::make_shared<Wear>(bias));
+  plain.input.y = own_labels(plain.model, plain.x);
+  Evidence evidence(plain.model, plain.input, plain.threat);
+  const Finding found = finding_of("D6", evidence);
+  CHECK(found.verdict == Verdict::masked);
+  CHECK(found.reason.ends_with("1 weights or buffers have moved, such as 0.bias"));
+}
+
 TEST_CASE("checks: an answer that depends on the questions before it") {
   const Plain plain;
   Evidence honest(plain.model, plain.input, plain.threat);
@@ -442,6 +505,12 @@ TEST_CASE("checks: evidence is gathered once, and the worst case only grows") {
   CHECK(count(without(first, evidence.worst_case())) == 0);
   const Distances far = distances(plain.x, evidence.nearest());
   for (size_t i = 0; i < 40; ++i) CHECK(far.linf.data<double>()[i] <= 0.15);
+  const std::vector<bool> near = evidence.broken("fgsm:eps=0.05");
+  evidence.broken("fgsm:eps=0.12");  // farther images take no nearer one's place
+  REQUIRE(count(near) > 0);
+  const Distances nearest = distances(plain.x, evidence.nearest());
+  for (size_t i = 0; i < 40; ++i)
+    if (near[i]) CHECK(nearest.linf.data<double>()[i] <= 0.05 + 1e-7);
 }
 
 TEST_CASE("checks: images that are wrong from the start are counted, not attacked") {
@@ -466,6 +535,110 @@ TEST_CASE("checks: what cannot be evaluated is refused with one line") {
   for (int64_t i = 0; i < 40; ++i) wrong.y.data<int64_t>()[i] = (wrong.y.data<int64_t>()[i] + 1) % 5;
   CHECK(error(wrong, plain.threat) ==
         "report: the model gets none of the 40 images right; there is nothing to attack");
+}
+
+/// The evidence of 40 images in which every attack that is named here broke the first so many, whatever it
+/// would have done, and every other one broke none.
+struct Told {
+  Plain plain;
+  std::map<std::string, std::vector<bool>> broken;
+  Evidence evidence{plain.model, plain.input, plain.threat, {.recall = [this](auto& what, auto&) {
+                      return std::optional(result(broken[what]));
+                    }}};
+
+  static std::vector<bool> first(size_t count, size_t from = 0) {
+    std::vector<bool> rows(40);
+    std::fill_n(rows.begin() + static_cast<std::ptrdiff_t>(from), count, true);
+    return rows;
+  }
+  AttackResult result(const std::vector<bool>& rows) const {
+    AttackResult r = empty_result(plain.x, 40);
+    for (auto& [name, tensor] : tensors_of(r)) Tensor(tensor).fill(0);
+    r.x_adv.copy_from(plain.x);
+    for (size_t i = 0; i < rows.size(); ++i) r.success.data<uint8_t>()[i] = rows[i];
+    return r;
+  }
+};
+
+TEST_CASE("checks: one image is never notable, nor is one in a hundred") {
+  CHECK_FALSE(notable(1, 40));
+  CHECK(notable(2, 40));
+  CHECK(notable(2, 199));
+  CHECK_FALSE(notable(2, 200));
+  CHECK(notable(3, 200));
+}
+
+TEST_CASE("checks: success that falls with the budget, by one image at a time") {
+  Told told;
+  const std::vector<double> factors = curve_factors(told.evidence);
+  for (const double factor : factors) told.broken[curve_spec(told.evidence, factor)] = Told::first(20);
+  told.broken[curve_spec(told.evidence, factors[1])] = Told::first(19);
+  told.broken[curve_spec(told.evidence, factors[2])] = Told::first(18);
+  told.broken[curve_spec(told.evidence, factors.back())] = Told::first(40);
+  const Finding found = finding_of("D8", told.evidence);
+  CHECK(found.verdict == Verdict::masked);
+  CHECK(found.reason == fmt::format("at eps {} there are 2 successes fewer than at a smaller eps",
+                                    factors[2] * told.plain.threat.eps));
+}
+
+TEST_CASE("checks: what the last iterate breaks and the best does not was given away") {
+  Told lost, given_away;
+  const std::string best = curve_spec(lost.evidence, 1),
+                    last = "bim:iters=20,no-early-stop," + lost.evidence.ball();
+  lost.broken[best] = given_away.broken[last] = Told::first(2);
+  const Finding found = finding_of("D13", lost.evidence);
+  CHECK(found.verdict == Verdict::passed);
+  CHECK(found.samples == std::vector<int64_t>{0, 1});
+  CHECK(finding_of("D13", given_away.evidence).verdict == Verdict::masked);
+}
+
+TEST_CASE("checks: the same loss without underflow may add less than another loss") {
+  // 3 of 40 are 7.5 %: above the 5 % of ce-exact, below the 25 % of the margin.
+  for (const auto& [loss, verdict] : {std::pair{"ce-exact", Verdict::masked}, {"margin", Verdict::passed}}) {
+    Told told;
+    told.broken[fmt::format("pgd:iters=40,loss={},{}", loss, told.evidence.ball())] = Told::first(3);
+    CHECK(finding_of("D16", told.evidence).verdict == verdict);
+  }
+}
+
+TEST_CASE("checks: shares are of all images and of those right before, each with its interval") {
+  Plain plain;
+  for (int64_t i = 0; i < 10; ++i)
+    plain.input.y.data<int64_t>()[i] = (plain.input.y.data<int64_t>()[i] + 1) % 5;
+  Evidence evidence(plain.model, plain.input, plain.threat);
+  // Wilson's interval of 30 of 30 begins at 1 / (1 + 1.96^2 / 30).
+  CHECK(finding_of("D20", evidence).reason.ends_with("of those right before 30 of 30 [88.6, 100.0] %"));
+}
+
+TEST_CASE("checks: masking is the verdict though other questions are open; shares are of all images given") {
+  Model inhibited = Plain().model;
+  gradient_inhibition_1(inhibited, 400);
+  const Tensor x = images(6, inhibited.input_shape());
+  AttackInput input{x, own_labels(inhibited, x), {}, {}};
+  for (int64_t i = 0; i < 2; ++i) input.y.data<int64_t>()[i] = (input.y.data<int64_t>()[i] + 1) % 5;
+  Evidence evidence(inhibited, input, {Norm::linf, 0.02});
+  const Evaluation e = evaluate_robustness(evidence);
+  REQUIRE_FALSE(ids_of(e, Verdict::masked).empty());
+  REQUIRE(ids_of(e, Verdict::inconclusive).contains("D20"));
+  CHECK(e.verdict == Verdict::masked);
+  CHECK(e.robust.trials == 6);
+  CHECK(e.robust.hits == 4 - count(evidence.worst_case()));
+}
+
+TEST_CASE("checks: an image between two of the 255 steps may be stored on the other side of the boundary") {
+  // Class 1 begins at 100.2 / 255, the image is at 100.3 and is stored at 100.
+  const Model model = linear_model({-255, 255}, {100.2, -100.2});
+  const Tensor x = Tensor::full({2, 1, 1, 1}, 0.2, DType::float64);
+  Evidence evidence(model, {x, classes({0, 0}), {}, {}}, {Norm::linf, 0.5},
+                    {.recall = [&](const std::string&, const Tensor&) {
+                      AttackResult r = empty_result(x, 2);
+                      for (auto& [name, tensor] : tensors_of(r)) Tensor(tensor).fill(0);
+                      r.x_adv.fill(100.3 / 255);
+                      r.success.fill(1);
+                      return std::optional(r);
+                    }});
+  CHECK(finding_of("D21", evidence).reason ==
+        "rounded to multiples of 1/255, 2 of 2 adversarial images are classified rightly again");
 }
 
 }  // namespace
