@@ -174,3 +174,9 @@ TEST_CASE("compress kmeans refuses what it cannot do") {
   CHECK_ERROR(compress_kmeans(compress_fixed_point(model, {}), {}),
               "layer 0 (conv4k3p1) is in fixed point already");
 }
+
+TEST_CASE("zeros do not draw centroids towards them") {
+  const Model before = linear_model({0, 0, 0, 0, 1, 2, 4, 5}, {0, 0});
+  const Model after = compress_kmeans(before, {.bits = 1});
+  CHECK(values_of(after.state().at("1.weight")) == std::vector<double>{0, 0, 0, 0, 1.5, 1.5, 4.5, 4.5});
+}

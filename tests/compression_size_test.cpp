@@ -106,3 +106,16 @@ TEST_CASE("Huffman codes have the textbook's lengths") {
   CHECK(huffman_bits({7}) == 7);
   CHECK(huffman_lengths({3, 3, 3, 3}) == std::vector<int>{2, 2, 2, 2});
 }
+
+TEST_CASE("a Huffman size covers the whole model, those parameters too that come before the shared ones") {
+  // 1.weight: two values twice each, so that a bit tells them apart: 1 byte, 2 bytes of lengths, 2 floats.
+  Model model("1x1x2 flatten fc2 relu fc2", {.init = Init::zeros});
+  model.parameter("3.weight").value().copy_from(Tensor::of<float>({1, 2, 2, 1}, {2, 2}));
+  const SizeReport size = size_report(compress_kmeans(model, {.bits = 1, .layers = "last:1"}));
+  CHECK(size.huffman_bytes == 4 * 4 + 2 * 4 + (1 + 2 + 2 * 4) + 2 * 4);
+  // A zero that the file does not leave out has a code as well: counts 2, 1, 1 make 2 + 2 + 2 bits.
+  model.parameter("3.weight").value().copy_from(Tensor::of<float>({0, 0, 1, 2}, {2, 2}));
+  const LayerSize zeros = size_report(compress_kmeans(model, {.bits = 2, .layers = "last:1"})).layers[2];
+  REQUIRE(zeros.name == "3.weight");
+  CHECK(*zeros.huffman_bytes == zeros.bytes - 1 + 1 + 3);
+}

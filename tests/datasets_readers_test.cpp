@@ -270,6 +270,8 @@ TEST_CASE("an image folder alternates between its classes, and one colour file m
   CHECK(colour.labels.to_vector<int64_t>() == std::vector<int64_t>{0, 1, 0, 0});
   CHECK(colour.select({1, 3}).images.to_vector<uint8_t>() ==
         Bytes{'a', 'b', 'a', 'b', 'a', 'b', 'u', 'x', 'v', 'y', 'w', 'z'});
+  dir.put("b/4.png", png(1, 2, 0, "gh"));  // grey once more behind the colour
+  CHECK(read_image_folder(dir.str()).images.shape() == Shape{5, 3, 1, 2});
 }
 
 TEST_CASE("classes.txt above the class folders is found however the folder's name ends") {

@@ -103,9 +103,13 @@ TEST_CASE("hash classifier: it learns by mean gradients at the rate of the dense
 }
 
 TEST_CASE("hash classifier: defences in the weights that it would draw afresh are not lost in silence") {
-  Model inhibited(classifier_net), larger(classifier_net);
+  Model inhibited(classifier_net), scaled(classifier_net), drawn(classifier_net), larger(classifier_net);
   gradient_inhibition_1(inhibited, 0.1);
+  gradient_inhibition_2(scaled, 0.1);
+  gradient_inhibition_3(drawn, 0.1, Redraw::once);
   logits_augmentation(larger, 20);
+  CHECK_ERROR(hash_classifier(scaled, {}), "the model has gi2 in weights that would be");
+  CHECK_ERROR(hash_classifier(drawn, {}), "the model has gi3 in weights that would be");
   CHECK_ERROR(hash_classifier(inhibited, {}), "hash-classifier: the model has gi1 in weights that would be");
   CHECK_ERROR(hash_classifier(larger, {}), "the model has logits-augmentation in weights that would be");
 }

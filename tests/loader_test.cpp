@@ -322,3 +322,10 @@ TEST_CASE("a shift beyond the image leaves nothing of it") {
     blank += changed("shift:64", sample, 0, image, 1, 2, 2) == std::vector<double>(4, 0.0);
   CHECK(blank > 45);
 }
+
+TEST_CASE("every sample comes last now and then") {
+  const Loader loader(numbered(4), with_batch(4));
+  std::set<int64_t> last;
+  for (int64_t epoch = 0; epoch < 60; ++epoch) last.insert(loader.order(epoch).back());
+  CHECK(last == std::set<int64_t>{0, 1, 2, 3});
+}

@@ -172,6 +172,7 @@ TEST_CASE("schedules are functions of progress") {
   CHECK(factor("triangular:0", 0) == doctest::Approx(1));
   CHECK(factor("onecycle", 0) == doctest::Approx(0.04));
   CHECK(factor("onecycle", 12) == doctest::Approx(1));
+  CHECK(1e6 * factor("onecycle", 40) == doctest::Approx(4));
   CHECK(factor("inv:1:0.5", 15) == doctest::Approx(0.25));
   for (const char* text :
        {"constant", "step:1,3", "cosine", "exponential:0.5", "triangular", "onecycle:0.2", "inv:1e-4"})
@@ -261,7 +262,11 @@ TEST_CASE("accumulated batches make the updates of one large batch, the last of 
   CHECK(result.steps == 6);
   CHECK(result.loss == doctest::Approx(expected.loss).epsilon(1e-12));
   CHECK(largest_difference(parts, whole) < 1e-12);
-  in_parts.batch = 20;  // 60 and 40 images
+  at_once.batch = 64, in_parts.accumulate = 4;  // 64 images; 16, 16 and 4
+  Model two = whole.clone(), two_in_parts = whole.clone();
+  train(two, digits(), at_once), train(two_in_parts, digits(), in_parts);
+  CHECK(largest_difference(two_in_parts, two) < 1e-12);
+  in_parts.batch = 20, in_parts.accumulate = 3;  // 60 and 40 images
   CHECK(train(uneven, digits(), in_parts).steps == 4);
   CHECK(largest_difference(uneven, whole) > 1e-4);
   in_parts.accumulate = 0;
@@ -517,4 +522,14 @@ TEST_CASE("training refuses what cannot work, and a diverging run keeps its chec
   options.checkpoint = folder / "run.safetensors";
   CHECK_ERROR(train(model, digits(), options), "train: ");
   CHECK(load_model(options.checkpoint).classes() == 10);
+}
+
+TEST_CASE("a schedule runs over all replays: the last of four updates is at three quarters of it") {
+  TrainOptions options{.epochs = 1, .batch = 100, .lr = 0.1, .schedule = Schedule("cosine")};
+  options.replays = 4;
+  double last = 0;
+  options.progress = [&](const TrainProgress& p) { last = p.lr; };
+  Model model("1x28x28 flatten fc10", {.seed = 4});
+  train(model, digits(), options);
+  CHECK(last == doctest::Approx(0.1 * (1 - std::sqrt(0.5)) / 2));  // (1 + cos 3 pi / 4) / 2
 }
