@@ -9,6 +9,7 @@
 #include "attacks/checks/evaluation.h"
 #include "attacks/registry.h"
 #include "attacks/target.h"
+#include "autograd/ops/arithmetic.h"
 #include "compression/fixed_point.h"
 #include "datasets/synthetic_digits.h"
 #include "defenses/adversarial_training.h"
@@ -445,6 +446,130 @@ TEST_CASE("checks: a gradient that is not a number") {
   const Tensor x = Tensor::of<float>({1, 0.5f, 0.5f, 1}, {2, 1, 1, 2});
   Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::linf, 0.1});
   CHECK(finding_of("D2", evidence).verdict == Verdict::masked);  // zero here: the logits differ by 1e38
+}
+
+TEST_CASE("checks: a gradient that overflows") {
+  const Model model = linear_model({3e38, -3e38, -3e38, -3e38, -3e38}, {0.01, 0, 0, 0, 0}, DType::float32);
+  const Tensor x = Tensor::zeros({3, 1, 1, 1});  // -0.8 * 3e38 - 4 * 0.2 * 3e38
+  Evidence evidence(model, {x, own_labels(model, x), {}, {}}, {Norm::linf, 0.1});
+  const Finding finding = finding_of("D2", evidence);
+  CHECK(finding.verdict == Verdict::masked);
+  CHECK(finding.reason == "the cross-entropy gradient of 3 of 3 images is not a number");
+}
+
+/// Not there on the way forward; on the way back it multiplies by `slope`.
+class Pretence : public InputTransform {
+ public:
+  explicit Pretence(double slope) : slope_(slope) {}
+  Tensor forward(const Tensor& x) const override { return x; }
+  Tensor backward(const Tensor&, const Tensor& dy, int64_t) const override { return dy * slope_; }
+
+ private:
+  double slope_;
+};
+
+TEST_CASE("checks: a gradient that is not the slope") {
+  const Plain plain;
+  for (const double slope : {1.0, 1.05, 0.8, -1.0, 0.0}) {
+    Model model = plain.model.clone();
+    model.add_transform(std::make_shared<Pretence>(slope));
+    Evidence evidence(model, plain.input, plain.threat);
+    const Finding finding = finding_of("D3", evidence);
+    CAPTURE(slope);
+    CAPTURE(finding.reason);
+    CHECK(finding.verdict == (slope >= 1 ? Verdict::passed : Verdict::masked));
+  }
+}
+
+/// Darker at every answer, by a little.
+class Dusk : public InputTransform {
+ public:
+  Tensor forward(const Tensor& x) const override { return step(x, -1e-4 * static_cast<double>(++asked_), x); }
+  Tensor backward(const Tensor&, const Tensor& dy, int64_t) const override { return dy; }
+
+ private:
+  mutable int64_t asked_ = 0;
+};
+
+TEST_CASE("checks: an answer that changes and no word of it in the model") {
+  const Plain plain;
+  Model model = plain.model.clone();
+  model.add_transform(std::make_shared<Dusk>());
+  Evidence evidence(model, plain.input, plain.threat);
+  const Finding finding = finding_of("D5", evidence);
+  CHECK(finding.verdict == Verdict::masked);
+  CHECK(finding.reason == "logits differ from one pass to the next, and the model does not say why");
+}
+
+/// One pixel; logits 0 and sum_i slopes[i] max(0, x - kinks[i]) + offset.
+Model bent(const std::vector<double>& kinks, const std::vector<double>& slopes, double offset) {
+  const int64_t n = static_cast<int64_t>(kinks.size());
+  Model model(fmt::format("1x1x1 flatten fc{} relu fc2", n), {.init = Init::zeros});
+  std::vector<double> biases, last(static_cast<size_t>(n), 0);
+  for (const double kink : kinks) biases.push_back(-kink);
+  last.insert(last.end(), slopes.begin(), slopes.end());
+  const auto set = [&](const char* name, const std::vector<double>& values, const Shape& shape) {
+    model.parameter(name).value().copy_from(Tensor::of(values, shape).to(DType::float32));
+  };
+  set("1.weight", std::vector<double>(static_cast<size_t>(n), 1), {n, 1});
+  set("1.bias", biases, {n});
+  set("3.weight", last, {2, n});
+  set("3.bias", {0, offset}, {2});
+  return model;
+}
+
+/// n images of one pixel, evenly from `low` to `high`, all of class 0.
+AttackInput greys(int64_t n, double low, double high) {
+  std::vector<double> pixels;
+  for (int64_t i = 0; i < n; ++i)
+    pixels.push_back(low + (high - low) * static_cast<double>(i) / static_cast<double>(n - 1));
+  return {Tensor::of(pixels, {n, 1, 1, 1}).to(DType::float32), Tensor::zeros({n}, DType::int64), {}, {}};
+}
+
+TEST_CASE("checks: a hill that small steps do not get over") {
+  // z_1 is -1 at 0.5, rises to 0.55, falls to 0.65 and rises again, to 8 at 0.9.
+  const Model model = bent({0, 0.55, 0.65}, {2, -4, 42}, -2);
+  Evidence evidence(model, greys(20, 0.48, 0.5), {Norm::linf, 0.4});
+  const Finding finding = finding_of("D7", evidence);
+  CAPTURE(finding.reason);
+  CHECK(finding.verdict == Verdict::masked);
+  CHECK(finding.samples.size() == 20);
+}
+
+TEST_CASE("checks: a cliff without a slope on this side of it is found without gradients") {
+  const Model model = linear_model({0, 1e6}, {0, -9e5}, DType::float32);  // class 1 from 0.9 on
+  Evidence evidence(model, greys(40, 0.65, 0.84), {Norm::linf, 0.3});
+  for (const char* id : {"D2", "D8", "D9", "D10", "D11", "D14", "D16"}) {
+    const Finding finding = finding_of(id, evidence);
+    CAPTURE(id);
+    CAPTURE(finding.reason);
+    CHECK(finding.verdict == Verdict::masked);
+  }
+}
+
+TEST_CASE("checks: a plain on which every start finds more") {
+  const Model model = bent({0.8}, {100}, -1);  // no slope below 0.8, for no loss
+  Evidence evidence(model, greys(40, 0.45, 0.55), {Norm::linf, 0.4});
+  const Finding finding = finding_of("D12", evidence);
+  CAPTURE(finding.reason);
+  CHECK(finding.verdict == Verdict::inconclusive);
+}
+
+TEST_CASE("checks: a class that no untargeted attack aims at") {
+  // Upwards class 1 comes nearer, and never arrives; class 2 is below 0.3, where the margin does not look.
+  Model model("1x1x1 flatten fc2 relu fc3", {.init = Init::zeros});
+  const auto set = [&](const char* name, const std::vector<float>& values, const Shape& shape) {
+    model.parameter(name).value().copy_from(Tensor::of(values, shape));
+  };
+  set("1.weight", {1, 1}, {2, 1});
+  set("1.bias", {0, -0.75F}, {2});
+  set("3.weight", {0, 0, 2, -2, -10, 0}, {3, 2});
+  set("3.bias", {0, -2, 3}, {3});
+  Evidence evidence(model, greys(40, 0.48, 0.5), {Norm::linf, 0.3});
+  const Finding finding = finding_of("D19", evidence);
+  CAPTURE(finding.reason);
+  CHECK(finding.verdict == Verdict::inconclusive);
+  CHECK(finding.samples.size() >= 10);
 }
 
 TEST_CASE("checks: what is found without gradients accuses by what withstands those that follow them") {
