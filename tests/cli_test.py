@@ -322,6 +322,10 @@ class Command(unittest.TestCase):
         self.assertIn("9 rows of each image, which intervals count as one", out)
         self.assertEqual([self.json_of("all.json")["success"][key] for key in ("n", "per_image")], [18, 9])
         self.assertEqual(self.tensors("all")["x_adv"][1], [18, 1, 28, 28])
+        self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "2", "--target", "all", "--grow", "0.1,1", "--output",
+                    self.path("grown"), "--json", self.path("grown.json"))
+        grown = self.json_of("grown.json")
+        self.assertEqual(grown["growth"][1]["success"], grown["success"])  # of two images, not of 18
 
     def test_one_model_is_attacked_by_way_of_another(self):
         self.run_ok("substitute", self.model, "--spec", "1x28x28 flatten fc16 relu fc10", *DATA, "--first", "40", "--seeds", "8",

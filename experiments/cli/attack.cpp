@@ -142,11 +142,12 @@ int64_t total(const Tensor& counts) {
 }
 
 /// Rows whose prediction has changed under this or a smaller budget, as A-ALG1 counts.
-nlohmann::ordered_json growth(const std::vector<double>& budgets, const std::map<std::string, Tensor>& made) {
+nlohmann::ordered_json growth(const std::vector<double>& budgets, int64_t per_image,
+                              const std::map<std::string, Tensor>& made) {
   const std::vector<int64_t> tried = made.at("first_success").to_vector<int64_t>();
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (size_t b = 0; b < budgets.size(); ++b) {
-    Rate reached{0, static_cast<int64_t>(tried.size())};
+    Rate reached{0, static_cast<int64_t>(tried.size()), per_image};
     for (const int64_t t : tried) reached.hits += t >= 0 && t <= static_cast<int64_t>(b) + 1;
     print_rate(fmt::format("success under budgets up to {:g}", budgets[b]).c_str(), reached);
     rows.push_back({{"budget", budgets[b]}, {"success", json_of(reached)}});
@@ -227,7 +228,7 @@ void run(const AttackVerb& v, const CLI::App& verb) {
   Archive archive;
   archive.tensors = done.tensors();
   auto numbers = report(*attack, judge, input, labels, archive.tensors, done.seconds());
-  if (!v.budgets.empty()) numbers["growth"] = growth(v.budgets, archive.tensors);
+  if (!v.budgets.empty()) numbers["growth"] = growth(v.budgets, rows_per_image(input), archive.tensors);
   archive.tensors["x"] = input.x;
   archive.tensors["y"] = input.y;
   if (input.targets.defined()) archive.tensors["target"] = input.targets;
