@@ -161,7 +161,9 @@ class Search {
   /// One pass at x_k; the last one needs no gradient.
   LossGradient evaluate(const Run& run, bool last) const {
     const Goal aim{run.live.input().y, run.aims};
-    return last ? oracle_.height(run.x, aim, loss_) : oracle_.ascent(run.x, aim, loss_);
+    LossGradient pass = last ? oracle_.height(run.x, aim, loss_) : oracle_.ascent(run.x, aim, loss_);
+    oracle_.confirm(run.x, run.live.goal(), pass.logits);
+    return pass;
   }
 
   /// What the loss at x_k says of each row's progress.

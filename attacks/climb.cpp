@@ -33,8 +33,8 @@ class Loop {
   void iterate(int64_t taken) {
     const Goal goal = live_.goal();
     const bool last = taken == rule_.iters;
-    const LossGradient pass =
-        last ? oracle_.height(x_, goal, rule_.loss) : oracle_.ascent(x_, goal, rule_.loss);
+    LossGradient pass = last ? oracle_.height(x_, goal, rule_.loss) : oracle_.ascent(x_, goal, rule_.loss);
+    if (early_stop_) oracle_.confirm(x_, goal, rule_.loss, pass);
     Tensor direction;
     std::vector<Status> blocked(live_.size(), Status::max_iter);
     if (!last) {

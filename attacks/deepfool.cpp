@@ -40,8 +40,8 @@ class Walk {
   std::vector<ClassPair> pairs(int64_t row, const std::vector<double>& logits) const {
     const Goal goal = live_.goal();
     if (goal.targeted()) {
-      const int64_t now = std::max_element(logits.begin(), logits.end()) - logits.begin();
-      return {{goal.targets.data<int64_t>()[row], now}};
+      const int64_t target = goal.targets.data<int64_t>()[row];
+      return {{target, by_logit(logits, target)[0]}};
     }
     const int64_t label = goal.labels.data<int64_t>()[row];
     std::vector<ClassPair> result;
@@ -79,7 +79,7 @@ class Walk {
   }
 
   void judge_last() {
-    const std::vector<int64_t> predictions = oracle_.predict(x_);
+    const std::vector<int64_t> predictions = predictions_of(oracle_.exact_logits(x_));
     const Tensor images = options_.cleverhans ? place(options_.overshoot) : x_;
     for (size_t i = 0; i < live_.size(); ++i) {
       ++out_.forwards[live_.row(i)];

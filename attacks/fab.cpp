@@ -167,7 +167,7 @@ class Search {
   /// Which of x reach the goal, by a forward pass; those nearer than what was found before replace it.
   std::vector<bool> keep_nearest(const LiveRows& live, const Tensor& x,
                                  std::vector<double>* margins = nullptr) {
-    const Tensor logits = oracle_.logits(x);
+    const Tensor logits = oracle_.exact_logits(x);
     if (margins)
       *margins = Oracle::objective(logits, live.goal(), "margin").to(DType::float64).to_vector<double>();
     const std::vector<int64_t> predictions = predictions_of(logits);

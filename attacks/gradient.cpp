@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "attacks/attack.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/softmax.h"
+#include "core/math_mode.h"
 #include "cuda/attack_step.h"
 
 namespace hashgrad {
@@ -171,6 +173,35 @@ Tensor Oracle::logits(const Tensor& x) const {
   check_stop();
   return mean_over(
       drawn_, [&](const Model& model) -> std::vector<Tensor> { return {logits_of(model, x, batch())}; })[0];
+}
+
+Tensor Oracle::exact_logits(const Tensor& x) const {
+  const MathScope exact(Math::fp32);
+  return logits(x);
+}
+
+/// The rows whose goal is reached, if the arithmetic is not the judge's. None where not this oracle decides:
+/// nothing stops there.
+std::vector<int64_t> Oracle::doubtful(const Goal& goal, const Tensor& logits) const {
+  std::vector<int64_t> rows;
+  if (math_mode() == Math::fp32 || !decides()) return rows;
+  const std::vector<int64_t> seen = predictions_of(logits);
+  for (int64_t i = 0; i < std::ssize(seen); ++i)
+    if (goal.reached(i, seen[static_cast<size_t>(i)])) rows.push_back(i);
+  return rows;
+}
+
+void Oracle::confirm(const Tensor& x, const Goal& goal, Tensor& logits) const {
+  const std::vector<int64_t> rows = doubtful(goal, logits);
+  if (!rows.empty()) scatter(logits, rows, exact_logits(gather(x, rows)));
+}
+
+void Oracle::confirm(const Tensor& x, const Goal& goal, const Loss& loss, LossGradient& pass) const {
+  const std::vector<int64_t> rows = doubtful(goal, pass.logits);
+  if (rows.empty()) return;
+  const Tensor exact = exact_logits(gather(x, rows));
+  scatter(pass.logits, rows, exact);
+  scatter(pass.value, rows, objective(exact, goal.rows(rows), loss));
 }
 
 std::vector<int64_t> Oracle::predict(const Tensor& x) const {

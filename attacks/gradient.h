@@ -90,6 +90,13 @@ class Oracle {
   bool decides() const { return votes_ || !randomised(model_); }
 
   Tensor logits(const Tensor& x) const;
+  /// The same in fp32, as the judge of an attack asks, whatever arithmetic gradients are computed in
+  /// (core/math_mode.h).
+  Tensor exact_logits(const Tensor& x) const;
+  /// What `logits` of x, and the values of `loss`, say of rows that seem to have reached the goal is said
+  /// again in fp32: an attack that stops at a success which arithmetic alone sees gives its image away.
+  void confirm(const Tensor& x, const Goal& goal, Tensor& logits) const;
+  void confirm(const Tensor& x, const Goal& goal, const Loss& loss, LossGradient& pass) const;
   /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number. A judge of
   /// a randomised model counts the classes that its draws predict: the most frequent, the lowest on a tie; -1
   /// where a logit of any draw is not a number.
@@ -120,6 +127,7 @@ class Oracle {
  private:
   Oracle(const Model& model, const OracleOptions& options, int64_t draws, Stream stream);
   void check_stop() const;
+  std::vector<int64_t> doubtful(const Goal& goal, const Tensor& logits) const;
   Variable answer(const Variable& image) const;
   int64_t stacked_rows(int64_t copies) const;
   template <class F>

@@ -97,7 +97,7 @@ class Walk {
     check(pool.rank() == 4 && pool.shape().without(0) == image_,
           "hop-skip-jump: starting images of shape {}, the model takes [N,{},{},{}]", pool.shape(), image_[0],
           image_[1], image_[2]);
-    const std::vector<int64_t> classes = oracle_.predict(pool);
+    const std::vector<int64_t> classes = predictions_of(oracle_.exact_logits(pool));
     const Goal goal = live_.goal();
     std::vector<int64_t> started;
     for (const int64_t i : all_rows()) {

@@ -8,6 +8,7 @@
 #include "attacks/row_loops.h"
 #include "attacks/saliency.h"
 #include "attacks/target.h"
+#include "core/math_mode.h"
 #include "core/parallel.h"
 
 namespace hashgrad {
@@ -112,8 +113,11 @@ class Search {
   void iterate(const std::vector<int64_t>& rows, int64_t taken, bool last, std::vector<int64_t>& going_on) {
     Tensor x = gather(out_.x_adv, rows);
     const Goal goal = goal_.rows(rows);
-    const Saliency map = last ? Saliency{oracle_.logits(x), {}, {}, 0}
-                              : saliency(oracle_, x, gather(targets_, rows), options_.on);
+    Saliency map = last ? Saliency{oracle_.exact_logits(x), {}, {}, 0}
+                        : saliency(oracle_, x, gather(targets_, rows), options_.on);
+    // What was wrong before is for the judge's arithmetic to say.
+    if (taken == 0 && math_mode() != Math::fp32) map.logits = oracle_.exact_logits(x);
+    oracle_.confirm(x, goal, map.logits);
     const std::vector<int64_t> predictions = predictions_of(map.logits);
     std::vector<std::optional<Status>> end(rows.size());  // none: the row goes on
     parallel_for(static_cast<int64_t>(rows.size()), [&](int64_t i) {

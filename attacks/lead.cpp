@@ -26,12 +26,13 @@ void validate_hinge(double kappa, double lr, const std::string& attack) {
 }
 
 std::vector<Lead> leads(const Oracle& oracle, const Tensor& x, const Goal& goal) {
-  const Tensor logits = oracle.logits(x);
+  const Tensor logits = oracle.exact_logits(x);
   return leads_of(Oracle::objective(logits, goal, "margin"), logits, goal);
 }
 
 LeadGradient lead_gradient(const Oracle& oracle, const Tensor& x, const Goal& goal) {
-  const LossGradient pass = oracle.ascent(x, goal, "margin");
+  LossGradient pass = oracle.ascent(x, goal, "margin");
+  oracle.confirm(x, goal, "margin", pass);
   LeadGradient result{leads_of(pass.value, pass.logits, goal), pass.gradient.to(Device{})};
   for_float_type(x.dtype(), "attack", [&]<class T>() {
     for_rows(result.leads.size(), [&](size_t i) {

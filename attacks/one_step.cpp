@@ -1,5 +1,7 @@
 #include "attacks/one_step.h"
 
+#include "core/math_mode.h"
+
 namespace hashgrad {
 
 Crafted one_step(const Oracle& oracle, const AttackInput& input, const Loss& loss, bool own_prediction,
@@ -8,7 +10,9 @@ Crafted one_step(const Oracle& oracle, const AttackInput& input, const Loss& los
   const Goal goal = input.goal();
   const Goal wanted{own_prediction ? Tensor() : goal.labels, goal.targets};
   const LossGradient pass = oracle.ascent(input.x, wanted, loss);
-  const Readings clean = readings_of(pass);
+  Readings clean = readings_of(pass);
+  // What was wrong before is for the judge's arithmetic to say.
+  if (math_mode() != Math::fp32) clean.predictions = predictions_of(oracle.exact_logits(input.x));
   std::vector<int64_t> moving;
   for (size_t i = 0; i < clean.predictions.size(); ++i) {
     out.forwards[i] = out.backwards[i] = 1;

@@ -50,8 +50,9 @@ class Climb {
   void iterate(int64_t taken, bool last, std::vector<int64_t>& failed) {
     const Goal goal = live_.goal();
     if (last) x_ = returnable();
-    const LossGradient pass = last ? oracle_.height(x_, goal, options_.loss)  // goes nowhere from here
-                                   : oracle_.ascent(x_, goal, options_.loss);
+    LossGradient pass = last ? oracle_.height(x_, goal, options_.loss)  // goes nowhere from here
+                             : oracle_.ascent(x_, goal, options_.loss);
+    if (early_stop_) oracle_.confirm(x_, goal, options_.loss, pass);
     const Readings now = readings_of(pass);  // all that the host waits for in a step
     std::vector<int64_t> going_on, kept;
     for (size_t i = 0; i < rows_.size(); ++i) {

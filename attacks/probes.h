@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attacks/attack.h"
+#include "core/math_mode.h"
 #include "core/parallel.h"
 #include "nn/pixel_queries.h"
 
@@ -30,7 +31,7 @@ void ask(const Oracle& oracle, int64_t count, const Shape& image, const Write& w
     Tensor images = Tensor::empty(image.with(0, n), dtype_of<T>);
     T* pixels = images.data<T>();
     for_images(n, image.numel(), [&](int64_t p) { write(first + p, pixels + p * image.numel()); });
-    read(first, images, oracle.logits(images).to(Device{}));
+    read(first, images, oracle.exact_logits(images).to(Device{}));
   }
 }
 
@@ -41,6 +42,7 @@ void ask(const Oracle& oracle, int64_t count, const Shape& image, const Write& w
 template <class T, class Read>
 void ask_about_numbers(const Oracle& oracle, const Tensor& images,
                        const std::vector<PixelQueries::Query>& queries, const Read& read) {
+  const MathScope exact(Math::fp32);  // as Oracle::exact_logits
   const Model& model = oracle.model();
   if (model.device() != Device{} || !model.transforms().empty() || randomised(model)) {
     const int64_t numbers = images.numel() / std::max<int64_t>(images.size(0), 1);

@@ -60,7 +60,7 @@ Crafted RandomNoise::craft(const Oracle& oracle, const AttackInput& input) const
   std::vector<double> best(live.size(), -std::numeric_limits<double>::infinity());
   for (int64_t tried = 1; tried <= options_.draws && !live.empty(); ++tried) {
     const Tensor noisy = draw(live.input(), static_cast<uint32_t>(tried - 1));
-    const Tensor logits = oracle.logits(noisy);
+    const Tensor logits = oracle.exact_logits(noisy);
     const std::vector<int64_t> predictions = predictions_of(logits);
     const Goal goal = live.goal();
     const std::vector<double> margin =

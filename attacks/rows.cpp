@@ -3,7 +3,7 @@
 namespace hashgrad {
 
 CleanPass judge_clean(const Oracle& oracle, const AttackInput& input, Crafted& out) {
-  CleanPass clean{oracle.logits(input.x), {}};
+  CleanPass clean{oracle.exact_logits(input.x), {}};
   const std::vector<int64_t> predictions = predictions_of(clean.logits);
   const Goal goal = input.goal();
   for (size_t row = 0; row < predictions.size(); ++row) {

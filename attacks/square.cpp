@@ -206,7 +206,7 @@ class Search {
 
   /// Keeps the proposals that are better; successes leave.
   void judge(const Tensor& proposed, int64_t step) {
-    const Tensor logits = oracle_.logits(proposed);
+    const Tensor logits = oracle_.exact_logits(proposed);
     const std::vector<int64_t> predictions = predictions_of(logits);
     const std::vector<double> values =
         Oracle::objective(logits, live_.goal(), "margin").to(DType::float64).to_vector<double>();

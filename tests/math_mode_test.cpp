@@ -5,6 +5,7 @@
 #include <string>
 
 #include "attacks/fgsm.h"
+#include "attacks/registry.h"
 #include "attacks/transfer.h"
 #include "cpu/conv2d.h"
 #include "cpu/gemm.h"
@@ -330,4 +331,43 @@ TEST_CASE("what an attack made is judged in fp32, whatever it was made in") {
   const AttackResult result = Fgsm(options).run(model, input);
   CHECK(result.success.data<uint8_t>()[0] == 1);
   CHECK(apply_to(model, input, result, {}).reached.hits == 1);
+}
+
+TEST_CASE("an attack does not stop at a success that reduced arithmetic alone sees") {
+  using namespace hashgrad::testing;
+  const Model model = small_net();
+  const Tensor x = images(40, model.input_shape());
+  const AttackInput input{x, own_labels(model, x), {}, {}};
+  const auto broken = [&](const std::string& spec, Math math) {
+    const MathScope scope(math);
+    int64_t count = 0;
+    for (const uint8_t success : make_attack(spec)->run(model, input).success.to_vector<uint8_t>())
+      count += success;
+    return count;
+  };
+  // Where fp32 breaks every image, so does an attack that takes its gradients from bf16, all but one at most.
+  for (const std::string spec :
+       {"deepfool", "fab:iters=60", "fab-t:iters=20,norm=l2", "cw-l2:c0=1,c-steps=3,iters=60,lr=0.1",
+        "cw-linf:c0=0.1,c-steps=8,iters=60,lr=0.05", "ead:c0=1,c-steps=3,iters=60", "pgd:eps=1", "bim:eps=1",
+        "mim:eps=1", "ifgsm:eps=0.1,iters=30", "apgd-ce:eps=1", "hop-skip-jump:iters=3,probes=20",
+        "random-noise:eps=1"}) {
+    CAPTURE(spec);
+    CHECK(broken(spec, Math::fp32) == 40);
+    CHECK(broken(spec, Math::bf16) >= 39);
+  }
+}
+
+TEST_CASE("what is wrong before an attack is so in fp32, whatever the attack is made in") {
+  using namespace hashgrad::testing;
+  const Model model = linear_model({1, 1.001}, {0, 0}, DType::float32);  // as above
+  const Tensor x = Tensor::of(std::vector<float>{0.5f}, {1, 1, 1, 1});
+  const AttackInput wrong{x, classes({0}), {}, {}}, right{x, classes({1}), {}, {}};
+  const MathScope scope(Math::bf16);
+  for (const AttackInfo& info : all_attacks()) {
+    if (info.name.starts_with("apgd") || info.name == "autoattack") continue;  // more classes
+    CAPTURE(info.name);
+    const auto attack = make_attack(info.name + ":" + (info.name == "fgm" ? "eps=0.5" : info.samples[0]));
+    CHECK(status_of(attack->run(model, wrong), 0) == Status::already_wrong);
+    CHECK(status_of(attack->run(model, right), 0) != Status::already_wrong);
+  }
 }
