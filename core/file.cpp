@@ -87,9 +87,11 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
   const bool exists = ::stat(target_.c_str(), &s) == 0;
   check(!exists || S_ISREG(s.st_mode), "{}: is not a regular file, nothing was written", path);
   static std::atomic<int> counter{0};
-  temporary_ = fmt::format("{}.tmp-{}-{}", target_, ::getpid(), counter++);
-  fd_ =
-      ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, exists ? (s.st_mode & 0777) : 0666);
+  do {  // until a name is free: a process of this number may have been killed, in containers above all
+    temporary_ = fmt::format("{}.tmp-{}-{}", target_, ::getpid(), counter++);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                 exists ? (s.st_mode & 0777) : 0666);
+  } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail("{}: cannot be written: {}", path, std::strerror(errno));
 }
 

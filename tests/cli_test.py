@@ -221,6 +221,16 @@ class Command(unittest.TestCase):
             self.assert_error(f"is read for {named}, and would be written over", *words)
         self.assertEqual(before, [pathlib.Path(path).read_bytes() for path in (model, images, chosen)])
 
+    def test_what_a_killed_process_left_is_in_nobodys_way(self):
+        output = self.path("after.safetensors")
+        def leave():  # in the process that becomes the command, so under its number
+            for k in range(9):
+                open(f"{output}.tmp-{os.getpid()}-{k}", "w").close()
+        done = subprocess.run([BINARY, "train", "1x28x28 flatten fc10", *DATA, "--first", "40", "--epochs", "1", "--quiet",
+                               "--output", output], capture_output=True, text=True, preexec_fn=leave)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.run_ok("info", output)
+
     def test_images_keep_their_numbers_when_others_are_left_out(self):
         def attacked(name, *which):
             self.run_ok("attack", "pgd", self.model, *DATA, *which, "--target", "random", "--output", self.path(name))
