@@ -221,6 +221,30 @@ class Command(unittest.TestCase):
             self.assert_error(f"is read for {named}, and would be written over", *words)
         self.assertEqual(before, [pathlib.Path(path).read_bytes() for path in (model, images, chosen)])
 
+    def test_no_other_output_replaces_a_model_that_may_be_changed_in_place(self):
+        model, log, begun = (self.path(name) for name in ("place.safetensors", "placed.csv", "begun"))
+        few = (*DATA, "--first", "40", "--epochs", "1", "--quiet")
+        self.run_ok("train", SPEC, *few, "--checkpoint", begun, "--output", model)
+        shutil.copy(model, log)
+        pathlib.Path(self.path("chosen.csv")).write_text("1 3")
+        placed, sharing = self.path("placed"), ("--bits", "2")
+        for named, *words in (("MODEL", "compress", "kmeans", model, *sharing, "--output", placed, "--json", model),
+                              ("MODEL", "defend", "gi1", model, "--output", placed, "--json", model),
+                              ("MODEL", "materialise", model, "--output", placed, "--json", model),
+                              ("MODEL", "compress", "kmeans", model, *sharing, *few, "--output", placed, "--log", model),
+                              ("MODEL", "compress", "kmeans", log, *sharing, *few, "--output", placed),  # whose log it names
+                              ("--indices", "train", SPEC, *few[:2], "--indices", self.path("chosen.csv"), "--output",
+                               self.path("chosen")),
+                              *(("--resume", "train", SPEC, *few, "--resume", begun, flag, begun,
+                                 *(() if flag == "--output" else ("--output", placed)))
+                                for flag in ("--output", "--log", "--json"))):
+            self.assert_error(f"is read for {named}, and would be written over", *words)
+        self.run_ok("info", model)
+        self.run_ok("info", log)
+        self.assertFalse(os.path.exists(placed))
+        self.run_ok("train", SPEC, *few, "--resume", begun, "--checkpoint", begun, "--output", placed)
+        self.run_ok("compress", "kmeans", model, *sharing, *few, "--output", model)
+
     def test_what_a_killed_process_left_is_in_nobodys_way(self):
         output = self.path("after.safetensors")
         def leave():  # in the process that becomes the command, so under its number

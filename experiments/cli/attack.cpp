@@ -202,7 +202,6 @@ nlohmann::ordered_json report(const Attack& attack, const Oracle& judge, const A
 void run(const AttackVerb& v, const CLI::App& verb) {
   const std::string checkpoint = v.output + ".checkpoint";
   check_outputs({{"--output", v.output}, {"--json", v.common.json}, {"OUTPUT.checkpoint", checkpoint}});
-  check_outputs({{"--output", v.output}, {"--json", v.common.json}}, {{"--resume", v.resume}});
   v.common.arithmetic();  // before any work
   const std::unique_ptr<Attack> attack = attack_of(v, verb);
   if (v.resume.empty()) refuse_unfinished(checkpoint, "--resume " + checkpoint);

@@ -90,40 +90,45 @@ std::vector<FileFlag> outputs_of(const CLI::App& verb) {
   std::vector<FileFlag> outputs;
   for (const CLI::Option* option : verb.get_options())
     if (option->count() > 0 && is_output(*option))
-      outputs.push_back({option->get_name(), option->results().front()});
+      outputs.push_back({option->get_name(), option->results().front(), ""});
   return outputs;
 }
 
-/// Files that the command reads and must not write over. What makes a model of a model may put it in its
-/// place.
-std::vector<FileFlag> inputs_of(const CLI::App& verb) {
-  constexpr const char* read[] = {"MODEL",  "VICTIM",    "SOURCE",      "TARGET", "--input",
-                                  "--data", "--indices", "--surrogate", "--start"};
-  const std::string& name = verb.get_name();
-  const bool in_place = name == "compress" || name == "defend" || name == "materialise";
-  std::vector<FileFlag> inputs;
-  for (const CLI::Option* option : verb.get_options())
-    if (option->count() > 0 && std::count(std::begin(read), std::end(read), option->get_name()) > 0 &&
-        !(in_place && option->get_name() == "MODEL"))
-      inputs.push_back({option->get_name(), option->results().front()});
-  return inputs;
+/// The output that may be written in the place of an input, if one may.
+std::string heir_of(const std::string& input, const std::string& verb) {
+  if (input == "--resume") return "--checkpoint";
+  const bool makes_a_model_of_one = verb == "compress" || verb == "defend" || verb == "materialise";
+  return input == "MODEL" && makes_a_model_of_one ? "--output" : "";
 }
 
 }  // namespace
 
+std::vector<FileFlag> inputs_of(const CLI::App& verb) {
+  constexpr const char* read[] = {"MODEL",  "VICTIM",    "SOURCE",      "TARGET",  "--input",
+                                  "--data", "--indices", "--surrogate", "--start", "--resume"};
+  std::vector<FileFlag> inputs;
+  for (const CLI::Option* option : verb.get_options()) {
+    const std::string name = option->get_name();
+    const bool names_a_file = option->get_expected_max() > 0;  // --resume of `report` is a mere flag
+    if (option->count() > 0 && names_a_file && std::count(std::begin(read), std::end(read), name) > 0)
+      inputs.push_back({name, option->results().front(), heir_of(name, verb.get_name())});
+  }
+  return inputs;
+}
+
 void check_outputs(const std::vector<FileFlag>& outputs, const std::vector<FileFlag>& inputs) {
   std::map<std::filesystem::path, std::string> owners;  // the flag of each file
-  for (const auto& [flag, path] : outputs) {
+  for (const auto& [flag, path, unused] : outputs) {
     if (path.empty()) continue;
     const auto [owner, first] = owners.emplace(resolved(path), flag);
     if (!first) usage("{}: {} is the file of {} already", flag, path, owner->second);
   }
-  for (const auto& [flag, path] : inputs) {
+  for (const auto& [flag, path, heir] : inputs) {
     const auto owner = path.empty() ? owners.end() : owners.find(resolved(path));
-    if (owner != owners.end())
+    if (owner != owners.end() && owner->second != heir)
       usage("{}: {} is read for {}, and would be written over", owner->second, path, flag);
   }
-  for (const auto& [flag, path] : outputs)
+  for (const auto& [flag, path, unused] : outputs)
     if (!path.empty()) AtomicFile probe(path);
 }
 

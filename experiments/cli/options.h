@@ -47,13 +47,15 @@ CLI::Validator parsed_by(const std::function<void(const std::string&)>& parse, c
 CLI::Validator seed_number();  ///< 0 to 2^64 - 1
 CLI::Validator output_file();  ///< a name that is not empty and not a folder
 
-/// A file and the flag that names it.
+/// A file and the flag that names it; of one that is read, the flag of the output that may replace it.
 struct FileFlag {
-  std::string flag, path;
+  std::string flag, path, heir{};
 };
 /// Before any work: a usage error when two of these are one file, or one is a file of `inputs`; an Error when
 /// one cannot be written. An empty path is none.
 void check_outputs(const std::vector<FileFlag>& outputs, const std::vector<FileFlag>& inputs = {});
+/// The files that the command was told to read.
+std::vector<FileFlag> inputs_of(const CLI::App& verb);
 
 CLI::Validator layer_selection();  ///< all, or last:K
 

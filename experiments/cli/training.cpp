@@ -69,6 +69,7 @@ TrainOptions options_of(const TrainingFlags& flags, const CommonFlags& common, c
 }  // namespace
 
 void add_training(CLI::App& verb, TrainingFlags& flags) {
+  flags.verb = &verb;
   constexpr const char* group = "Training";
   const auto option = [&](const char* name, auto& value, const char* text, CLI::Validator check) {
     verb.add_option(name, value, text)->check(std::move(check))->group(group);
@@ -129,7 +130,8 @@ TrainResult run_training(Model& model, const DataFlags& data, const TrainingFlag
   check_outputs({{"--output", output},
                  {"--log", options.log_csv},
                  {"--checkpoint", options.checkpoint},
-                 {"--json", common.json}});
+                 {"--json", common.json}},
+                inputs_of(*flags.verb));
   if (flags.resume.empty() && flags.checkpoint.empty())
     refuse_unfinished(options.checkpoint, "--resume " + options.checkpoint);
   const Dataset images = load(data);

@@ -16,7 +16,8 @@ struct TrainingFlags {
   std::string hashed_gradient{};  // sum, mean; empty: what the verb does by itself, else sum
   double lr = 0.05, hashed_lr = 1, momentum = -1, weight_decay = -1, label_smoothing = 0, ema = 0;
   std::string resume, checkpoint, log;
-  std::string run{};  // tells a run of several trainings from others: see run_stage()
+  std::string run{};       // tells a run of several trainings from others: see run_stage()
+  const CLI::App* verb{};  // whose flags these are
   int64_t checkpoint_steps = 0, accumulate = 1;
   bool validate = false, no_graph = false;
 };
