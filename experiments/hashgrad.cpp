@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
   app.footer(
       "`hashgrad VERB --help` lists a verb's flags, with units and defaults. docs/cli.md tells the rest.");
   hashgrad::cli::add_verbs(app);
+  app.require_subcommand(0, 1);  // a second verb's name is one word too many
   if (const std::string fault = hashgrad::cli::wrong_verb(app, argc, argv); !fault.empty()) {
     hashgrad::try_print(stderr, "hashgrad: {}\n", fault);
     return 2;

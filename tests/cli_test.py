@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -98,6 +99,24 @@ class Command(unittest.TestCase):
             help_text = self.run_ok(verb, "--help")
             for flag in ["--device", "--dtype", "--seed", "--threads", "--batch", "--quiet", "--json"]:
                 self.assertIn(flag, help_text)
+
+    def test_errors_about_odd_names_say_what_is_wrong_in_one_line(self):
+        for words, code, text in ((["info", "a\nb"], 1, "a\\nb: No such file or directory"),
+                                  (["attack", "a\nb", self.model, "--output", "none"], 2, "NAME: attack 'a\\nb' is not known"),
+                                  (["info", ""], 2, "MODEL: the name is empty"),
+                                  (["evaluate", self.model, *DATA, "--indices", ""], 2, "--indices: the name is empty"),
+                                  (["attack", "fgsm", self.model, *DATA, "--surrogate", "", "--output", "none"], 2,
+                                   "--surrogate: the name is empty")):
+            done = subprocess.run([BINARY, *words], capture_output=True, text=True, cwd=self.folder)
+            self.assertEqual((done.returncode, done.stdout), (code, ""), words)
+            self.assertTrue(done.stderr.startswith("hashgrad: " + text), done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_help_names_every_law_of_initial_weights(self):
+        done = subprocess.run([BINARY, "train", SPEC, "--init", "none", "--output", "none"], capture_output=True, text=True)
+        help_text = " ".join(self.run_ok("train", "--help").split())
+        for name in re.search("accepted: (.*)", done.stderr).group(1).split(", "):
+            self.assertIn(name, help_text)
 
     def test_train_leaves_model_and_log_but_no_checkpoint(self):
         tensors, metadata = read_safetensors(self.model)
@@ -245,6 +264,27 @@ class Command(unittest.TestCase):
         self.run_ok("train", SPEC, *few, "--resume", begun, "--checkpoint", begun, "--output", placed)
         self.run_ok("compress", "kmeans", model, *sharing, *few, "--output", model)
 
+    def test_one_verb_at_a_time(self):
+        self.assert_error("The following argument was not expected: models", "info", self.model, "models")
+        shutil.copy(self.model, self.path("models"))  # a file may have the name of a verb
+        self.assertIn("fc16@1/4", self.run_ok("info", "models"))
+
+    def test_the_record_of_a_run_says_what_was_typed(self):
+        odd = self.path("it's [a] {b}.json")
+        words = ["evaluate", self.model, "--data=synthetic-digits", "--first", "5", "--quiet=false", "--json", odd]
+        self.run_ok(*words)
+        record = self.json_of(odd)
+        self.assertEqual(shlex.split(record["command"]), ["hashgrad", *words])
+        self.assertEqual(subprocess.run(["sh", "-c", record["command"].replace("hashgrad", "printf '%s\\n'", 1)],
+                                        capture_output=True, text=True).stdout.splitlines(), words)
+        self.assertIs(record["settings"]["quiet"], False)
+
+    def test_flags_may_stand_in_front_of_names(self):
+        rest = (*DATA, "--first", "5", "--quiet")
+        self.run_ok("attack", "--grow", "0.1,0.2", "fgsm", self.model, *rest, "--output", self.path("before"))
+        self.run_ok("attack", "fgsm", self.model, *rest, "--output", self.path("behind"), "--grow", "0.1,0.2")
+        self.assertEqual(self.tensors("before"), self.tensors("behind"))
+
     def test_what_a_killed_process_left_is_in_nobodys_way(self):
         output = self.path("after.safetensors")
         def leave():  # in the process that becomes the command, so under its number
@@ -294,6 +334,8 @@ class Command(unittest.TestCase):
         self.run_ok("gradient", self.model, "--input", unlabelled, "--jacobian", "logits", "--output", self.path("jacobian"))
         self.assertNotIn("loss", read_safetensors(self.path("jacobian"))[1])
         self.assert_error("--full", "demo", "--full", "--epochs", "1", "--output", self.path("demo"))
+        for verb in (["demo"], ["report", self.model, *DATA, "--first", "5"]):
+            self.assert_error("--output: the name of the folder is empty", *verb, "--output", "")
         self.assert_error("has no test images besides", "demo", "--data", self.path("few.safetensors"), "--output",
                           self.path("demo"))
 

@@ -286,6 +286,7 @@ void add_flags(CLI::App& verb, AttackVerb& v) {
           "0.1,0.2,...: values of eps (jsma, gamma: share of the features) in turn, until the model's own "
           "clean prediction, not the label, has changed (A-ALG1 of Liu et al. 2018)")
       ->delimiter(',')
+      ->allow_extra_args(false)  // or it would take NAME and MODEL behind it
       ->check(positive());
   for (const AttackInfo& info : all_attacks())
     for (const AttackSetting& setting : info.settings) add_setting(verb, setting, v);

@@ -234,6 +234,8 @@ void add_common(CLI::App& verb, CommonFlags& flags) {
       ->group(group);
   verb.parse_complete_callback([&flags, &verb] {
     if (flags.threads > 0) set_threads(flags.threads);
+    for (const FileFlag& input : inputs_of(verb))  // of a script whose variable is not set, most likely
+      if (input.path.empty()) usage("{}: the name is empty", input.flag);
     check_outputs(outputs_of(verb), inputs_of(verb));
   });
 }
@@ -334,7 +336,7 @@ nlohmann::ordered_json settings_of(const CLI::App& verb) {
     if (name == "help" || name == "h") continue;
     const bool flag = option->get_expected_max() == 0;
     if (flag)
-      settings[name] = option->count() > 0;
+      settings[name] = option->count() > 0 && option->as<bool>();  // --quiet=false is one, too
     else
       settings[name] = option->count() > 0 ? joined(option->results(), " ") : option->get_default_str();
   }

@@ -15,19 +15,34 @@
 namespace hashgrad::cli {
 namespace {
 
+/// In single quotes, where a shell reads nothing but the end of them.
+std::string quoted(const std::string& word) {
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
 /// The command line with quotes where a shell would need them.
 std::string as_typed(const std::string& program, int argc, char** argv) {
   std::string text = program;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    const bool plain = !word.empty() && word.find_first_of(" \t\n'\"\\$&|;<>()*?#~`!") == std::string::npos;
-    text += plain ? " " + word : " '" + word + "'";
+    const bool plain =
+        !word.empty() && word.find_first_of(" \t\n'\"\\$&|;<>()[]{}*?#~`!") == std::string::npos;
+    text += " " + (plain ? word : quoted(word));
   }
   return text;
 }
 
+/// Names in a message may have line breaks.
+std::string in_one_line(const std::string& message) {
+  std::string text;
+  for (const char c : message) text += c == '\n' ? std::string("\\n") : std::string(1, c);
+  return text;
+}
+
 int report(const CLI::App& app, const std::string& message, int exit_code) {
-  try_print(stderr, "{}: {}\n", app.get_name(), message.substr(0, message.find('\n')));
+  try_print(stderr, "{}: {}\n", app.get_name(), in_one_line(message));
   return exit_code;
 }
 

@@ -71,7 +71,9 @@ void add_train(CLI::App& app) {
       ->required()
       ->check(parsed_by(check_spec, "SPEC"));
   verb->add_option("--output", v->output, "file of the trained model")->required()->check(output_file());
-  verb->add_option("--init", v->init, "law of the initial weights")
+  verb->add_option("--init", v->init,
+                   "law of the initial weights: pytorch, he-normal, he-uniform, xavier-normal, "
+                   "xavier-uniform, lecun-normal, zeros")
       ->check(parsed_by([](const std::string& text) { parse_init(text); }, "INIT"));
   add_hashing(*verb, v->hash, hashing_group);
   add_data(*verb, v->data);

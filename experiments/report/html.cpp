@@ -165,6 +165,7 @@ std::string HtmlPage::html() const {
 }
 
 void prepare_folder(const std::string& folder) {
+  check(!folder.empty(), "--output: the name of the folder is empty");
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   check(!error && std::filesystem::is_directory(folder), "{}: cannot be made a folder: {}", folder,
