@@ -19,6 +19,7 @@ import unittest
 import zlib
 
 BINARY = ""
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPEC = "1x28x28 conv4k5p2 relu maxpool2 flatten fc16@1/4 relu dropout0.1 fc10"
 DATA = ["--data", "synthetic-digits"]
 
@@ -77,10 +78,27 @@ class Command(unittest.TestCase):
             raise AssertionError(f"{arguments}: exit {done.returncode}: {done.stderr}")
         return done.stdout
 
-    def assert_error(self, phrase, *arguments):
-        done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, cwd=self.folder)
-        self.assertIn(done.returncode, (1, 2), done.stdout)
+    def assert_error(self, phrase, *arguments, code=None, env=None):
+        """A failure (1) or bad usage (2), in one line with this phrase."""
+        done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, cwd=self.folder, env=env)
+        self.assertIn(done.returncode, (code,) if code else (1, 2), done.stdout)
         self.assertIn(phrase, done.stderr)
+        self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
+
+    def start(self, command, until):
+        """The process of a command, once `until()` holds or it has ended."""
+        process = subprocess.Popen([BINARY, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not until() and process.poll() is None:
+            time.sleep(0.001)
+        return process
+
+    def interrupt(self, command, until):
+        """Starts a command and interrupts it once `until()` holds; what it says."""
+        process = self.start(command, until)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate()[1]
+        self.assertEqual(process.returncode, 130, stderr)
+        return stderr
 
     def json_of(self, name):
         with open(self.path(name)) as file:
@@ -201,19 +219,14 @@ class Command(unittest.TestCase):
                      ["substitute", self.model, "--spec", "1x28x28 flatten fc10"]):
             extra = ["--attack", "fgsm"] if verb[0] == "transfer" else []
             output = [] if verb[0] in ("transfer", "evaluate") else ["--output", self.path("unwritten")]
-            done = subprocess.run([BINARY, *verb, *extra, *output, *(some if verb[0] != "defend" else []), "--json", nowhere],
-                                  capture_output=True, text=True)
-            self.assertEqual((done.returncode, done.stdout), (1, ""), verb)
-            self.assertIn("nowhere/out: cannot be written", done.stderr)
+            self.assert_error("nowhere/out: cannot be written", *verb, *extra, *output, *(some if verb[0] != "defend" else []),
+                              "--json", nowhere, code=1)
             self.assertFalse(os.path.exists(self.path("unwritten")), verb)
         for one, other, owner in ((self.path("unwritten"), self.path("./unwritten"), "--output"),
                                   ("unwritten", self.path("unwritten"), "--output"),
                                   ("unwritten", "unwritten.csv", "--log"),  # the names of these two by default
                                   ("unwritten", "unwritten.checkpoint", "--checkpoint")):
-            done = subprocess.run([BINARY, "train", SPEC, *some, "--output", one, "--json", other], capture_output=True,
-                                  text=True, cwd=self.folder)
-            self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertIn(f"is the file of {owner} already", done.stderr)
+            self.assert_error(f"is the file of {owner} already", "train", SPEC, *some, "--output", one, "--json", other, code=2)
             self.assertFalse(os.path.exists(self.path("unwritten.csv")))
 
     def test_a_run_goes_on_with_the_model_that_it_started_with(self):
@@ -313,10 +326,8 @@ class Command(unittest.TestCase):
                                          ("cuda:2", "", "'cuda:2' cannot be used: CUDA_VISIBLE_DEVICES= shows 0"),
                                          ("cuda:-1", "3", "'cuda:-1' is unknown"), ("cuda:", "3", "'cuda:' is unknown"),
                                          ("cuda:1000000", "3", "'cuda:1000000' is unknown"), ("cuda:0x", "3", "'cuda:0x' is unknown")):
-            done = subprocess.run([BINARY, "evaluate", self.model, *DATA, "--device", device], capture_output=True, text=True,
-                                  env={**os.environ, "CUDA_VISIBLE_DEVICES": visible})
-            self.assertEqual(done.returncode, 2, done.stderr)
-            self.assertIn(message, done.stderr)
+            self.assert_error(message, "evaluate", self.model, *DATA, "--device", device, code=2,
+                              env={**os.environ, "CUDA_VISIBLE_DEVICES": visible})
 
     def test_flags_that_would_do_nothing_are_refused(self):
         self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "20", "--output", self.path("few.safetensors"))
@@ -340,7 +351,7 @@ class Command(unittest.TestCase):
                           self.path("demo"))
 
     def test_the_manual_lists_every_attack(self):
-        manual = pathlib.Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+        manual = ROOT / "docs" / "cli.md"
         table = [line.split("|")[1] for line in manual.read_text().splitlines() if line.startswith("| `")]
         for name in re.search("attack: (.*)", self.run_ok("attack", "--help")).group(1).split(", "):
             self.assertTrue(any(f"`{name}`" in cell for cell in table), name)
@@ -457,9 +468,7 @@ class Command(unittest.TestCase):
                 (["defend", "gi1", self.path("drawing")], 1, "gi1: changes weights of which another defence draws"),
                 (["defend", "gi1", self.model, "--rate", "0.5"], 2, "--rate: does not apply to gi1, only to dropout"),
                 (["train", SPEC, *DATA, "--optimizer", "adam", "--momentum", "0.3"], 2, "--momentum: adam has none")):
-            failed = subprocess.run([BINARY, *arguments, "--output", self.path("none")], capture_output=True, text=True)
-            self.assertEqual(failed.returncode, code)
-            self.assertIn(words, failed.stderr)
+            self.assert_error(words, *arguments, "--output", self.path("none"), code=code)
             self.assertFalse(os.path.exists(self.path("none")))
 
     def test_compress_materialise_and_defend_keep_the_function_they_promise(self):
@@ -628,13 +637,9 @@ class Command(unittest.TestCase):
                 (1, ["kmeans", self.model, "--layers", "last:7"], "layers 'last:7' of a model with 3"),
                 (1, ["prune", once, "--density", "0.1"], "is pruned already"),
                 (1, ["hash", once], "layer 0 (conv4k5p2) is pruned")):
-            done = subprocess.run([BINARY, "compress", *words, "--output", self.path("none")], capture_output=True, text=True)
-            self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
-            self.assertIn(message, done.stderr)
-            self.assertEqual(done.stderr.count("\n"), 1)
+            self.assert_error(message, "compress", *words, "--output", self.path("none"), code=code)
             self.assertFalse(os.path.exists(self.path("none")))
-        broken = subprocess.run([BINARY, "compress", "prune", once, "--density", "0.1", "--output", once], capture_output=True)
-        self.assertEqual(broken.returncode, 1)
+        self.assert_error("is pruned already", "compress", "prune", once, "--density", "0.1", "--output", once, code=1)
         with open(once, "rb") as file:
             self.assertEqual(file.read(), before)
 
@@ -682,7 +687,7 @@ class Command(unittest.TestCase):
         self.run_ok("gradient", net, *some, "--jacobian", "logits", "--output", self.path("gradient"))
 
     def test_from_pytorch_takes_what_fits_and_nothing_else(self):
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "from_pytorch.py")
+        script = ROOT / "scripts" / "from_pytorch.py"
         run = lambda spec, output, source=self.model, **options: subprocess.run(
             [sys.executable, script, source, self.path(output), "--spec", spec, "--hashgrad", BINARY], capture_output=True,
             text=True, **options)
@@ -709,7 +714,7 @@ class Command(unittest.TestCase):
         self.assertFalse([name for name in os.listdir(self.folder) if name.startswith("not_made") or name.endswith(".part")])
 
     def test_from_pytorch_takes_tensors_that_were_trained(self):
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "from_pytorch.py")
+        script = ROOT / "scripts" / "from_pytorch.py"
         os.mkdir(self.path("stub"))
         with open(self.path("stub/torch.py"), "w") as file:  # what the script uses of torch, with its rule for numpy()
             file.write("float16, bfloat16, float32, float64, int64 = range(5)\n"
@@ -737,19 +742,15 @@ class Command(unittest.TestCase):
             self.skipTest(done.stderr.strip())
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("emulated: checked, not timed", done.stdout)
-        with open(self.path("bench.json")) as file:
-            rungs = json.load(file)["ladders"]["softmax"]["rungs"]
+        rungs = self.json_of("bench.json")["ladders"]["softmax"]["rungs"]
         self.assertGreaterEqual(len(rungs), 5)
         self.assertTrue(all(float(rung["error"]) <= float(rung["allowed"]) for rung in rungs))
-        wrong = subprocess.run([BINARY, "bench", "softmacks"], capture_output=True, text=True)
-        self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
-        self.assertIn("there is no ladder 'softmacks' (available: sgemm, ", wrong.stderr)
+        self.assert_error("there is no ladder 'softmacks' (available: sgemm, ", "bench", "softmacks", code=2)
 
     def test_bench_sets_the_cpu_engine_beside_its_floors(self):
         shown = self.run_ok("bench", "cpu", "--size", "smoke", "--network", "lenet5,hashed", "--threads", "1", "--json", self.path("roof.json"))
         self.assertIn("% of floor", shown)
-        with open(self.path("roof.json")) as file:
-            result = json.load(file)
+        result = self.json_of("roof.json")
         self.assertEqual(list(result["kernels"]), ["lenet5", "hashed"])
         self.assertEqual(len(result["kernels"]["hashed"]), 6)
         self.assertTrue(all(rate["rate"] > 0 for rate in result["ceilings"]))
@@ -758,30 +759,20 @@ class Command(unittest.TestCase):
                                (["cpu", "--rounds", "9"], "--rounds: does not apply to cpu"),
                                (["cpu", "--size", "small"], "--size: 'small' is for ladders"),
                                (["softmax", "--size", "smoke"], "--size: 'smoke' is for cpu")):
-            done = subprocess.run([BINARY, "bench", *flags], capture_output=True, text=True)
-            self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertIn(message, done.stderr)
+            self.assert_error(message, "bench", *flags, code=2)
 
     def test_interrupted_training_resumes_to_the_same_bits(self):
         def train(name, *more):
-            return [BINARY, "train", SPEC, *DATA, "--first", "800", "--epochs", "3", "--batch", "16", "--output",
-                    self.path(name), *more]
+            return ["train", SPEC, *DATA, "--first", "800", "--epochs", "3", "--batch", "16", "--checkpoint-steps", "5",
+                    "--quiet", "--output", self.path(name), *more]
 
-        process = subprocess.Popen(train("broken", "--checkpoint-steps", "5"), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
         checkpoint = self.path("broken.checkpoint")
-        for _ in range(600):
-            if os.path.exists(checkpoint) or process.poll() is not None:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        stderr = process.communicate()[1]
-        self.assertEqual(process.returncode, 130, stderr)
-        self.assertIn("--resume", stderr)
+        stderr = self.interrupt(train("broken"), lambda: os.path.exists(checkpoint))
+        self.assertEqual(stderr, f"hashgrad: interrupted; continue with --resume {checkpoint}\n")
         self.assertFalse(os.path.exists(self.path("broken")))
-        self.assert_error("is of a run that was interrupted; go on with --resume", *train("broken", "--quiet")[1:])
-        self.run_ok(*train("broken", "--checkpoint-steps", "5", "--resume", checkpoint, "--quiet")[1:])
-        self.run_ok(*train("whole", "--checkpoint-steps", "5", "--quiet")[1:])
+        self.assert_error("is of a run that was interrupted; go on with --resume", *train("broken"))
+        self.run_ok(*train("broken", "--resume", checkpoint))
+        self.run_ok(*train("whole"))
         self.assertEqual(self.tensors("broken"), self.tensors("whole"))
 
     def test_a_model_that_cannot_be_saved_leaves_its_checkpoint(self):
@@ -790,9 +781,7 @@ class Command(unittest.TestCase):
                      ["defend", "adversarial-training", net, "--iters", "1", "--watch", "0", "--epochs", "9"]):
             output = self.path("unsaved-" + verb[0])
             command = [*verb, *images, "--output", output]
-            process = subprocess.Popen([BINARY, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            while not os.path.exists(output + ".checkpoint") and process.poll() is None:
-                time.sleep(0.001)
+            process = self.start(command, lambda: os.path.exists(output + ".checkpoint"))
             os.mkdir(output)
             stderr = process.communicate()[1]
             self.assertEqual((process.returncode, stderr.strip()),
@@ -828,27 +817,16 @@ class Command(unittest.TestCase):
 
     def test_ctrl_c_waits_for_a_model_that_is_being_saved(self):
         output = self.path("large")
-        process = subprocess.Popen([BINARY, "train", "1x28x28 flatten fc2500 fc2500 fc10", *DATA, "--first", "1", "--epochs", "1",
-                                    "--quiet", "--output", output], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         log = pathlib.Path(output + ".csv")
-        while process.poll() is None:
-            if any(name.startswith("large.tmp-") for name in os.listdir(self.folder)) and log.exists() and "\n1," in log.read_text():
-                process.send_signal(signal.SIGINT)
-                break
+        is_being_saved = lambda: (any(name.startswith("large.tmp-") for name in os.listdir(self.folder)) and log.exists()
+                                  and "\n1," in log.read_text())
+        process = self.start(["train", "1x28x28 flatten fc2500 fc2500 fc10", *DATA, "--first", "1", "--epochs", "1", "--quiet",
+                              "--output", output], is_being_saved)
+        process.send_signal(signal.SIGINT)
         stderr = process.communicate()[1]
         self.assertEqual((process.returncode, stderr), (0, ""))
         self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("large.")], ["large.csv"])
         self.assertEqual(self.tensors("large")["3.bias"][1], [10])
-
-    def interrupt(self, command, until):
-        """Starts a command and interrupts it once `until()` holds; what it says."""
-        process = subprocess.Popen([BINARY, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while not until() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        stderr = process.communicate()[1]
-        self.assertEqual(process.returncode, 130, stderr)
-        return stderr
 
     def test_interrupted_attack_resumes_to_the_same_bits(self):
         def attack(name, *more):
@@ -871,10 +849,7 @@ class Command(unittest.TestCase):
         self.run_ok(*attack("whole", "--quiet"))
         self.assertEqual(self.tensors("half"), self.tensors("whole"))
         late = self.path("late")
-        process = subprocess.Popen([BINARY, *attack("late", "--batch", "2", "--quiet")], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
-        while not os.path.exists(late + ".checkpoint") and process.poll() is None:
-            time.sleep(0.001)
+        process = self.start(attack("late", "--batch", "2", "--quiet"), lambda: os.path.exists(late + ".checkpoint"))
         os.mkdir(late)
         stderr = process.communicate()[1].strip()
         self.assertEqual((process.returncode, stderr), (1, f"hashgrad: {late}: is not a regular file, nothing was written (the "
@@ -1002,8 +977,7 @@ class Command(unittest.TestCase):
         self.assertEqual(len(self.tensors("unseen")["success"][2]), 20)
 
     def test_bad_input_gets_one_line_and_leaves_nothing(self):
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "bad_input")
-        done = subprocess.run([sys.executable, script, "--binary", BINARY], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, ROOT / "scripts" / "bad_input", "--binary", BINARY], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
 
 
