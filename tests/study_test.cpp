@@ -8,6 +8,7 @@
 #include "core/archive.h"
 #include "core/file.h"
 #include "experiments/study/cells.h"
+#include "experiments/study/outcomes.h"
 #include "experiments/study/paper.h"
 #include "nn/model_file.h"
 #include "tests/error_of.h"
