@@ -249,5 +249,17 @@ TEST_CASE("hop-skip-jump returns the nearest of its points, not the last") {
   CHECK(kept > 0);
 }
 
+TEST_CASE("hop-skip-jump counts the starting images that were in vain") {
+  const Plane plane;
+  Tensor pool = Tensor::full({2, 1, 1, 40}, 0.5, DType::float64);  // the clean image, then one of class 1
+  for (size_t j = 0; j < 40; ++j) pool.data<double>()[40 + j] = plane.w[j] > 0 ? 0 : 1;
+  const auto forwards = [&](const Tensor& starts) {
+    return HopSkipJump({.iters = 1, .probes = 2, .starts = starts})
+        .run(plane.model, plane.input)
+        .forwards.data<int64_t>()[0];
+  };
+  CHECK(forwards(pool) == forwards(pool.slice(0, 1, 2).contiguous()) + 1);
+}
+
 }  // namespace
 }  // namespace hashgrad

@@ -170,3 +170,16 @@ TEST_CASE("square: a step moves the mass of two windows and what the box has lef
   }
   CHECK(moved > 0);
 }
+
+TEST_CASE("square: the first success is counted by the points that were tried") {
+  const Model model = net();
+  const AttackResult r = Square({.eps = 0.2, .iters = 40}).run(model, grey(model, 20));
+  int64_t successes = 0;
+  for (int64_t i = 0; i < 20; ++i) {
+    const int64_t first = r.first_success.data<int64_t>()[i];
+    if (first < 0) continue;
+    CHECK(r.forwards.data<int64_t>()[i] == 1 + first);  // and the clean image
+    ++successes;
+  }
+  CHECK(successes > 0);
+}

@@ -467,3 +467,10 @@ TEST_CASE("random starts fill an l2 ball evenly: their mean distance is eps n / 
   for (const double v : far.l2.to_vector<double>()) sum += v;
   CHECK(sum / rows == doctest::Approx(0.4 * 3 / 4).epsilon(0.02));
 }
+
+TEST_CASE("bim: where nothing succeeds the largest loss is kept, be it below zero") {
+  // The margin, -(2 x_0 - 3 x_1 + 10), is -8.25 at best.
+  const AttackResult r = Pgd({.eps = 0.25, .step = 0.25, .iters = 1, .random_start = false, .loss = "margin"})
+                             .run(two_classes(DType::float64, 10), one_image({0.5, 0.5, 0.5}, 0));
+  CHECK(r.x_adv.to_vector<double>() == std::vector<double>{0.25, 0.75, 0.5});
+}

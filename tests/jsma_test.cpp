@@ -242,3 +242,12 @@ TEST_CASE("jsma: darkening, a feature that is nearly black is left out as one th
   CHECK(made(0.99) == std::vector<double>{1, 0, 0, 0.005});
   CHECK(made(1) == std::vector<double>{1, 1, 0, 0});
 }
+
+TEST_CASE("jsma: choosing a target costs a pass of its own") {
+  const Model model = linear_model({1, 2, 3, 4, -1, -2, -3, -4}, {20, 0});
+  AttackInput input{Tensor::full({1, 1, 1, 4}, 1, DType::float64), classes({0}), {}, {}};
+  const Jsma jsma({.on = Outputs::logits, .theta = -1, .gamma = 0.5});  // one step: two points are judged
+  CHECK(jsma.run(model, input).forwards.data<int64_t>()[0] == 3);
+  input.targets = classes({1});
+  CHECK(jsma.run(model, input).forwards.data<int64_t>()[0] == 2);
+}
