@@ -766,4 +766,22 @@ TEST_CASE("checks: an image between two of the 255 steps may be stored on the ot
         "rounded to multiples of 1/255, 2 of 2 adversarial images are classified rightly again");
 }
 
+TEST_CASE("checks: more steps that find more leave the question open, fewer do not") {
+  Told told, other;
+  const std::string few = "pgd:iters=40,loss=margin," + told.evidence.ball(),
+                    many = "pgd:iters=80,restarts=2,loss=margin," + told.evidence.ball();
+  told.broken[many] = other.broken[few] = Told::first(3);
+  CHECK(finding_of("D12", told.evidence).verdict == Verdict::inconclusive);
+  CHECK(finding_of("D12", other.evidence).verdict == Verdict::passed);
+}
+
+TEST_CASE("checks: outputs between 0 and 1 are probabilities only if they add up to 1") {
+  for (const auto& [bias, verdict] : {std::pair{0.5, Verdict::masked}, {0.25, Verdict::passed}}) {
+    const Model model = linear_model({0.25, 0, -0.25, 0}, {0.5, bias});  // z_0 + z_1 = 0.5 + bias
+    const Tensor x = Tensor::full({3, 1, 1, 2}, 0.5, DType::float64);
+    Evidence evidence(model, {x, classes({0, 0, 0}), {}, {}}, {Norm::linf, 0.1});
+    CHECK(finding_of("D1", evidence).verdict == verdict);
+  }
+}
+
 }  // namespace
