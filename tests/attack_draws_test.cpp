@@ -174,6 +174,14 @@ TEST_CASE("draws: a vote ends in a tie with the lowest class, and has no winner 
   CHECK(seen.contains(-1));
   CHECK(seen.size() > 1);
   CHECK(judge.predict(white)[0] == -1);
+  bool first = false;  // nor is it forgotten over later votes
+  for (uint64_t seed = 0; seed < 200 && !first; ++seed) {
+    const Oracle two = Oracle::judge(huge, {.draws = {.judge = 2, .seed = seed}});
+    const auto votes = two.votes(white);
+    first = votes[0][0] == -1 && votes[1][0] >= 0;
+    if (first) CHECK(two.predict(white)[0] == -1);
+  }
+  CHECK(first);
 }
 
 TEST_CASE("draws: success is what the judge says, and every draw's pass is counted") {

@@ -533,3 +533,24 @@ TEST_CASE("a schedule runs over all replays: the last of four updates is at thre
   train(model, digits(), options);
   CHECK(last == doctest::Approx(0.1 * (1 - std::sqrt(0.5)) / 2));  // (1 + cos 3 pi / 4) / 2
 }
+
+TEST_CASE("the factor of hashed layers is on their bucket values, and on nothing else") {
+  const Model start("1x28x28 flatten fc10@1/8", {.dtype = DType::float64, .seed = 4});
+  TrainOptions options{.epochs = 1, .batch = 100, .optimizer = parse_optimizer("sgd:momentum=0"), .lr = 0.1};
+  Model whole = start.clone(), half = start.clone();
+  train(whole, digits(), options);  // one update
+  options.hashed_lr = 0.5;
+  train(half, digits(), options);
+  for (const char* name : {"1.weight", "1.bias"}) {
+    const std::vector<double> w0 = start.state().at(name).to_vector<double>(),
+                              w1 = whole.state().at(name).to_vector<double>(),
+                              w2 = half.state().at(name).to_vector<double>();
+    const double factor = std::string(name) == "1.weight" ? 0.5 : 1;
+    double most = 0;
+    for (size_t i = 0; i < w0.size(); ++i) {
+      CHECK(w2[i] - w0[i] == doctest::Approx(factor * (w1[i] - w0[i])).epsilon(1e-9));
+      most = std::max(most, std::abs(w1[i] - w0[i]));
+    }
+    CHECK(most > 1e-4);
+  }
+}
