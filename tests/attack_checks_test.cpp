@@ -363,7 +363,7 @@ TEST_CASE("checks: a gradient that is wrong for more than a tenth of the images 
   CHECK(found(0.03, 0).verdict == Verdict::passed);
 }
 
-/// Counts its questions in the last bias, which is moved by less than any answer shows.
+/// Counts its questions in the first bias, which is moved by less than any answer shows.
 class Wear : public InputTransform {
  public:
   explicit Wear(Tensor bias) : bias_(std::move(bias)) {}
