@@ -107,8 +107,7 @@ std::string step_finding(const Curves& curves) {
   if (!pgd || !gi2 || !exact) return "B-F4: not measured.";
   return fmt::format(
       "B-F4, success on hash+GI2 does not depend on alpha, that on PGD training does: it varies by {:.2f} "
-      "and "
-      "{:.2f} points: as published, {}; along the exact direction by {:.2f} on hash+GI2.",
+      "and {:.2f} points: as published, {}; along the exact direction by {:.2f} on hash+GI2.",
       *gi2, *pgd, study::verdict(*gi2 < *pgd), *exact);
 }
 
