@@ -5,7 +5,7 @@ Usage: experiments/compression_and_defences.py HASHGRAD_BINARY OUTPUT_FOLDER [--
 
 Trains LeNet5, applies each method by itself, and asks `hashgrad report` about the result. Models and reports are kept in
 OUTPUT_FOLDER/models: an interrupted study goes on where it stopped. Ends by writing OUTPUT_FOLDER/README.md, with the words of
-OUTPUT_FOLDER/notes.md in it, if there are any.
+OUTPUT_FOLDER/notes.md in it, if there are any: their first paragraph opens the page, the others stand behind the table.
 """
 import argparse
 import json
@@ -124,15 +124,18 @@ def table(results):
 
 
 def notes(options):
+    """The page's opening, and what stands behind its table."""
     path = options.output / "notes.md"
-    return [path.read_text()] if path.exists() else []
+    opening, _, rest = path.read_text().partition("\n\n") if path.exists() else ("", "", "")
+    return [[text] if text else [] for text in (opening + "\n" if opening else "", rest)]
 
 
 def page(options, results):
+    opening, rest = notes(options)
     commands = [f"    hashgrad train lenet5 --data {options.data} {' '.join(BASE_TRAINING)}"]
     commands += [f"    hashgrad {c[0]} {c[1]} {'CLASSIFIER' if n in MADE_FROM else 'MODEL'} {' '.join(c[2:])}" for n, c in METHODS.items()]
     return "\n".join([
-        "# Compression and defences, one by one", "",
+        "# Compression and defences, one by one", "", *opening,
         f"`experiments/compression_and_defences.py build/hashgrad {options.output} --data {options.data} --first {options.first} "
         f"--threat {options.threat}`", "",
         f"LeNet5 on {options.data}, seed 1, one run of each; reports on the first {options.first} test images within {options.threat}. `bim` is what "
@@ -141,7 +144,7 @@ def page(options, results):
         "Brackets: 95 % Wilson intervals. The accuracy of a randomised "
         "network is the majority's of 20 draws. `masked` means that the attacks of the literature fail for another reason than "
         "robustness; the checks that say so are named ([what they ask](../../../docs/attacks.md#is-the-number-to-be-believed)).", "",
-        *table(results), "", *notes(options), "Made by:", "", *commands, ""])
+        *table(results), "", *rest, "Made by:", "", *commands, ""])
 
 
 def main():
