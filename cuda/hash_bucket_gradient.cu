@@ -267,11 +267,13 @@ __device__ __forceinline__ void add_where(const BucketWork<T>& work, const Block
 template <HashMode mode, Where where, bool product, class T>
 __device__ __forceinline__ void add_tile(
     const BucketWork<T>& work, int64_t row0, int64_t column0, const BlockMemory<T>& memory,
-    const SharedSums& own, const Scale& scale, const Place<BucketTile<T>>& place,
+    const SharedSums& own, const Scale& scale, Place<BucketTile<T>> place,
     const T (&sums)[BucketTile<T>::thread_rows][BucketTile<T>::thread_columns]) {
   using Tile = BucketTile<T>;
   constexpr int row_stride = Tile::down * Tile::row_group, column_stride = Tile::across * Tile::column_group;
   const VirtualMatrix& v = work.v;
+  compute_from_here(place.row);  // or banks and places take registers through the product, and its sums spill
+  compute_from_here(place.column);
   GPU_UNROLL
   for (int r = 0; r < Tile::thread_rows; ++r) {
     const int i = place.row + r / Tile::row_group * row_stride + r % Tile::row_group;
