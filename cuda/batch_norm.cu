@@ -7,7 +7,7 @@
 #include "cuda/batch_norm.h"
 #include "cuda/channel_sums.h"
 #include "cuda/divisor.h"
-#include "cuda/tile.h"
+#include "cuda/elementwise.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 namespace {
@@ -221,10 +221,11 @@ void run_pass(const cpu::BatchNormShape& s, const Gate& gate, const Pass& pass, 
   if constexpr (std::is_same_v<Gate, OfOutput<T>>)
     by_four = by_four && aligned(gate.output) && aligned(gate.passed);
   const int64_t packs = by_four ? elements / 4 : elements;
-  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(blocks_for(packs, 256), 1 << 16)),
+  const dim3 grid(static_cast<unsigned>(grid_for(packs)),
                   static_cast<unsigned>(std::min<int64_t>(copies, 1024)));
-  launch(by_four ? pass_kernel<4, T, Gate, Pass> : pass_kernel<1, T, Gate, Pass>, grid, 256, 0, packs, copies,
-         LongDivisor(by_four ? s.pixels / 4 : s.pixels), LongDivisor(s.channels), gate, pass, x, dy, to);
+  launch(by_four ? pass_kernel<4, T, Gate, Pass> : pass_kernel<1, T, Gate, Pass>, grid, block_size, 0, packs,
+         copies, LongDivisor(by_four ? s.pixels / 4 : s.pixels), LongDivisor(s.channels), gate, pass, x, dy,
+         to);
 }
 
 /// dx = pass(x, g), with g what passes of gradient.dy.

@@ -5,6 +5,7 @@
 
 #include "cuda/cublas.h"
 #include "cuda/divisor.h"
+#include "cuda/elementwise.h"
 #include "cuda/gpu.h"
 #include "cuda/scratch.h"
 
@@ -139,8 +140,7 @@ bool cublas_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, co
                           size(m), size(k), b, size(ldb), a, size(lda), epilogue.accumulate ? T{1} : T{0}, c,
                           size(ldc));
   if (epilogue.row_bias || epilogue.column_bias || epilogue.relu) {
-    const int64_t blocks = std::min<int64_t>(blocks_for(m * n, 256), 4096);
-    launch(epilogue_kernel<T>, blocks, 256, 0, m * n, LongDivisor(n), c, ldc, epilogue);
+    launch(epilogue_kernel<T>, grid_for(m * n), block_size, 0, m * n, LongDivisor(n), c, ldc, epilogue);
   }
   return true;
 }

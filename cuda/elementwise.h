@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/gpu.h"
+#include "cuda/pack.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 
@@ -18,13 +19,6 @@ inline constexpr int block_size = 256;
 inline int64_t grid_for(int64_t items, int64_t items_per_block = block_size) {
   return std::min(blocks_for(items, items_per_block), int64_t{64} * properties().multiprocessors);
 }
-
-/// As many elements as one load of 16 bytes brings.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int size = 16 / sizeof(T);
-  T at[size];
-};
 
 template <class T>
 __device__ __forceinline__ Pack<T> load_pack(const T* x, int64_t i) {

@@ -399,7 +399,7 @@ void sum_buckets(const VirtualMatrix& v, int64_t batch, const T* x, const T* dy,
 
   // Of a product: batch rows of dY and X. Of a matrix: its rows, each of all columns.
   const int64_t samples = product ? batch : v.rows, length = product ? v.rows : v.columns;
-  launch(bound_kernel<T>, std::min<int64_t>(samples, 4096), 256, 0, samples, length, dy, v.columns, x,
+  launch(bound_kernel<T>, grid_for(samples, 1), block_size, 0, samples, length, dy, v.columns, x,
          ceil_log2(samples), to.bound);
 
   using Tile = BucketTile<T>;
@@ -408,7 +408,7 @@ void sum_buckets(const VirtualMatrix& v, int64_t batch, const T* x, const T* dy,
   add_up<T, product>({v, batch, x, dy, static_cast<unsigned>(tiles_i), static_cast<unsigned>(tiles_j),
                       tiles_i * tiles_j * slices, 0, to},
                      shared_bytes);
-  launch(finish_kernel<T>, std::min<int64_t>(blocks_for(k, 256), 4096), 256, 0, to, dw);
+  launch(finish_kernel<T>, grid_for(k), block_size, 0, to, dw);
 }
 
 }  // namespace

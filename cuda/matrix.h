@@ -3,6 +3,7 @@
 
 #include "cpu/gemm.h"
 #include "cuda/divisor.h"
+#include "cuda/elementwise.h"
 #include "cuda/product.h"
 #include "cuda/scratch.h"
 
@@ -113,8 +114,8 @@ __global__ void fold_kernel(int64_t elements, LongDivisor columns, const T* part
 }
 template <class T>
 void fold(int64_t m, const T* parts, const MatrixSink<T>& to) {
-  const int64_t elements = m * to.n, blocks = std::min<int64_t>(blocks_for(elements, 256), 4096);
-  launch(fold_kernel<T>, blocks, 256, 0, elements, LongDivisor(to.n), parts, to);
+  const int64_t elements = m * to.n;
+  launch(fold_kernel<T>, grid_for(elements), block_size, 0, elements, LongDivisor(to.n), parts, to);
 }
 
 /// C = A B with K cut into parts of `part`. With few tiles the parts are spread over the device, each leaving

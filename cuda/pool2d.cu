@@ -6,12 +6,10 @@
 #include "cuda/divisor.h"
 #include "cuda/gpu.h"
 #include "cuda/pool2d.h"
+#include "cuda/team.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 namespace {
-
-constexpr int threads = 256;
-int64_t grid_for(int64_t elements) { return std::min<int64_t>(blocks_for(elements, threads), 1 << 16); }
 
 struct Range {
   int64_t begin, end;
@@ -128,12 +126,12 @@ __global__ void avg_backward_kernel(int64_t inputs, Pooling p, T share, const T*
 /// A warp per plane: lanes add every 32nd pixel, then each other's sums.
 template <class T>
 __global__ void global_forward_kernel(int64_t planes, int64_t pixels, const T* x, T* y) {
-  const int64_t warps = grid_threads() / 32;
-  for (int64_t plane = grid_rank() / 32; plane < planes; plane += warps) {
+  for (int64_t plane = Warp::first_row(); plane < planes; plane += Warp::row_stride()) {
     double sum = 0;
-    for (int64_t i = lane_id(); i < pixels; i += 32) sum += static_cast<double>(x[plane * pixels + i]);
-    sum = warp_reduce(sum, [](double a, double b) { return a + b; });
-    if (lane_id() == 0) y[plane] = static_cast<T>(sum / static_cast<double>(pixels));
+    for (int64_t i = Warp::rank(); i < pixels; i += Warp::size())
+      sum += static_cast<double>(x[plane * pixels + i]);
+    sum = Warp::reduce(sum, 0.0, Plus{});
+    if (Warp::rank() == 0) y[plane] = static_cast<T>(sum / static_cast<double>(pixels));
   }
 }
 
@@ -151,7 +149,7 @@ template <class T>
 void max_pool2d_forward(const cpu::Pool2dShape& s, const T* x, T* y, int32_t* argmax) {
   cpu::check_pool2d(s);
   const int64_t outputs = outputs_of(s);
-  launch(max_forward_kernel<T>, grid_for(outputs), threads, 0, outputs, Pooling(s), x, y, argmax);
+  launch(max_forward_kernel<T>, grid_for(outputs), block_size, 0, outputs, Pooling(s), x, y, argmax);
 }
 
 template <class T>
@@ -160,7 +158,7 @@ void max_pool2d_backward(const cpu::Pool2dShape& s, const T* dy, const int32_t* 
   cpu::check_pool2d(s);
   const int64_t inputs = copies * inputs_of(s);
   const LongDivisor planes(std::max<int64_t>(1, s.planes));
-  launch(max_backward_kernel<T>, grid_for(inputs), threads, 0, inputs, planes, Pooling(s), dy, argmax, dx);
+  launch(max_backward_kernel<T>, grid_for(inputs), block_size, 0, inputs, planes, Pooling(s), dy, argmax, dx);
 }
 
 template <class T>
@@ -168,7 +166,7 @@ void avg_pool2d_forward(const cpu::Pool2dShape& s, const T* x, T* y) {
   cpu::check_pool2d(s);
   const int64_t outputs = outputs_of(s);
   const T share = 1 / static_cast<T>(s.kernel * s.kernel);
-  launch(avg_forward_kernel<T>, grid_for(outputs), threads, 0, outputs, Pooling(s), share, x, y);
+  launch(avg_forward_kernel<T>, grid_for(outputs), block_size, 0, outputs, Pooling(s), share, x, y);
 }
 
 template <class T>
@@ -176,20 +174,20 @@ void avg_pool2d_backward(const cpu::Pool2dShape& s, const T* dy, T* dx) {
   cpu::check_pool2d(s);
   const int64_t inputs = inputs_of(s);
   const T share = 1 / static_cast<T>(s.kernel * s.kernel);
-  launch(avg_backward_kernel<T>, grid_for(inputs), threads, 0, inputs, Pooling(s), share, dy, dx);
+  launch(avg_backward_kernel<T>, grid_for(inputs), block_size, 0, inputs, Pooling(s), share, dy, dx);
 }
 
 template <class T>
 void global_avg_pool_forward(int64_t planes, int64_t pixels, const T* x, T* y) {
   check(pixels >= 1, "global_avg_pool: planes of {} pixels", pixels);
-  launch(global_forward_kernel<T>, grid_for(32 * planes), threads, 0, planes, pixels, x, y);
+  launch(global_forward_kernel<T>, grid_of_warps(planes), block_size, 0, planes, pixels, x, y);
 }
 
 template <class T>
 void global_avg_pool_backward(int64_t planes, int64_t pixels, const T* dy, T* dx) {
   check(pixels >= 1, "global_avg_pool: planes of {} pixels", pixels);
   const int64_t elements = planes * pixels;
-  launch(global_backward_kernel<T>, grid_for(elements), threads, 0, elements, LongDivisor(pixels),
+  launch(global_backward_kernel<T>, grid_for(elements), block_size, 0, elements, LongDivisor(pixels),
          static_cast<T>(pixels), dy, dx);
 }
 

@@ -4,17 +4,12 @@
 
 #include "cuda/async_copy.h"
 #include "cuda/gpu.h"
+#include "cuda/pack.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 
 /// Which way the elements of an operand lie side by side in memory.
 enum class Along { index, depth, either };
-
-/// `count` elements that are read and written as one.
-template <class T, int count>
-struct alignas(sizeof(T) * count < 16 ? sizeof(T) * count : 16) Pack {
-  T at[count];
-};
 
 /// a * b + c; on a GPU rounded once, whatever stands around it.
 template <class T>
