@@ -15,8 +15,7 @@ struct Graph::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() {
-    static_cast<void>(
-        cudaDeviceSynchronize());  // a replay may be running in the blocks that are given back now
+    static_cast<void>(wait_for_device());  // a replay may be running in the blocks that are given back now
     if (executable) static_cast<void>(cudaGraphExecDestroy(executable));
     if (graph) static_cast<void>(cudaGraphDestroy(graph));
     if (memory) end_graph(memory);

@@ -2,6 +2,7 @@
 #include "cuda/hash_gemm.h"
 #include "cuda/hash_kernels.h"
 #include "cuda/scratch.h"
+#include "cuda/status.h"
 
 namespace hashgrad::HASHGRAD_GPU {
 namespace {
@@ -102,7 +103,7 @@ VirtualMatrix view_of(const cpu::HashedMatrix& v) {
     std::shared_ptr<uint32_t> copy(static_cast<uint32_t*>(allocate(bytes)),
                                    [bytes](uint32_t* p) { release(p, bytes); });
     copy_to_device(copy.get(), v.table().data(), bytes);
-    synchronize();  // other threads, with other streams, find the copy from now on
+    must(cudaStreamSynchronize(stream()), "table");  // for other threads, with other streams
     return copy;
   });
   const HashSpec& spec = v.spec();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -25,6 +26,12 @@ struct GraphMemory {
 namespace {
 
 thread_local GraphMemory* graph_in_capture = nullptr;
+
+/// Shared by the threads that record, locked alone by one that waits for the device.
+std::shared_mutex& recordings() {
+  static std::shared_mutex& mutex = *new std::shared_mutex;  // never destroyed, as the allocator below
+  return mutex;
+}
 
 // The sanitizers find a use after free only if freed memory is really given back.
 #if HASHGRAD_EMULATED && (EMU_ASAN || EMU_TSAN)
@@ -236,14 +243,24 @@ void drop_cache() { allocator().drop(); }
 
 GraphMemory* begin_capture() {
   check(!graph_in_capture, "{}: a graph is being captured already", engine_name);
-  return graph_in_capture = new GraphMemory;
+  graph_in_capture = new GraphMemory;
+  recordings().lock_shared();
+  return graph_in_capture;
 }
-void end_capture() noexcept { graph_in_capture = nullptr; }
+void end_capture() noexcept {
+  recordings().unlock_shared();
+  graph_in_capture = nullptr;
+}
 void end_graph(GraphMemory* memory) noexcept {
   allocator().end_graph(memory);
   delete memory;
 }
 bool capturing() { return graph_in_capture != nullptr; }
+cudaError_t wait_for_device() noexcept {
+  std::unique_lock alone(recordings(), std::defer_lock);
+  if (!capturing()) alone.lock();
+  return cudaDeviceSynchronize();
+}
 void forget_stream(void* stream) noexcept { allocator().forget_stream(stream); }
 
 }  // namespace hashgrad::HASHGRAD_GPU

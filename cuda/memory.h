@@ -12,7 +12,7 @@ namespace hashgrad::HASHGRAD_GPU {
 struct GraphMemory;
 
 /// What the calling thread allocates and releases from now on, until end_capture(), belongs to the graph
-/// returned.
+/// returned. Meanwhile no other thread gets past wait_for_device().
 GraphMemory* begin_capture();
 void end_capture() noexcept;
 /// The graph will not run again; all its work is done.
@@ -20,6 +20,10 @@ void end_graph(GraphMemory* memory) noexcept;
 
 /// Whether the calling thread is recording.
 bool capturing();
+
+/// cudaDeviceSynchronize(), once no other thread records: CUDA refuses it while any stream does, and drops
+/// what was recorded. Of a thread that itself records that is what becomes: its capture then fails.
+cudaError_t wait_for_device() noexcept;
 
 /// Blocks that wait for reuse on this stream, whose work is done, are free to be used on any.
 void forget_stream(void* stream) noexcept;

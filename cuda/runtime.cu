@@ -117,7 +117,7 @@ void set_bytes(void* to, int byte, size_t bytes) {
 
 void synchronize() {
   refuse_in_capture("synchronize");
-  must(cudaDeviceSynchronize(), "synchronize");
+  must(wait_for_device(), "synchronize");
 }
 
 // Streams do not wait for the default stream, nor it for them, unless told to.

@@ -60,7 +60,7 @@ void copy_to_host(void* to, const void* from, size_t bytes);
 /// Between two blocks of this engine; they may overlap only if they are the same.
 void copy_within(void* to, const void* from, size_t bytes);
 void set_bytes(void* to, int byte, size_t bytes);
-/// Waits for all work on all streams.
+/// Waits for all work on all streams; first for graphs that other threads are recording to be complete.
 void synchronize();
 
 class Event;

@@ -4,9 +4,11 @@
 #if HASHGRAD_WITH_CUDA || HASHGRAD_WITH_EMULATOR
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <csignal>
 #include <doctest/doctest.h>
+#include <memory>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -192,6 +194,34 @@ TEST_CASE_TEMPLATE("engine: graphs", Engine, HASHGRAD_ENGINE_TYPES) {
   CHECK(Engine::memory_count().live == live);
 }
 
+TEST_CASE_TEMPLATE("engine: a wait for the device, and the end of a graph, let others finish their recording",
+                   Engine, HASHGRAD_ENGINE_TYPES) {
+  HASHGRAD_NEED(Engine);
+  Buffer<Engine, float> x(std::vector<float>(10, 0.0f));
+  auto old = std::make_unique<typename Engine::Graph>();
+  old->capture([&] { Engine::add_one(10, x.data()); });
+  typename Engine::Graph graph;
+  std::string failure;
+  std::atomic<bool> begun{false};
+  std::jthread other;
+  graph.capture([&] {
+    other = std::jthread([&] {
+      begun = true;
+      failure = error_of([&] { Engine::synchronize(); });
+      old.reset();
+    });
+    while (!begun) std::this_thread::yield();
+    for (int i = 0; i < 300; ++i) {  // while the other thread, let in, would be done
+      Engine::add_one(10, x.data());
+      std::this_thread::yield();
+    }
+  });
+  other.join();
+  CHECK(failure == "(no error)");
+  graph.replay();
+  CHECK(x.get() == std::vector<float>(10, 300.0f));
+}
+
 TEST_CASE_TEMPLATE("engine: a graph holds launches of one kernel with more and with less shared memory",
                    Engine, HASHGRAD_ENGINE_TYPES) {
   HASHGRAD_NEED(Engine);
@@ -273,6 +303,14 @@ TEST_CASE("emulator: a copy from the host that nobody waits for reads what is th
           emu::cudaSuccess);
   source = 2;
   CHECK(x.get() == std::vector<int>{2});
+}
+
+TEST_CASE("emulator: a wait for the device ends what its own thread records") {
+  emu::Graph graph;
+  CHECK_ERROR(graph.capture([] { static_cast<void>(emu::cudaDeviceSynchronize()); }),
+              "emu: Graph::capture: operation failed due to a previous error during capture");
+  graph.capture([] {});
+  graph.replay();
 }
 
 TEST_CASE("emulator: copies must lie in one block of the device") {

@@ -1,5 +1,6 @@
 #include "cuda/emulator/runtime_api.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -25,6 +26,7 @@ struct Graph {
 
 struct Stream {
   std::unique_ptr<Graph> recording;  // while it captures
+  int64_t refusals = 0;              // when it began
 };
 
 struct Event {
@@ -35,6 +37,9 @@ struct Event {
 namespace {
 
 bool captures(const Stream* stream) { return stream && stream->recording; }
+
+std::atomic<int> recordings{0};    // streams that capture
+std::atomic<int64_t> refusals{0};  // waits for the device meanwhile, each of which ends all their captures
 
 /// Copies from the host that this thread has started: done as late as CUDA may, when the next call needs
 /// them.
@@ -75,6 +80,8 @@ const char* cudaGetErrorString(cudaError_t status) {
       return "out of memory";
     case cudaErrorInvalidResourceHandle:
       return "invalid resource handle";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
     case cudaErrorStreamCaptureUnsupported:
       break;
   }
@@ -110,6 +117,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
+  if (emulator::recordings > 0) {
+    ++emulator::refusals;
+    return cudaErrorStreamCaptureUnsupported;
+  }
   finish_copies();
   return cudaSuccess;
 }
@@ -216,12 +227,17 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (!stream || captures(stream)) return cudaErrorStreamCaptureUnsupported;
   stream->recording = std::make_unique<emulator::Graph>();
+  ++emulator::recordings;
+  stream->refusals = emulator::refusals;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!captures(stream)) return cudaErrorInvalidValue;
-  *graph = stream->recording.release();
+  --emulator::recordings;
+  std::unique_ptr<emulator::Graph> recorded = std::move(stream->recording);
+  if (stream->refusals != emulator::refusals) return cudaErrorStreamCaptureInvalidated;
+  *graph = recorded.release();
   return cudaSuccess;
 }
 
