@@ -35,6 +35,15 @@ Properties query() {
 __global__ void probe_kernel() {}
 #endif
 
+struct Parcel {
+  unsigned char bytes[carried_bytes];
+};
+
+/// One block: writes what came with the launch to memory.
+__global__ void unpack_kernel(Parcel parcel, unsigned bytes, unsigned char* to) {
+  for (unsigned i = threadIdx.x; i < bytes; i += blockDim.x) to[i] = parcel.bytes[i];
+}
+
 /// Why no kernel of this program can run here; empty when they can.
 std::string find_obstacle() {
   int driver = 0, count = 0;  // without a driver the calls leave them alone
@@ -92,6 +101,12 @@ const Properties& properties() {
 void copy_to_device(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   refuse_in_capture("copy_to_device");
+  if (bytes <= carried_bytes) {
+    Parcel parcel{};
+    std::memcpy(parcel.bytes, from, bytes);
+    return launch(unpack_kernel, 1, 256, 0, parcel, static_cast<unsigned>(bytes),
+                  static_cast<unsigned char*>(to));
+  }
   must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "copy_to_device");
   // CUDA may read memory that is not pinned after the call returns; that drivers have copied it aside by then
   // is their habit, not a promise.

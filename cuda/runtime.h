@@ -53,7 +53,10 @@ void set_memory_limit(int64_t bytes);
 /// Gives blocks that are kept for reuse back to the driver.
 void drop_cache();
 
-/// `from` may be overwritten when this returns.
+/// The most bytes that copy_to_device() sends along with a launch, whose arguments CUDA copies aside: labels and row
+/// numbers of a batch.
+inline constexpr size_t carried_bytes = 2048;
+/// `from` may be overwritten when this returns. More than carried_bytes wait for the work before them.
 void copy_to_device(void* to, const void* from, size_t bytes);
 /// Waits until `to` has been written, and so for all work before.
 void copy_to_host(void* to, const void* from, size_t bytes);

@@ -305,6 +305,21 @@ TEST_CASE("emulator: a copy from the host that nobody waits for reads what is th
   CHECK(x.get() == std::vector<int>{2});
 }
 
+TEST_CASE("emulator: a small copy to the device waits for nothing, and its source may change") {
+  for (const size_t bytes : {size_t{1}, emu::carried_bytes, emu::carried_bytes + 1}) {
+    CAPTURE(bytes);
+    std::vector<uint8_t> source(bytes, 7);
+    Buffer<Emulator, uint8_t> x(bytes + 1);
+    const int64_t before = emulator::waits();
+    Emulator::copy_to_device(x.data(), source.data(), bytes);
+    CHECK(emulator::waits() - before == (bytes > emu::carried_bytes));
+    source.assign(bytes, 0);
+    std::vector<uint8_t> expected(bytes, 7);
+    expected.push_back(0xff);  // as allocated
+    CHECK(x.get() == expected);
+  }
+}
+
 TEST_CASE("emulator: a wait for the device ends what its own thread records") {
   emu::Graph graph;
   CHECK_ERROR(graph.capture([] { static_cast<void>(emu::cudaDeviceSynchronize()); }),
@@ -317,7 +332,8 @@ TEST_CASE("emulator: copies must lie in one block of the device") {
   Buffer<Emulator, int> x(std::vector<int>(4, 1));
   std::vector<int> host(1000);
   CHECK_ERROR(Emulator::copy_to_host(host.data(), x.data(), 4000), "emu: copy_to_host: invalid argument");
-  CHECK_ERROR(Emulator::copy_to_device(host.data(), host.data(), 4), "emu: copy_to_device: invalid argument");
+  CHECK_ERROR(Emulator::copy_to_device(host.data(), host.data(), 4000),
+              "emu: copy_to_device: invalid argument");
   CHECK_ERROR(Emulator::copy_within(x.data(), host.data(), 4), "emu: copy_within: invalid argument");
   CHECK_ERROR(Emulator::set_bytes(host.data(), 0, 4), "emu: set_bytes: invalid argument");
 }

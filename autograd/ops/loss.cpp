@@ -12,9 +12,9 @@ void check_logits(const char* op, const Tensor& logits, int64_t least_classes) {
 }
 
 /// Labels on `device`; an Error unless they are int64 [rows] in [0, classes). Those that are on the CPU are
-/// looked at there; their copy waits for the work before it. Those on a device cost a kernel more, and a wait
-/// for its answer, at every call. A loop that must not wait computes cross_entropy_soft() with
-/// smoothed_one_hot_of_valid().
+/// looked at there; a copy of more than 256 waits for the work before it (carried_bytes in cuda/runtime.h).
+/// Those on a device cost a kernel more, and a wait for its answer, at every call. A loop that must not wait
+/// computes cross_entropy_soft() with smoothed_one_hot_of_valid().
 Tensor checked_labels(const char* op, const Tensor& labels, int64_t rows, int64_t classes, Device device) {
   check(labels.defined() && labels.dtype() == DType::int64 && labels.shape() == Shape{rows},
         "{}: labels are {} {}, int64 [{}] expected", op, name_of(labels.dtype()), labels.shape(), rows);

@@ -38,6 +38,7 @@ namespace {
 
 bool captures(const Stream* stream) { return stream && stream->recording; }
 
+std::atomic<int64_t> all_waits{0};
 std::atomic<int> recordings{0};    // streams that capture
 std::atomic<int64_t> refusals{0};  // waits for the device meanwhile, each of which ends all their captures
 
@@ -58,6 +59,8 @@ void submit(Stream* stream, Work work) {
 }
 
 }  // namespace
+
+int64_t waits() { return all_waits; }
 
 void launch(void* stream, const LaunchShape& shape, std::function<void()> thread) {
   check_shape(shape);
@@ -121,6 +124,7 @@ cudaError_t cudaDeviceSynchronize() {
     ++emulator::refusals;
     return cudaErrorStreamCaptureUnsupported;
   }
+  ++emulator::all_waits;
   finish_copies();
   return cudaSuccess;
 }
@@ -186,6 +190,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (captures(stream)) return cudaErrorStreamCaptureUnsupported;
+  ++emulator::all_waits;
   finish_copies();
   return cudaSuccess;
 }

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace hashgrad::emulator {
 
 struct Stream;
 struct Event;
 struct Graph;
+
+/// How often the host has waited for a stream or the device so far: for tests of loops that must not.
+int64_t waits();
 
 }  // namespace hashgrad::emulator
 
