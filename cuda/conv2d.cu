@@ -16,7 +16,8 @@ void check_addressable(const cpu::Conv2dShape& s) {
   check(s.in_channels * s.in_pixels() < limit && s.out_channels * s.out_pixels() < limit,
         "conv2d: images of {} x {} x {} elements with {} output channels are too large for this device",
         s.in_channels, s.height, s.width, s.out_channels);
-  check(s.out_channels * s.kernel_h * s.kernel_w < limit && s.depth() <= 1 << 24 && s.padding < 1 << 24,
+  check(s.out_channels * s.kernel_h * s.kernel_w < limit && s.depth() <= 1 << 24 && s.padding < 1 << 24 &&
+            (s.height + s.padding + s.kernel_h) * s.width < limit,
         "conv2d: {} x {} kernels of {} x {} with padding {} are too large for this device", s.out_channels,
         s.in_channels, s.kernel_h, s.kernel_w, s.padding);
 }

@@ -142,7 +142,7 @@ void sum_scattered(const cpu::Groups& groups, int64_t copies, const T* x, T* y) 
   int64_t stride = 1, rows = copies, columns = 1, strides[8];
   for (int i = groups.count - 1; i >= 0; stride *= groups.size[i--]) strides[i] = stride;
   const auto add = [](typename GroupTerms<T>::Axes& axes, int64_t size, int64_t distance) {
-    axes.size[axes.count] = LongDivisor(size);
+    axes.size[axes.count] = LongDivisor(std::max<int64_t>(1, size));  // of no terms, or rows, none is divided
     axes.stride[axes.count++] = distance;
   };
   if (copies > 1) add(terms.row, copies, stride);

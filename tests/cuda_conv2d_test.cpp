@@ -301,7 +301,8 @@ TEST_CASE("cuda: a convolution that cannot be is refused") {
         HASHGRAD_ON(device, conv2d_forward(s, none, none, none, false, nowhere));
     };
     CHECK_THROWS_AS(convolve({1, 3, 4, 4, 2, 5, 5, 1, 0}, false), Error);
-    CHECK_THROWS_AS(convolve({1, 3, 5, 5, 2, 5, 5, 1, 0}, true), Error);           // nothing to pool
-    CHECK_THROWS_AS(convolve({1, 3, 40000, 40000, 2, 5, 5, 1, 0}, false), Error);  // beyond 32 bits
+    CHECK_THROWS_AS(convolve({1, 3, 5, 5, 2, 5, 5, 1, 0}, true), Error);                 // nothing to pool
+    CHECK_THROWS_AS(convolve({1, 3, 40000, 40000, 2, 5, 5, 1, 0}, false), Error);        // beyond 32 bits
+    CHECK_THROWS_AS(convolve({1, 1, 1, 512, 1, 1 << 22, 1, 1, 1 << 21}, false), Error);  // a window that is
   }
 }

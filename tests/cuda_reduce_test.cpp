@@ -60,7 +60,8 @@ TEST_CASE_TEMPLATE("cuda: sums of columns and channels", T, float, double) {
                 HASHGRAD_ON(d, sum_columns(rows, columns, x.data<T>(), y));
               }) <= sum_tolerance<T>(rows));
       }
-    for (const Shape& shape : {Shape{3, 17, 33}, Shape{1, 1, 1}, Shape{33, 3, 129}, Shape{5, 2, 2000}}) {
+    for (const Shape& shape :
+         {Shape{3, 17, 33}, Shape{0, 3, 4}, Shape{1, 1, 1}, Shape{33, 3, 129}, Shape{5, 2, 2000}}) {
       CAPTURE(to_string(shape));
       const Tensor a = values<T>(shape, 1);
       CHECK(error_of<T>(device, shape[1], [&](Device d, T* y) {
