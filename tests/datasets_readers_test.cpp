@@ -34,6 +34,18 @@ void check_all(const std::vector<BadInput>& table) {
 
 const std::string twelve = "abcdefghijkl";
 
+/// The gray image of jpeg(false) with all that 0xff may mean in its pixels: a restart marker between the
+/// second and the third of its four blocks, a byte 0xff, which a 0 follows, and one that fills up before the
+/// end. The code 10 is for a DC difference of twelve bits: the last block is white.
+std::string jpeg_with_escapes() {
+  using namespace std::string_literals;
+  std::string bytes = jpeg(false);
+  bytes[bytes.find("\xff\xc4"s) + 22] = 12;
+  const size_t scan = bytes.find("\xff\xda"s);
+  bytes.replace(bytes.size() - 3, 3, "\x0f\xff\xd0\x2f\xff\0\x7f\xff\xff\xd9"s);
+  return bytes.insert(scan, "\xff\xdd\0\x04\0\x02"s);
+}
+
 std::string record(char label, char fill) { return label + std::string(3072, fill); }
 
 Archive batch(const Tensor& x, const Tensor& y) { return {{{"x", x}, {"y", y}}, {}}; }
@@ -68,6 +80,8 @@ TEST_CASE("an IDX file reads the same plain and packed, whatever its name") {
     CHECK(t.shape() == Shape{2, 3, 2});
     CHECK(t.to_vector<uint8_t>() == Bytes(twelve.begin(), twelve.end()));
   }
+  const std::string zeros(60000, '\0');  // packed to about a thousandth
+  CHECK(read_idx(dir.put("zeros", gzip(idx({60, 20, 50}, zeros))), 3).numel() == 60000);
 }
 
 TEST_CASE("a pair of IDX files becomes images with one channel and int64 labels") {
@@ -189,7 +203,15 @@ TEST_CASE("PNG and JPEG files decode to planes") {
   CHECK(decode(png(1, 2, 0, "ab"), 3) == Bytes{'a', 'b', 'a', 'b', 'a', 'b'});
   CHECK(decode(png(1, 2, 2, "abcdef"), 3) == Bytes{'a', 'd', 'b', 'e', 'c', 'f'});
   CHECK(decode(png(1, 2, 6, "abcXdefY"), 3) == Bytes{'a', 'd', 'b', 'e', 'c', 'f'});
+  CHECK(decode(png(1, 2, 4, "aXbY"), 1) == Bytes{'a', 'b'});
+  CHECK(ImageFile(dir.put("f", png(1, 2, 4, "aXbY"))).header().channels == 1);
+  CHECK(decode(png(1, 8192, 0, std::string(8192, 'a')), 1) == Bytes(8192, 'a'));
   CHECK(decode(jpeg(false), 1) == Bytes(256, 128));
+  CHECK(decode(jpeg_with_escapes(), 1) == [] {
+    Bytes expected(256, 128);
+    for (size_t i = 0; i < 64; ++i) expected[16 * (8 + i / 8) + 8 + i % 8] = 255;
+    return expected;
+  }());
   Bytes red(256, 184);
   red.insert(red.end(), 256, 99);
   red.insert(red.end(), 256, 128);
@@ -197,6 +219,7 @@ TEST_CASE("PNG and JPEG files decode to planes") {
 }
 
 TEST_CASE("malformed images get one line that says what is wrong and where") {
+  using namespace std::string_literals;
   const TempDir dir;
   const auto reads = [&](const std::string& content) {
     return [&dir, content] {
@@ -206,7 +229,9 @@ TEST_CASE("malformed images get one line that says what is wrong and where") {
     };
   };
   const std::string good = png(2, 3, 0, "abcdef"), photo = jpeg(true);
-  std::string flipped = good, no_frame = photo, symbols = photo, segment = photo;
+  std::string flipped = good, no_frame = photo, symbols = photo, segment = photo, many = photo, cut = photo;
+  many.insert(2, "\xff\xc4\x01\x14\0\xff\x02"s + std::string(14 + 257, '\0'));
+  cut.insert(2, "\xff\xc4\0\x05\0\0\0"s);
   flipped[45] = static_cast<char>(flipped[45] ^ 4);
   symbols[photo.find("\xff\xc4") + 6] = '\xff';
   segment[4] = '\xff';
@@ -226,12 +251,20 @@ TEST_CASE("malformed images get one line that says what is wrong and where") {
       {"PNG: garbage for pixels", reads(png_file(2, 3, 0, "garbage")), {"damaged image"}},
       {"PNG: too few pixels", reads(png_file(9, 3, 0, good.substr(41, 14))), {"damaged image"}},
       {"PNG: 8000x8000 promised", reads(png_file(8000, 8000, 2, "xx")), {"promises 8000x8000 pixels"}},
+      {"PNG: 8193 wide",
+       reads(png(1, 8193, 0, std::string(8193, 'a'))),
+       {"8193x1 pixels, at most 8192 a side are accepted"}},
+      {"PNG: 8193 high",
+       reads(png(8193, 1, 0, std::string(8193, 'a'))),
+       {"1x8193 pixels, at most 8192 a side are accepted"}},
       {"PNG: 2^31 wide", reads(png_file(1, 1u << 31, 2, "xx")), {"unreadable image header"}},
       {"PNG: no pixels", reads(png_file(0, 0, 2, "xx")), {"unreadable image header"}},
       {"JPEG: cut", reads(photo.substr(0, photo.size() - 3)), {"truncated JPEG", "no end marker"}},
       {"JPEG: 300 symbols in a table",
        reads(symbols),
        {"damaged JPEG: the Huffman table at offset", "symbols"}},
+      {"JPEG: 257 symbols in a table", reads(many), {"the Huffman table at offset 6 promises 257 symbols"}},
+      {"JPEG: a table of 3 bytes", reads(cut), {"the Huffman table at offset 6 is cut"}},
       {"JPEG: a segment that is too long", reads(segment), {"the segment at offset 2 promises 65347 bytes"}},
       {"JPEG: no frame", reads(no_frame), {"unreadable image header"}},
       {"JPEG: only two markers", reads("\xff\xd8\xff\xd9"), {"unreadable image header"}},
@@ -281,6 +314,8 @@ TEST_CASE("classes.txt above the class folders is found however the folder's nam
   dir.put("classes.txt", "b\na\n");
   for (const std::string end : {"", "/", "//", "/.", "/./", "/a/.."})
     CHECK(read_image_folder(dir.str() + "/set" + end).class_names == std::vector<std::string>{"b", "a"});
+  dir.put("set/classes.txt", "a\nb\n");  // nearer
+  CHECK(read_image_folder(dir / "set").class_names == std::vector<std::string>{"a", "b"});
 }
 
 TEST_CASE("images of several sizes are scaled to the size asked for") {
@@ -289,6 +324,16 @@ TEST_CASE("images of several sizes are scaled to the size asked for") {
   dir.put("a/2.png", png(4, 8, 0, std::string(32, 'x')));
   const Dataset d = read_image_folder(dir.str(), {2, 2});
   CHECK(d.images.to_vector<uint8_t>() == Bytes{'d', 'd', 'd', 'd', 'x', 'x', 'x', 'x'});
+  // White at the left in the first plane, at the right in the second; the third is even.
+  const std::string left{'\xff', '\0', 'd'}, right{'\0', '\xff', 'd'}, row = left + left + right + right;
+  dir.put("colour/a/1.jpeg", png(2, 4, 2, row + row));
+  const Bytes scaled = read_image_folder(dir / "colour", {2, 2}).images.to_vector<uint8_t>();
+  for (const size_t y : {0, 2}) {
+    CHECK(scaled[y] > scaled[y + 1] + 100);
+    CHECK(scaled[4 + y + 1] > scaled[4 + y] + 100);
+    CHECK(scaled[8 + y] == 'd');
+    CHECK(scaled[8 + y + 1] == 'd');
+  }
 }
 
 TEST_CASE("malformed image folders get one line that says what is wrong") {
@@ -362,9 +407,13 @@ TEST_CASE("malformed tensors get one line that names the first offender") {
   };
   const Tensor x = Tensor::zeros({2, 3, 4, 5}), y = Tensor::of<int64_t>({0, 1}, {2});
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  Archive ten = batch(x, Tensor::of<int64_t>({0, 10}, {2})), junk = batch(x, y);
+  Archive ten = batch(x, Tensor::of<int64_t>({0, 10}, {2}));
   ten.metadata["classes"] = "10";
-  junk.metadata["classes"] = "ten";
+  const auto classes = [&](const char* text) {
+    Archive archive = batch(x, y);
+    archive.metadata["classes"] = text;
+    return reads(archive);
+  };
   check_all({
       {"not a safetensors file", [&] { read_tensor_file(dir.put("t", "hello")); }, {dir / "t"}},
       {"no x", reads({{{"y", y}}, {}}), {path, "'x'"}},
@@ -386,7 +435,13 @@ TEST_CASE("malformed tensors get one line that names the first offender") {
       {"a label of 2^63-1",
        reads(batch(x, Tensor::of<int64_t>({0, INT64_MAX}, {2}))),
        {"label 1 is 9223372036854"}},
+      {"a label of a million",
+       reads(batch(x, Tensor::of<int64_t>({0, 1'000'000}, {2}))),
+       {"label 1 is 1000000, expected 0 to 999999"}},
       {"more than the classes", reads(ten), {"label 1 is 10, expected 0 to 9"}},
-      {"classes are not a number", reads(junk), {"metadata 'classes' is 'ten'"}},
+      {"classes are not a number", classes("ten"), {"metadata 'classes' is 'ten'"}},
+      {"more than a number", classes("10x"), {"metadata 'classes' is '10x', a number from 1 to 1000000"}},
+      {"no classes", classes("0"), {"metadata 'classes' is '0'"}},
+      {"too many classes", classes("1000001"), {"metadata 'classes' is '1000001'"}},
   });
 }

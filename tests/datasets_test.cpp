@@ -91,6 +91,13 @@ TEST_CASE("8-bit pixels become the same value in both precisions") {
   CHECK_THROWS_AS(d.images_float(0, 1, DType::int64), Error);
 }
 
+TEST_CASE("of several pixels out of range the first is named, in a large set too") {
+  Dataset d;
+  d.images = Tensor::zeros({3, 1, 300, 200});
+  d.images.data<float>()[110'000] = d.images.data<float>()[170'000] = 2;
+  check_error([&] { validate(d, "here"); }, {"here: pixel 110000 of image 1 (channel 0, row 250, column 0)"});
+}
+
 TEST_CASE("first and select keep images and labels together") {
   const Dataset d = counting(5);
   const Dataset three = d.first(3), picked = d.select({4, 0, 4});
@@ -132,6 +139,14 @@ TEST_CASE("named sets are searched for in --data-dir, HASHGRAD_DATA and the cach
   flag.data_dir = dir / "flag";
   const WithEnv env("HASHGRAD_DATA", dir / "env"), home("HOME", dir / "home");
   CHECK(pixel("mnist", flag) == 1);
+  flag.first = 1;
+  CHECK(load_dataset("mnist", Split::test, flag).size() == 1);
+  flag.first = 3;
+  check_error([&] { load_dataset("mnist", Split::test, flag); }, {"samples [0, 3) asked for, there are 2"});
+  flag.first = 10'001;
+  check_error([&] { load_dataset("synthetic-digits", Split::test, flag); },
+              {"samples [0, 10001) asked for, there are 10000"});
+  flag.first = 0;
   CHECK(pixel("mnist") == 2);
   CHECK(pixel("fashion-mnist", flag) == 4);
   const WithEnv no_env("HASHGRAD_DATA", "");
@@ -139,6 +154,10 @@ TEST_CASE("named sets are searched for in --data-dir, HASHGRAD_DATA and the cach
   CHECK(dataset_available("mnist"));
   CHECK(dataset_available("synthetic-digits"));
   CHECK_FALSE(dataset_available("cifar10", flag));
+  std::filesystem::remove(dir / "home/.cache/hashgrad/data/mnist/train-labels-idx1-ubyte");
+  CHECK_FALSE(dataset_available("mnist"));
+  CHECK(pixel("mnist") == 3);
+  check_error([] { load_dataset("mnist", Split::train); }, {"mnist: the train split was not found"});
   check_error([&] { load_dataset("cifar10", Split::train, flag); },
               {"cifar10: the train split was not found", dir / "flag/cifar10",
                dir / "home/.cache/hashgrad/data/cifar10", "data_batch_1.bin", "synthetic-digits"});
@@ -193,6 +212,8 @@ TEST_CASE("an image folder is split by its folders train, test and val, if it ha
   };
   CHECK(pixel("parted", Split::train) == 't');
   CHECK(pixel("parted", Split::test) == 'v');
+  dir.put("parted/test/a/1.png", png(1, 1, 0, "s"));  // goes before val
+  CHECK(pixel("parted", Split::test) == 's');
   CHECK(pixel("whole", Split::train) == 'w');
   CHECK(pixel("whole", Split::test) == 'w');
   check_error([&] { pixel("train-only", Split::test); }, {dir / "train-only/val", "No such file"});
@@ -245,7 +266,10 @@ TEST_CASE("image k of the synthetic digits is the same whatever is drawn beside 
   first.first = 33;
   CHECK(identical(load_dataset("synthetic-digits", Split::train, first).images, few.images));
   CHECK_FALSE(identical(synthetic_digits(Split::test, 33).images, few.images));
-  CHECK_FALSE(identical(synthetic_digits(Split::train, 33, 1).images, few.images));
+  first.seed = 1;
+  const Dataset others = synthetic_digits(Split::train, 33, 1);
+  CHECK_FALSE(identical(others.images, few.images));
+  CHECK(identical(load_dataset("synthetic-digits", Split::train, first).images, others.images));
   CHECK_THROWS_AS(synthetic_digits(Split::train, 0), Error);
 }
 
