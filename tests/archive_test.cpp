@@ -8,11 +8,29 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/file.h"
 #include "tests/datasets_testing.h"
 #include "tests/error_of.h"
+
+namespace {
+std::vector<std::string>* disk_calls = nullptr;  // while a test looks at them
+}
+
+// They stand in front of the C library's.
+extern "C" int fsync(int file) {
+  struct stat s {};
+  if (disk_calls && fstat(file, &s) == 0)
+    disk_calls->push_back(S_ISDIR(s.st_mode) ? "fsync of a folder" : "fsync of a file");
+  return static_cast<int>(syscall(SYS_fsync, file));
+}
+extern "C" int rename(const char* from, const char* to) noexcept {
+  if (disk_calls) disk_calls->push_back("rename");
+  return static_cast<int>(syscall(SYS_rename, from, to));
+}
 
 namespace hashgrad {
 namespace {
@@ -69,6 +87,7 @@ TEST_CASE("other producers' element types are converted") {
   CHECK(read_one("F16", bytes_of<uint16_t>({0x3c00, 0xc000, 0x0001, 0x7c00, 0x8000, 0x7bff}), 6)
             .to_vector<float>() == std::vector<float>{1, -2, 0x1p-24f, INFINITY, -0.0f, 65504});
   CHECK(std::isnan(read_one("F16", bytes_of<uint16_t>({0x7e00}), 1).item()));
+  CHECK(read_one("F16", bytes_of<uint16_t>({0x8003}), 1).item() == -3 * 0x1p-24);
   CHECK(read_one("BF16", bytes_of<uint16_t>({0x3f80, 0xc049}), 2).to_vector<float>() ==
         std::vector<float>{1, -3.140625f});
   CHECK(read_one("I32", bytes_of<int32_t>({-7, INT32_MAX}), 2).to_vector<int64_t>() == Ints{-7, INT32_MAX});
@@ -78,12 +97,19 @@ TEST_CASE("other producers' element types are converted") {
   CHECK(read_one("U32", bytes_of<uint32_t>({~0u}), 1).to_vector<int64_t>() == Ints{4294967295});
   CHECK(read_one("U64", bytes_of<uint64_t>({5}), 1).to_vector<int64_t>() == Ints{5});
   CHECK(read_one("BOOL", bytes_of<uint8_t>({0, 1}), 2).to_vector<int64_t>() == Ints{0, 1});
+  CHECK(read_one("U64", bytes_of<uint64_t>({INT64_MAX}), 1).to_vector<int64_t>() == Ints{INT64_MAX});
   CHECK_ERROR(read_one("U64", bytes_of<uint64_t>({~0ull}), 1), "does not fit int64");
 }
 
 TEST_CASE("a header with spaces after it and unknown fields is accepted") {
   const std::string header = R"({"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"more":1}}     )";
   CHECK(parse_archive(file_of(header, 2), "test").at("t", "test").numel() == 2);
+}
+
+TEST_CASE("a tensor without elements begins where another one does") {
+  const std::string header = R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                             R"("z":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})";
+  CHECK(parse_archive(file_of(header, 2), "test").at("z", "test").numel() == 0);
 }
 
 TEST_CASE("brackets in strings are no nesting, and eight levels of it are accepted") {
@@ -269,6 +295,12 @@ TEST_CASE("a file is replaced whole or not at all") {
     CHECK(read_file(path) == "old");
   }
   CHECK(read_file(path) == "old");
+  {
+    AtomicFile late(folder / "late");
+    std::filesystem::create_directory(folder / "late");
+    CHECK_ERROR(late.commit(), "late: cannot be written: Is a directory");
+    std::filesystem::remove(folder / "late");
+  }
   // A limit on file sizes fails like a full disk.
   rlimit old{};
   REQUIRE(getrlimit(RLIMIT_FSIZE, &old) == 0);
@@ -286,6 +318,37 @@ TEST_CASE("a file is replaced whole or not at all") {
   CHECK(entries == 1);
   write_file(path, "new");
   CHECK(read_file(path) == "new");
+}
+
+TEST_CASE("content is on the disk before it has its name, and the name when the writing is done") {
+  const TempDir folder;
+  std::vector<std::string> calls;
+  disk_calls = &calls;
+  write_file(folder / "model", "content");
+  disk_calls = nullptr;
+  CHECK(calls == std::vector<std::string>{"fsync of a file", "rename", "fsync of a folder"});
+}
+
+TEST_CASE("a file keeps its permissions, and what another process writes beside it is left alone") {
+  namespace fs = std::filesystem;
+  const TempDir folder;
+  const std::string path = folder / "model";
+  write_file(path, "old");
+  constexpr fs::perms owners = fs::perms::owner_read | fs::perms::owner_write;
+  fs::permissions(path, owners);
+  std::string beside;
+  {
+    const AtomicFile file(path);
+    for (const auto& entry : fs::directory_iterator(folder / "."))
+      if (entry.path() != folder / "./model") beside = entry.path().string();
+  }
+  const size_t number = beside.rfind('-') + 1;  // of that one; this writing and the next have those behind it
+  beside.replace(number, std::string::npos, std::to_string(std::stoi(beside.substr(number)) + 2));
+  write_file(beside, "of another process");
+  write_file(path, "new");
+  CHECK(read_file(path) == "new");
+  CHECK(read_file(beside) == "of another process");
+  CHECK(fs::status(path).permissions() == owners);
 }
 
 TEST_CASE("write_archive and read_archive are a round trip through a file") {

@@ -3,10 +3,12 @@
 #include <chrono>
 #include <cmath>
 #include <doctest/doctest.h>
+#include <fstream>
 #include <numeric>
 #include <set>
 #include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 
 #include "core/device.h"
 #include "core/parallel.h"
@@ -128,6 +130,7 @@ TEST_CASE("Philox gives the published words") {
   CHECK(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
   CHECK(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
         Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+  CHECK(Random(0, Stream::init).block(0) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
 }
 
 TEST_CASE("every argument of a random sequence changes it") {
@@ -137,7 +140,8 @@ TEST_CASE("every argument of a random sequence changes it") {
   for (const uint64_t sample : {1ull, 1ull << 32, (1ull << 48) - 1})
     first.insert(Random(0, Stream::test, sample).bits());
   for (const uint32_t step : {1u, ~0u}) first.insert(Random(0, Stream::test, 0, step).bits());
-  CHECK(first.size() == 11);
+  first.insert(Random(0, Stream::init, 1ull << 47).bits());  // the bit below those of the stream
+  CHECK(first.size() == 12);
 }
 
 TEST_CASE("uniform and normal draws have their moments and their range") {
@@ -151,6 +155,7 @@ TEST_CASE("uniform and normal draws have their moments and their range") {
     REQUIRE(random.below(7) < 7);
     sum += u, squares += u * u, normal_sum += z, normal_squares += z * z;
   }
+  CHECK(Random::fraction(3u << 5, 5u << 6) == 3 * 0x1p-27 + 5 * 0x1p-53);
   CHECK(sum / n == doctest::Approx(0.5).epsilon(0.01));
   CHECK(squares / n == doctest::Approx(1.0 / 3).epsilon(0.01));
   CHECK(std::abs(normal_sum / n) < 0.015);
@@ -174,7 +179,7 @@ TEST_CASE("parallel loops visit every index once, whatever the number of threads
     CHECK(covered == 1001);
   }
   set_threads(before);
-  CHECK_ERROR(set_threads(0), "accepted: 1 to 4096");
+  for (const int n : {0, 4097}) CHECK_ERROR(set_threads(n), "accepted: 1 to 4096");
 }
 
 TEST_CASE("threads do run loops side by side") {
@@ -250,6 +255,11 @@ TEST_CASE("a freed block serves smaller tensors, down to half its size, and come
     const Tensor less_than_half = bytes(384 * mib);  // of the first; it finds no other
     CHECK(memory_count().cached == before.cached - (turn == 0 ? 896 : 896 + 384) * mib);
   }
+  const MemoryCount before = memory_count();
+  const Tensor small = bytes(160 * mib);  // blocks of 896 and 384 are there
+  CHECK(memory_count().cached == before.cached);
+  { const std::vector<Tensor> many{bytes(896 * mib), bytes(896 * mib), bytes(896 * mib)}; }
+  CHECK(memory_count().cached <= 2048 * mib);
 }
 #endif
 
@@ -263,6 +273,22 @@ TEST_CASE("more memory than there is is an error that leaves the account in orde
   const int64_t before = memory_count().live;
   CHECK_ERROR(Tensor::empty({int64_t{1} << 40}, DType::float64), "do not fit");
   CHECK(memory_count().live == before);
+  setrlimit(RLIMIT_AS, &old);
+}
+
+TEST_CASE("kept blocks are given back before memory is said to be full") {
+  constexpr int64_t mib = 1 << 20;
+  const auto bytes = [](int64_t n) { return Tensor::empty({n}, DType::uint8); };
+  { bytes(896 * mib); }
+  REQUIRE(memory_count().cached >= 896 * mib);
+  rlimit old{};
+  REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit tight = old;
+  tight.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + 512 * mib);
+  REQUIRE(setrlimit(RLIMIT_AS, &tight) == 0);
+  CHECK(bytes(1280 * mib).numel() == 1280 * mib);
   setrlimit(RLIMIT_AS, &old);
 }
 #endif
