@@ -14,7 +14,6 @@ using Kind = OptimizerOptions::Kind;
 constexpr const char* accepted =
     "sgd[:momentum=0.9,nesterov,weight_decay=0], adam[:beta1=0.9,beta2=0.999,eps=1e-8,weight_decay=0], "
     "rmsprop[:alpha=0.99,eps=1e-8,momentum=0,weight_decay=0], each with weights_only";
-constexpr double below_one = 1 - 0x1p-53;
 
 void check_options(const OptimizerOptions& o) {
   const auto share = [](double value, const char* what) {
@@ -90,13 +89,13 @@ OptimizerOptions parse_optimizer(const std::string& text) {
     } else if (key == "weight_decay") {
       o.weight_decay = number(1);
     } else if (key == "momentum" && !adam) {
-      o.momentum = number(below_one);
+      o.momentum = number(1);
     } else if (key == "beta1" && adam) {
-      o.beta1 = number(below_one);
+      o.beta1 = number(1);
     } else if (key == "beta2" && adam) {
-      o.beta2 = number(below_one);
+      o.beta2 = number(1);
     } else if (key == "alpha" && rmsprop) {
-      o.alpha = number(below_one);
+      o.alpha = number(1);
     } else if (key == "eps" && (adam || rmsprop)) {
       o.eps = number(1e9);
     } else {

@@ -204,7 +204,7 @@ template <class T>
 std::vector<T> decode_fixed_point(const Archive& archive, const std::string& name, size_t count,
                                   const FixedPointFormat& format, const std::string& file) {
   const Tensor& step = archive.at(name + ".step", file);
-  check(is_floating(step.dtype()) && step.numel() == 1 && step.item() == format.step(),
+  check(step.numel() == 1 && step.item() == format.step(),
         "{}: tensor '{}.step' is not the one number {} that width {} and point {} give", file, name,
         format.step(), format.width, format.point);
   const std::string where = fmt::format("{}: tensor '{}.codes'", file, name);

@@ -273,6 +273,17 @@ TEST_CASE("model files: faults of quantisers are named; what no longer fits its 
   };
   CHECK(fault(R"([{"method":"fixed-point","layer":70,"width":6,"point":3}])")
             .find("f: metadata quantisers name layer 70") == 0);
+  CHECK(fault(R"([{"method":"fixed-point","layer":7,"width":6,"point":3}])").find("name layer 7, '") !=
+        std::string::npos);
+  const std::string layer = R"({"method":"fixed-point","layer":1,"width":6,"point":3})",
+                    fixed = R"({"method":"fixed-point","parameter":"0.weight","width":6,"point":3})",
+                    shared = R"({"method":"kmeans","parameter":"0.weight","bits":2})";
+  for (const auto& [first, second] :
+       {std::pair(layer, layer), {fixed, fixed}, {fixed, shared}, {shared, shared}})
+    CHECK(fault("[" + first + "," + second + "]").find(" comes on top of another entry") !=
+          std::string::npos);
+  CHECK(fault(R"([{"method":"kmeans","parameter":"0.weight","bits":0}])").find("\"bits\" of") !=
+        std::string::npos);
   CHECK(fault(R"([{"method":"fixed-point","layer":-1,"width":6,"point":3}])").find("\"layer\" of") !=
         std::string::npos);
   CHECK(fault(R"([{"method":"fixed-point","layer":1,"width":33,"point":3}])").find("\"width\" of") !=

@@ -258,6 +258,7 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
       {[](Archive& a) { a.metadata["hash_mode"] = "md5"; }, "f: metadata hash_mode is 'md5'"},
       {[](Archive& a) { a.metadata["hash_seed"] = "-1"; }, "f: metadata hash_seed is '-1'"},
       {[](Archive& a) { a.metadata["hash_seed"] = ""; }, "f: metadata hash_seed is ''"},
+      {[](Archive& a) { a.metadata["hash_seed"] = "7x"; }, "f: metadata hash_seed is '7x'"},
       {[](Archive& a) { a.metadata["hash_bias"] = "yes"; }, "f: metadata hash_bias is 'yes'"},
       {[](Archive& a) { a.metadata["defences"] = R"([{"method":"gi1"},{"method":"moat"}])"; },
        "f: metadata defences names 'moat', which this version does not know (it knows: gi1, gi2, gi3, "
@@ -266,6 +267,8 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
       {[](Archive& a) { a.metadata["quantisers"] = R"([{"method":"binary"}])"; },
        "f: metadata quantisers names 'binary', which this version does not know (it knows: kmeans, "
        "fixed-point)"},
+      {[](Archive& a) { a.metadata["masks"] = R"([{"method":"random","parameter":"1.weight"}])"; },
+       "f: metadata masks names 'random', which this version does not know (it knows: prune)"},
       {[](Archive& a) { a.metadata["defences"] = "[[["; }, "f: metadata defences is not a JSON list"},
       {[](Archive& a) { a.metadata["masks"] = R"(["m"])"; },
        "f: metadata masks has an entry that is not an object"},
@@ -279,7 +282,13 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
   defended.metadata["defences"] = R"([{"method":"gi1","eps":0.1}])";
   CHECK(model_from_archive(defended, "f").metadata.at("defences") == defended.metadata["defences"]);
   Archive statistics = archive_of(Model("1x1x2 bn flatten fc2"));
+  statistics.tensors["0.running_var"].fill(0);  // of a channel that is constant
+  CHECK(model_from_archive(statistics, "f").classes() == 2);
   statistics.tensors["0.running_var"].data<float>()[0] = -1;
   CHECK_ERROR(model_from_archive(statistics, "f"),
               "f: tensor '0.running_var': value 0 is -1, a variance is never negative");
+  Model endless("1x1x2 flatten fc2");
+  endless.parameter("1.bias").value().fill(INFINITY);
+  const testing::TempDir folder;
+  CHECK_ERROR(save_model(folder / "model", endless), "model: tensor '1.bias': value 0 is inf");
 }

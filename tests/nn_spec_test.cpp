@@ -25,6 +25,7 @@ TEST_CASE("specs have one canonical text that reads back as itself") {
       {"3x8x8 conv4k3p0s1 flatten fc2", "3x8x8 conv4k3 flatten fc2"},
       {"3x8x8 conv4k3s2p1nb flatten fc2", "3x8x8 conv4k3p1s2nb flatten fc2"},
       {"3x8x8 conv4k3@0.125nbp1 flatten fc2", "3x8x8 conv4k3p1nb@1/8 flatten fc2"},
+      {"3x8x8 maxpool2p1 flatten fc2", "3x8x8 maxpool2p1 flatten fc2"},
       {"3x8x8 flatten fc2nb@0.3", "3x8x8 flatten fc2nb@0.3"},
       {"3x8x8 flatten fc2@1/49", "3x8x8 flatten fc2@1/49"},
       {"3x8x8 flatten fc2@1", "3x8x8 flatten fc2@1"},
@@ -147,10 +148,23 @@ TEST_CASE("a faulty spec is an error that names the token and what is accepted")
   }
 }
 
+TEST_CASE("a hundred letters name a value, and 64 values are joined, but no more") {
+  const auto joined = [](size_t letters, size_t values) {
+    const std::string name(letters, 'a');
+    std::string text = "1x2x2 =" + name + " cat(" + name;
+    for (size_t i = 1; i < values; ++i) text += "," + name;
+    return parse_spec(text + ") flatten fc2");
+  };
+  CHECK(layer_shapes(joined(100, 64))[2] == Shape{64, 2, 2});
+  CHECK_ERROR(joined(101, 2), "label: a name of 1 to 100 letters");
+  CHECK_ERROR(joined(1, 65), "joins 65 values, 2 to 64 are accepted");
+}
+
 TEST_CASE("ten thousand tokens are refused, a thousand layers are not") {
   std::string text = "1x2x2 flatten";
   for (int i = 1; i < 1000; ++i) text += " relu";
   CHECK(parse_spec(text).layers.size() == 1000);
+  CHECK_ERROR(parse_spec(text + " relu"), "spec: 1001 layers, at most 1000 are supported");
   for (int i = 1000; i < 10000; ++i) text += " relu";
   CHECK_ERROR(parse_spec(text), "spec: 10000 layers, at most 1000 are supported");
 }

@@ -1,10 +1,12 @@
 #include <atomic>
 #include <cmath>
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <functional>
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduce.h"
+#include "compression/fixed_point.h"
 #include "compression/hash.h"
 #include "compression/prune.h"
 #include "core/file.h"
@@ -109,23 +111,32 @@ TEST_CASE("optimisers follow PyTorch's formulas") {
 }
 
 TEST_CASE("optimiser settings have one canonical text; faults are named") {
-  for (const char* text :
-       {"sgd", "sgd:momentum=0", "sgd:nesterov", "adam:beta1=0.5,eps=1e-6", "rmsprop:momentum=0.9"}) {
-    const std::string canonical = to_string(parse_optimizer(text));
+  const std::pair<const char*, const char*> texts[] = {
+      {"sgd", "sgd:momentum=0.9,weight_decay=0"},
+      {"sgd:momentum=0", "sgd:momentum=0,weight_decay=0"},
+      {"sgd:nesterov", "sgd:momentum=0.9,nesterov,weight_decay=0"},
+      {"adam:beta2=0.5,eps=1e-6", "adam:beta1=0.9,beta2=0.5,eps=1e-06,weight_decay=0"},
+      {"rmsprop:momentum=0.9", "rmsprop:alpha=0.99,eps=1e-08,momentum=0.9,weight_decay=0"}};
+  for (const auto& [text, canonical] : texts) {
+    CHECK(to_string(parse_optimizer(text)) == canonical);
     CHECK(to_string(parse_optimizer(canonical)) == canonical);
   }
-  CHECK(to_string(parse_optimizer("sgd:nesterov")) == "sgd:momentum=0.9,nesterov,weight_decay=0");
   CHECK_ERROR(parse_optimizer("sdg"), "optimizer 'sdg' is not known; accepted: sgd[");
   CHECK_ERROR(parse_optimizer(""), "optimizer '' is not known");
   CHECK_ERROR(parse_optimizer("sgd:beta1=0.5"), "'beta1=0.5' is not a setting of sgd");
   CHECK_ERROR(parse_optimizer("sgd:momentum"), "momentum needs a value");
   CHECK_ERROR(parse_optimizer("sgd:momentum=1"), "optimizer: momentum is 1");
+  CHECK_ERROR(parse_optimizer("sgd:momentum=0.5x"), "momentum is '0.5x', a number is expected");
+  CHECK_ERROR(parse_optimizer("adam:beta1=1"), "optimizer: beta1 is 1, at least 0 and below 1 is accepted");
   CHECK_ERROR(parse_optimizer("sgd:momentum=x"), "optimizer: momentum is 'x', a number is expected");
   CHECK_ERROR(parse_optimizer("sgd:momentum=0,nesterov"), "nesterov needs a momentum above 0");
   for (const char* eps : {"0", "1e-46"})
     CHECK_ERROR(parse_optimizer(fmt::format("adam:eps={}", eps)), "a number from 1.18e-38 is expected");
   CHECK_ERROR(parse_optimizer("adam:weight_decay=-1"), "optimizer: weight_decay is -1, 0 to 1 is accepted");
   CHECK_ERROR(parse_optimizer("adam:"), "'' is not a setting of adam");
+  CHECK_ERROR(parse_optimizer("adam:nesterov"), "'nesterov' is not a setting of adam");
+  CHECK_ERROR(Optimizer({}, {.momentum = 0, .nesterov = true}), "nesterov needs a momentum above 0");
+  CHECK_ERROR(Optimizer({}, {.beta2 = 1}), "optimizer: beta2 is 1, at least 0 and below 1 is accepted");
 }
 
 TEST_CASE("weight decay may be of weights only: not of biases, nor of what normalisations scale by") {
@@ -174,13 +185,24 @@ TEST_CASE("schedules are functions of progress") {
   CHECK(factor("onecycle", 12) == doctest::Approx(1));
   CHECK(1e6 * factor("onecycle", 40) == doctest::Approx(4));
   CHECK(factor("inv:1:0.5", 15) == doctest::Approx(0.25));
-  for (const char* text :
-       {"constant", "step:1,3", "cosine", "exponential:0.5", "triangular", "onecycle:0.2", "inv:1e-4"})
-    CHECK(Schedule(Schedule(text).text()).text() == Schedule(text).text());
+  const std::pair<const char*, const char*> texts[] = {{"constant", "constant"},
+                                                       {"step:1,3", "step:1,3:0.1"},
+                                                       {"step:1:0.5", "step:1:0.5"},
+                                                       {"cosine", "cosine"},
+                                                       {"exponential:0.25", "exponential:0.25"},
+                                                       {"triangular", "triangular:0.2"},
+                                                       {"onecycle:0.2", "onecycle:0.2"},
+                                                       {"inv:1e-4", "inv:0.0001:0.75"},
+                                                       {"inv:1:0.5", "inv:1:0.5"}};
+  for (const auto& [text, canonical] : texts) {
+    CHECK(Schedule(text).text() == canonical);
+    CHECK(Schedule(canonical).text() == canonical);
+  }
   CHECK_ERROR(Schedule("linear"), "schedule 'linear' is not known; accepted: constant, step:");
   CHECK_ERROR(Schedule("step"), "schedule 'step' has 0 values");
   CHECK_ERROR(Schedule("step:a"), "schedule 'step:a': epoch is 'a', a number is expected");
   CHECK_ERROR(Schedule("cosine:1"), "schedule 'cosine:1' has 1 values");
+  CHECK_ERROR(Schedule("inv:1:2:3"), "schedule 'inv:1:2:3' has 3 values");
   CHECK_ERROR(Schedule("exponential:2"), "value 1 is 2, 0 to 1 is accepted");
   CHECK_ERROR(Schedule("inv:-1"), "value 1 is -1");
   CHECK_ERROR(Schedule("step:1:nan"), "is nan");
@@ -210,6 +232,49 @@ TEST_CASE("training learns the digits, and gives the same bits on one thread and
   CHECK(seen.back().step == seen.back().steps);
   CHECK(seen.back().epoch == 12);
   CHECK(seen.back().lr == 0.05);
+}
+
+TEST_CASE("a row of the log is of an epoch's steps, then of the validation behind it") {
+  const TempDir folder;
+  // One update per epoch, on all images: its loss is that of the weights which the epoch before left.
+  TrainOptions options{.epochs = 3, .batch = 100, .lr = 0.05, .schedule = Schedule("inv:1:1")};
+  options.validation = &digits();
+  options.log_csv = folder / "log.csv";
+  Model model("1x28x28 flatten fc10", {.dtype = DType::float64, .seed = 4});
+  std::vector<Score> before{evaluate(model, digits())};
+  std::vector<TrainProgress> seen;
+  options.progress = [&](const TrainProgress& p) { seen.push_back(p); };
+  options.epoch_done = [&](int64_t epoch) {
+    CHECK(epoch == std::ssize(before));
+    before.push_back(evaluate(model, digits()));
+  };
+  const TrainResult result = train(model, digits(), options);
+  std::string expected = "epoch,step,lr,loss,accuracy,validation_loss,validation_accuracy\n";
+  for (size_t e = 0; e < 3; ++e) {
+    const double lr = 0.05 / static_cast<double>(e + 1);
+    expected += fmt::format("{0},{0},{1:.6g},{2:.6g},{3:.6g},{4:.6g},{5:.6g}\n", e + 1, lr, before[e].loss,
+                            before[e].accuracy, before[e + 1].loss, before[e + 1].accuracy);
+    CHECK(seen[e].lr == lr);
+    CHECK(seen[e].loss == doctest::Approx(before[e].loss));
+    CHECK(seen[e].accuracy == before[e].accuracy);
+  }
+  CHECK(timeless_log(options.log_csv) == expected);
+  CHECK(result.loss == doctest::Approx(before[2].loss));
+  CHECK(result.accuracy == before[2].accuracy);
+  for (const Parameter& p : model.parameters()) CHECK_FALSE(p.variable->grad().defined());
+}
+
+TEST_CASE("label smoothing takes its share of the way to the labels") {
+  const auto biases = [](double smoothing) {  // behind one update; before it all classes are as likely
+    TrainOptions options{.epochs = 1, .batch = 100, .optimizer = parse_optimizer("sgd:momentum=0"), .lr = 1};
+    options.label_smoothing = smoothing;
+    Model model("1x28x28 flatten fc10", {.dtype = DType::float64, .init = Init::zeros});
+    train(model, digits(), options);
+    return model.parameter("1.bias").value().to_vector<double>();
+  };
+  const std::vector<double> all = biases(0), part = biases(0.25);
+  for (size_t k = 0; k < 10; ++k) CHECK(part[k] == doctest::Approx(0.75 * all[k]));
+  CHECK(*std::max_element(all.begin(), all.end()) > 0.01);
 }
 
 TEST_CASE("evaluation does not depend on the batch size") {
@@ -269,6 +334,9 @@ TEST_CASE("accumulated batches make the updates of one large batch, the last of 
   in_parts.batch = 20, in_parts.accumulate = 3;  // 60 and 40 images
   CHECK(train(uneven, digits(), in_parts).steps == 4);
   CHECK(largest_difference(uneven, whole) > 1e-4);
+  const std::atomic<bool> stop = true;  // before an update's first part: it is finished all the same
+  in_parts.stop = &stop;
+  CHECK(train(uneven, digits(), in_parts).steps == 1);
   in_parts.accumulate = 0;
   CHECK_ERROR(train(parts, digits(), in_parts), "accumulate is 0, at least 1 is accepted");
   in_parts.accumulate = in_parts.replays = 2;
@@ -324,6 +392,45 @@ TEST_CASE("a training may end with the moving average of its weights, bias-corre
   CHECK_ERROR(train(model, images, options), "average is 1, at least 0 and below 1 is accepted");
 }
 
+TEST_CASE("an average of no updates is the weights, and a look at it changes nothing of the training") {
+  const Model start = [] {
+    Model model("1x28x28 flatten fc10", {.seed = 4});
+    declare_fixed_point(model, {.format = {6, 1}, .activations = false});
+    return model;
+  }();
+  TrainOptions options{.epochs = 3, .batch = 20, .lr = 0.05};
+  options.ema = 0.7;
+  Model plain = start.clone(), seen = start.clone();
+  train(plain, digits(), options);
+  std::vector<double> of_epochs;
+  options.epoch_done = [&](int64_t) { of_epochs.push_back(evaluate(seen, digits()).loss); };
+  train(seen, digits(), options);
+  CHECK(same_bits(seen, plain));
+  CHECK(of_epochs.back() == evaluate(seen, digits()).loss);
+  options.ema = 0;
+  Model last = start.clone();
+  train(last, digits(), options);
+  CHECK_FALSE(same_bits(last, plain));
+  options.ema = 0.7;
+  options.epochs = 0;
+  train(seen, digits(), options);
+  CHECK(same_bits(seen, plain));
+}
+
+TEST_CASE("the seed of a training orders the images, and draws what dropout drops") {
+  const auto difference_of_seeds = [](const char* spec, int64_t batch) {
+    TrainOptions options{.epochs = 1, .batch = batch, .lr = 0.05};
+    Model a(spec, {.dtype = DType::float64, .seed = 4}), b = a.clone();
+    train(a, digits(), options);
+    options.seed = 1;
+    train(b, digits(), options);
+    return largest_difference(a, b);
+  };
+  CHECK(difference_of_seeds("1x28x28 flatten fc10", 100) < 1e-12);  // one batch of all images
+  CHECK(difference_of_seeds("1x28x28 flatten fc10", 20) > 1e-4);
+  CHECK(difference_of_seeds("1x28x28 flatten dropout0.5 fc10", 100) > 1e-4);
+}
+
 TEST_CASE("the average of weights that stay where they are is these weights, however near 1 the decay") {
   Variable w = Variable::leaf(Tensor::of(std::vector<float>{0.1F, -0.7F, 3.3F}, {3}));
   const std::vector<float> before = w.value().to_vector<float>();
@@ -349,6 +456,8 @@ TEST_CASE("the sums of an average may come from a checkpoint with float32 ones")
   w.value().fill(0);
   second.lend(1);
   CHECK(w.value().to_vector<float>() == std::vector<float>{0.25F, -0.5F});
+  CHECK_ERROR(second.load({{{"train.average.w", Tensor::zeros({3})}}, {}}, "old"),
+              "old: tensor 'train.average.w' is float32 [3], float64 [2] is expected");
   sums = sums.to(DType::int64);
   CHECK_ERROR(second.load(archive, "old"),
               "old: tensor 'train.average.w' is int64 [2], float64 [2] is expected");
@@ -422,6 +531,16 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
       {[](TrainOptions& o) { o.augmentation.shift = 0; }, "with augment 'shift:1', now it is 'none'"},
       {[](TrainOptions& o) { o.math = Math::bf16; }, "with math 'fp32', now it is 'bf16'"},
       {[](TrainOptions& o) { o.label_smoothing = 0; }, "with label_smoothing '0.1', now it is '0'"},
+      {[](TrainOptions& o) { o.accumulate = 2; }, "with accumulate '1', now it is '2'"},
+      {[](TrainOptions& o) { o.hashed_lr = 2; }, "with hashed_lr '1', now it is '2'"},
+      {[](TrainOptions& o) { o.hashed_gradient = HashedGradient::mean; },
+       "with hashed_gradient 'sum', now it is 'mean'"},
+      {[](TrainOptions& o) { o.rounding = Rounding::stochastic; },
+       "with rounding 'nearest', now it is 'stochastic'"},
+      {[](TrainOptions& o) { o.ema = 0.5; }, "with ema '0', now it is '0.5'"},
+      {[](TrainOptions& o) { o.replays = 2; }, "with replays '1', now it is '2'"},
+      {[](TrainOptions& o) { o.method = "another"; }, "with method 'plain', now it is 'another'"},
+      {[](TrainOptions& o) { o.start = "elsewhere"; }, "with start '', now it is 'elsewhere'"},
   };
   for (const auto& [change, phrase] : changes) {
     TrainOptions other = options;
@@ -435,6 +554,9 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
   relabelled.labels.data<int64_t>()[99] = (digits().labels.data<int64_t>()[99] + 1) % 10;
   for (const Dataset& data : {others, relabelled})
     CHECK_ERROR(train(same, data, options), "was made with data_digest '");
+  Dataset renamed = digits();
+  renamed.name = "others";
+  CHECK_ERROR(train(same, renamed, options), "with data 'synthetic-digits', now it is 'others'");
   Archive old = read_archive(options.resume);
   old.metadata.erase("train.data_digest");
   TrainOptions from_old = options;
@@ -443,10 +565,56 @@ TEST_CASE("resuming with other settings is an error that names the setting") {
   CHECK_ERROR(trained(from_old), "an older version made it and did not record its data_digest");
   Model wider("1x28x28 flatten fc10");
   CHECK_ERROR(train(wider, digits(), options), "was made with spec '1x28x28 conv4k5s2");
-  Model hashed(small, {.hash = {.seed = 1}});
-  CHECK_ERROR(train(hashed, digits(), options), "was made with hash_seed '0', now it is '1'");
+  CHECK(read_archive(options.resume).metadata.at("train.samples") == "100");
+  const auto refuse = [&](Model other, const char* phrase) {
+    CHECK_ERROR(train(other, digits(), options), phrase);
+  };
+  refuse(Model(small, {.hash = {.seed = 1}}), "was made with hash_seed '0', now it is '1'");
+  refuse(Model(small, {.hash = {.mode = HashMode::strat}}), "with hash_mode 'full', now it is 'strat'");
+  refuse(Model(small, {.hash = {.bias = true}}), "was made with hash_bias 'false', now it is 'true'");
+  refuse(Model(small, {.dtype = DType::float64}), "was made with dtype 'float32', now it is 'float64'");
+  same.metadata["defences"] = R"([{"method":"gi1","eps":0.1}])";
+  refuse(same.clone(), "was made with defences '', now it is '[{");
+  same.metadata.erase("defences");
+  same.coding.activations[1] = {8, 2};
+  refuse(same.clone(), "was made with quantisers '', now it is '[{");
   save_model(options.resume, wider);
   CHECK_ERROR(trained(options), "is not a checkpoint of a training run");
+}
+
+TEST_CASE("a finished run that is resumed says what it said; what a damaged checkpoint lacks is named") {
+  const TempDir folder;
+  TrainOptions options = small_options();
+  options.checkpoint = folder / "run.safetensors";
+  options.heed = [](const Lesson&, const Tensor&) {};
+  Model model(small, {.seed = 4});
+  const TrainResult first = train(model, digits(), options);
+  options.resume = options.checkpoint;
+  const Archive good = read_archive(options.resume);
+  const auto resume_with = [&](const char* tensor, const Tensor& value) {
+    Archive changed = good;
+    changed.tensors[tensor] = value;
+    write_archive(options.resume, changed);
+    return train(model, digits(), options);
+  };
+  std::vector<double> sums = good.at("train.sums", "").to_vector<double>();
+  sums[3] = 1000;
+  const TrainResult second = resume_with("train.sums", Tensor::of(sums, {4}));
+  CHECK(second.epochs == first.epochs);
+  CHECK(second.steps == first.steps);
+  CHECK(second.loss == first.loss);
+  CHECK(second.accuracy == first.accuracy);
+  CHECK(second.seconds >= 1000);
+  CHECK_ERROR(resume_with("train.sums", Tensor::zeros({3}, DType::float64)),
+              "tensor 'train.sums' is float64 [3], float64 [4] is expected");
+  CHECK_ERROR(resume_with("train.counts", Tensor::full({5}, -1, DType::int64)),
+              "tensor 'train.counts' has the negative count -1");
+  CHECK_ERROR(resume_with("optimizer.velocity.0.bias", Tensor::zeros({5})),
+              "tensor 'optimizer.velocity.0.bias' is float32 [5], float32 [4] is expected");
+  CHECK_ERROR(resume_with("optimizer.steps", Tensor::zeros({}, DType::float64)),
+              "tensor 'optimizer.steps' is float64 [], int64 [] is expected");
+  CHECK_ERROR(resume_with("train.carried", Tensor::zeros({4})),
+              "what lessons carry is float32 [4], float32 [16,1,28,28] is expected");
 }
 
 TEST_CASE("an answer that is not a number is not correct") {
@@ -473,6 +641,14 @@ TEST_CASE("resuming with other settings of a compression is an error that names 
   CHECK_ERROR(train(sparser, digits(), options),
               "was made with compress.prune 'density 0.5, layers all, each', now it is 'density 0.25, ");
 
+  Model noted = same.clone();
+  noted.metadata["compress.other"] = "1";
+  CHECK_ERROR(train(noted, digits(), options), "was made with compress.other '', now it is '1'");
+  options.resume.clear();
+  train(noted, digits(), options);
+  options.resume = options.checkpoint;
+  CHECK_ERROR(train(same, digits(), options), "was made with compress.other '1', now it is ''");
+
   options.resume.clear();
   Model fitted = compress_hash(model, {.rate = 0.25});
   train(fitted, digits(), options);
@@ -495,9 +671,16 @@ TEST_CASE("training refuses what cannot work, and a diverging run keeps its chec
         "train: the learning rate is nan, a number above 0 is expected");
   CHECK(fault([](auto& o) { o.batch = 0; }) == "train: batch is 0, at least 1 is accepted");
   CHECK(fault([](auto& o) { o.epochs = -1; }) == "train: epochs is -1, 0 to 1000000 is accepted");
+  CHECK(fault([](auto& o) { o.replays = 0; }) == "train: replays is 0, 1 to 1000 is accepted");
+  CHECK(fault([](auto& o) { o.checkpoint_steps = -1; }).find("checkpoint_steps is -1") != std::string::npos);
+  CHECK(fault([](auto& o) { o.report_seconds = -1; }).find("report_seconds is -1") != std::string::npos);
+  CHECK(fault([](auto& o) { o.hashed_lr = 0; }).find("of hashed layers is 0") != std::string::npos);
   CHECK(fault([](auto& o) { o.label_smoothing = 1; }).find("label smoothing is 1") != std::string::npos);
-  CHECK(fault([](auto& o) { o.checkpoint = "/no/such/folder/c"; }).find("/no/such/folder/c") !=
-        std::string::npos);
+  CHECK(fault([&](auto& o) {
+          o.checkpoint = "/no/such/folder/c";
+          o.log_csv = folder / "log.csv";
+        }).find("/no/such/folder/c") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder / "log.csv"));  // the checkpoint comes first
   CHECK(fault([](auto& o) { o.resume = "/no/such/file"; }).find("/no/such/file") != std::string::npos);
   Model few("1x28x28 flatten fc9"), wide("3x28x28 flatten fc10");
   CHECK_ERROR(train(few, digits(), {}), "has 10 classes, the model tells 9 apart");
@@ -517,11 +700,23 @@ TEST_CASE("training refuses what cannot work, and a diverging run keeps its chec
   }
   for (const int64_t batch : {2, 100, 101}) train(flat, digits(), {.epochs = 1, .batch = batch});
   train(pixels, digits(), {.epochs = 1, .batch = 99});
+  train(flat, digits(), {.epochs = 0, .batch = 9});
+  Dataset strange = digits();
+  strange.labels = Tensor::full({100}, 10, DType::int64);
+  CHECK_ERROR(train(model, strange, {}), "synthetic-digits: the label of sample 0 is 10, not in [0,10)");
+  TrainOptions judged{.epochs = 1};
+  judged.validation = &unlabelled;
+  const Model untouched = model.clone();
+  CHECK_ERROR(train(model, digits(), judged), "has no labels");
+  CHECK(same_bits(model, untouched));
 
   TrainOptions options{.epochs = 2, .batch = 50, .lr = 1e38};
   options.checkpoint = folder / "run.safetensors";
   CHECK_ERROR(train(model, digits(), options), "train: ");
   CHECK(load_model(options.checkpoint).classes() == 10);
+  options.epochs = 1, options.batch = 100, options.lr = 1e40;  // the one loss is finite, the weights are not
+  CHECK_ERROR(train(model = Model("1x28x28 flatten fc10"), digits(), options),
+              "after step 1 (" + options.checkpoint + " is kept as it was): value 0 is ");
 }
 
 TEST_CASE("a schedule runs over all replays: the last of four updates is at three quarters of it") {

@@ -76,6 +76,11 @@ TEST_CASE("gaps of a pruned parameter, by hand") {
   // Every other value: one bit per element up to the last value, a bitmap.
   const Archive dense = round_trip(floats({1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 0, 0, 0, 0}), pruned);
   CHECK(dense.tensors.at("p.gaps").to_vector<uint8_t>() == Bytes{1, 0b10101010, 0b11111110});
+  // The widest number: one value behind 50,000 = 0xC350 zeros.
+  std::vector<float> lonely(60'000);
+  lonely[50'000] = 1;
+  CHECK(round_trip(floats(lonely), pruned).tensors.at("p.gaps").to_vector<uint8_t>() ==
+        Bytes{16, 0x50, 0xC3});
   // A gap of 3 with 2 bits is the escape 11 and the gap 0: 11 00; decoding is by the width that is written.
   Archive escaped;
   escaped.tensors = {{"p.gaps", bytes({2, 0b11110011})}, {"p.values", floats({9})}};
@@ -148,6 +153,7 @@ TEST_CASE("values that a coding cannot hold are named") {
               "p: value 1 is 0.3, which is no fixed-point number of width 8");
   CHECK_ERROR(archive_of_parts(floats({2}), fixed(8, 2)), "p: value 0 is 2, which is no");
   CHECK_ERROR(archive_of_parts(floats({NAN}), fixed(8, 2)), "p: value 0 is nan");
+  CHECK_ERROR(archive_of_parts(floats({1}), fixed(32, 1)), "p: value 0 is 1, which is no");
   CHECK_ERROR(archive_of_parts(floats({1, 2, 3}), {.shared_bits = 1}),
               "p has 3 distinct values besides zero");
   CHECK_ERROR(archive_of_parts(floats({NAN}), {.shared_bits = 1}), "p holds nan");
@@ -170,6 +176,13 @@ TEST_CASE("every fault of a coded parameter in a file is named") {
             .find("f: tensor 'p.codebook' has 5 distinct") == 0);
   CHECK(fault(with("p.codebook", bytes({1}), codes), 5, shared).find("f: tensor 'p.codebook' is uint8 [1]") ==
         0);
+  CHECK(fault(with("p.codebook", floats({-1, 3, 5}).reshape({3, 1}), codes), 5, shared)
+            .find("f: tensor 'p.codebook' is float32 [3,1]") == 0);
+  CHECK(fault(with("p.codes", Tensor::zeros({2}, DType::int64), codes), 5, shared) ==
+        "f: tensor 'p.codes' is int64 [2], 5 codes of 2 bits are uint8 [2]");
+  CHECK(fault(with("p.codes", bytes({0xFF, 0xFF, 0xFF, 0x7F}), archive_of_parts(floats({0}), fixed(32, 1))),
+              1, fixed(32, 1))
+            .find("f: tensor 'p.codes': code 0 is 2147483647, 2147483520 is the largest") == 0);
   const Archive lattice = archive_of_parts(floats({0.75f, -1, -0.25f}), fixed(3, 1));
   CHECK(fault(with("p.step", floats({0.5f}), lattice), 3, fixed(3, 1))
             .find("f: tensor 'p.step' is not the one number 0.25") == 0);
@@ -179,6 +192,8 @@ TEST_CASE("every fault of a coded parameter in a file is named") {
   CHECK(fault(gaps, 10, pruned) == "f: tensor 'p.gaps': value 1 stands at place 10, the parameter has 10");
   CHECK(fault(with("p.values", floats({1}), gaps), 16, pruned) ==
         "f: tensor 'p.values' is float32 [1], its gaps have places for 2 floating-point numbers");
+  CHECK(fault(with("p.values", Tensor::zeros({2}, DType::int64), gaps), 16, pruned).find("is int64 [2]") !=
+        std::string::npos);
   CHECK(fault(with("p.gaps", bytes({0, 1}), gaps), 16, pruned) ==
         "f: tensor 'p.gaps': gaps of 0 bits, 1 to 16 are expected");
   CHECK(fault(with("p.gaps", bytes({17, 1}), gaps), 16, pruned).find("gaps of 17 bits") != std::string::npos);
