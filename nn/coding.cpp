@@ -36,9 +36,11 @@ class Entry {
     check_format(format, where_);
     return format;
   }
-  [[noreturn]] void unknown() const {
-    fail("{} names '{}', which this version does not know; without it the model would compute something else",
-         where_, method());
+  [[noreturn]] void unknown(const char* known) const {
+    fail(
+        "{} names '{}', which this version does not know (it knows: {}); without it the model would compute "
+        "something else",
+        where_, method(), known);
   }
   [[noreturn]] void twice() const { fail("{}: {} comes on top of another entry", where_, object_.dump()); }
 
@@ -66,13 +68,13 @@ void for_each_entry(const std::map<std::string, std::string>& metadata, const ch
 }
 
 void read_mask(const Entry& entry, Coding& coding) {
-  if (entry.method() != "prune") entry.unknown();
+  if (entry.method() != "prune") entry.unknown("prune");
   if (std::exchange(coding.parameters[entry.parameter()].pruned, true)) entry.twice();
 }
 
 void read_quantiser(const Entry& entry, Coding& coding) {
   const bool fixed_point = entry.method() == "fixed-point";
-  if (!fixed_point && entry.method() != "kmeans") entry.unknown();
+  if (!fixed_point && entry.method() != "kmeans") entry.unknown("kmeans, fixed-point");
   if (fixed_point && entry.has("layer")) {
     const auto layer = static_cast<size_t>(entry.number("layer", 0, 1'000'000));
     if (!coding.activations.emplace(layer, entry.format()).second) entry.twice();

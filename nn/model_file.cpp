@@ -17,17 +17,19 @@ namespace {
 
 using nlohmann::json;
 
-/// Metadata that changes what a network computes, and the methods of each that this version knows.
-struct FunctionKey {
-  const char* key;
-  std::vector<std::string> known;
-};
-const std::array<FunctionKey, 3> function_keys{
-    {{"defences",
-      {"gi1", "gi2", "gi3", "logits-augmentation", "dropout", "bit-depth", "median", "jpeg",
-       "feature-distillation", "distill", "adversarial-training", "hash-classifier"}},
-     {"quantisers", {"kmeans", "fixed-point"}},
-     {"masks", {"prune"}}}};
+/// The methods of defences that this version knows.
+constexpr std::array<std::string_view, 12> known_defences{"gi1",
+                                                          "gi2",
+                                                          "gi3",
+                                                          "logits-augmentation",
+                                                          "dropout",
+                                                          "bit-depth",
+                                                          "median",
+                                                          "jpeg",
+                                                          "feature-distillation",
+                                                          "distill",
+                                                          "adversarial-training",
+                                                          "hash-classifier"};
 
 /// Tensors with these prefixes belong to a checkpoint's training, not to its model.
 constexpr std::array<std::string_view, 2> training_prefixes{"optimizer.", "train."};
@@ -139,29 +141,26 @@ void check_finite(const Tensor& tensor, const std::string& what) {
   });
 }
 
-void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name) {
-  for (const auto& [key, known] : function_keys) {
-    const auto it = metadata.find(key);
-    if (it == metadata.end()) continue;
-    const json list = json::parse(it->second, nullptr, /*allow_exceptions=*/false);
-    check(list.is_array(), "{}: metadata {} is not a JSON list", name, key);
-    for (const json& entry : list) {
-      check(entry.is_object() && entry.contains("method") && entry["method"].is_string(),
-            "{}: metadata {} has an entry that is not an object with a \"method\"", name, key);
-      const std::string method = entry["method"].get<std::string>();
-      check(std::find(known.begin(), known.end(), method) != known.end(),
-            "{}: metadata {} names '{}', which this version does not know ({}); without it the model would "
-            "compute something else",
-            name, key, method,
-            known.empty() ? "it knows none" : fmt::format("it knows: {}", fmt::join(known, ", ")));
-    }
+void check_known_defences(const std::map<std::string, std::string>& metadata, const std::string& name) {
+  const auto it = metadata.find("defences");
+  if (it == metadata.end()) return;
+  const json list = json::parse(it->second, nullptr, /*allow_exceptions=*/false);
+  check(list.is_array(), "{}: metadata defences is not a JSON list", name);
+  for (const json& entry : list) {
+    check(entry.is_object() && entry.contains("method") && entry["method"].is_string(),
+          "{}: metadata defences has an entry that is not an object with a \"method\"", name);
+    const std::string method = entry["method"].get<std::string>();
+    check(std::find(known_defences.begin(), known_defences.end(), method) != known_defences.end(),
+          "{}: metadata defences names '{}', which this version does not know (it knows: {}); without it the "
+          "model would compute something else",
+          name, method, fmt::join(known_defences, ", "));
   }
 }
 
 Model model_from_archive(const Archive& archive, const std::string& name) {
   const std::string spec = metadata_or(archive, "spec", "");
   check(!spec.empty(), "{}: has no 'spec' in its metadata; a model file needs one", name);
-  check_known_function(archive.metadata, name);
+  check_known_defences(archive.metadata, name);
   const ModelOptions options{
       .dtype = dtype_of_tensors(archive), .init = Init::zeros, .hash = read_hash_options(archive, name)};
   Model model = [&] {

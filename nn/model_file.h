@@ -15,7 +15,7 @@ namespace hashgrad {
 /// The model is float64 if any of its tensors is, else float32 (float16 and bfloat16 are widened).
 /// Checkpoints of training load as the model they hold. Errors, naming the file and the tensor: missing,
 /// surplus or misshapen tensors, numbers that are not finite, and metadata that changes the network's
-/// function in a way that this version does not know (see check_known_function).
+/// function in a way that this version does not know (see check_known_defences and nn/coding.h).
 Model load_model(const std::string& path);
 /// Replaces `path` atomically. Errors: numbers that are not finite, which load_model would refuse; an input
 /// transform that no entry of `defences` tells of, without which load_model would return another function.
@@ -25,14 +25,13 @@ void save_model(const std::string& path, const Model& model);
 Model model_from_archive(const Archive& archive, const std::string& name);
 Archive archive_of(const Model& model);
 
-/// Some metadata says that the stored weights are not the whole function: `defences`, `quantisers` and
-/// `masks` hold JSON lists of objects with a "method". Evaluating such a model while ignoring one of them
-/// would give wrong numbers quietly, so a method that this version does not know is an Error. Known: the
-/// defences that are in the weights already ("gi1", "gi2", "gi3", "logits-augmentation", "distill",
-/// "adversarial-training", "hash-classifier"), those that draw at every answer ("gi3", "dropout":
-/// nn/randomised.h), and those of nn/input_transform.h, which the model is built with; the quantisers
-/// "kmeans" and "fixed-point" and the mask "prune", which say how parameters are stored (nn/coding.h).
-void check_known_function(const std::map<std::string, std::string>& metadata, const std::string& name);
+/// Some metadata says that the stored weights are not the whole function: `defences` holds a JSON list of
+/// objects with a "method" (`quantisers` and `masks` too: nn/coding.h). Evaluating such a model while
+/// ignoring one of them would give wrong numbers quietly, so a method that this version does not know is an
+/// Error. Known: the defences that are in the weights already ("gi1", "gi2", "gi3", "logits-augmentation",
+/// "distill", "adversarial-training", "hash-classifier"), those that draw at every answer ("gi3", "dropout":
+/// nn/randomised.h), and those of nn/input_transform.h, which the model is built with.
+void check_known_defences(const std::map<std::string, std::string>& metadata, const std::string& name);
 
 /// Throws, opening with `what`, at the first value that is infinite or NaN.
 void check_finite(const Tensor& tensor, const std::string& what);
