@@ -20,13 +20,7 @@ void for_rows(int64_t rows, int64_t columns, const Body& body) {
   parallel_for(rows, [&](int64_t row) { body(row, row * columns); });
 }
 
-/// |v|, 0 for a NaN, so that every two can be compared.
-template <class T>
-T magnitude_of(T v) {
-  return v > 0 || v < 0 ? std::abs(v) : T{0};
-}
-
-/// The indices of the `count` largest of n values, of those above 0; in no order.
+/// The indices of the `count` largest of n values, of those above 0, so of no NaN; in no order.
 template <class Value>
 std::vector<int64_t> largest_indices(int64_t n, double count, const Value& value) {
   std::vector<int64_t> order;
@@ -130,7 +124,7 @@ void sparse_signs(int64_t rows, int64_t columns, const int64_t* kept, const T* g
     const std::vector<T> g(gradient + at, gradient + at + columns);
     const std::vector<int64_t> indices =
         largest_indices(columns, static_cast<double>(kept[row]),
-                        [&](int64_t i) { return magnitude_of(g[static_cast<size_t>(i)]); });
+                        [&](int64_t i) { return std::abs(g[static_cast<size_t>(i)]); });
     std::fill_n(out + at, columns, T{0});
     for (const int64_t i : indices)
       out[at + i] = direction_of(g[static_cast<size_t>(i)]) / static_cast<T>(indices.size());

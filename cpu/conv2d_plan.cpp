@@ -121,7 +121,7 @@ std::vector<int64_t> pixel_offsets(const Conv2dShape& s, int64_t images, int64_t
       const int64_t row = (n * s.in_channels * rows.height + y * s.stride) * rows.width;
       for (int64_t x = 0; x < width; ++x) *at++ = row + x * step;
     }
-  const int64_t last = images > 0 ? at[-1] : 0;
+  const int64_t last = at[-1];
   for (int64_t i = 1; i <= widest_panel; ++i) *at++ = last + i;
   return offsets;
 }

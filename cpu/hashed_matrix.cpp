@@ -48,9 +48,9 @@ std::vector<TileKeys> tiles(int64_t n, const Key& key) {
 int64_t bucket_count(int64_t virtual_weights, double rate, HashMode mode) {
   check(rate > 0 && rate <= 1, "hash: compression rate {} is not in (0, 1]", rate);
   check(virtual_weights >= 1, "hash: {} virtual weights, expected at least 1", virtual_weights);
-  // A rate such as 1/10 is not exact in binary: 70 weights at 1/10 need 7 buckets, though 70 * 0.1 is
+  // A rate such as 7/100 is not exact in binary: 100 weights at 7/100 need 7 buckets, though 100 * 0.07 is
   // above 7.
-  double buckets = std::max(1.0, std::ceil(static_cast<double>(virtual_weights) * rate * (1 - 1e-12)));
+  double buckets = std::ceil(static_cast<double>(virtual_weights) * rate * (1 - 1e-12));
   if (is_stratified(mode)) buckets = std::ceil(buckets / bank_count) * bank_count;
   check(buckets <= static_cast<double>(most_buckets), "hash: {} buckets, expected at most {}", buckets,
         most_buckets);

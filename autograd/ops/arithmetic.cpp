@@ -35,7 +35,6 @@ Tensor elementwise(Binary op, const char* name, const Tensor& a_in, const Tensor
   const Shape shape = broadcast(a_in.shape(), b_in.shape(), name);
   const Tensor a = a_in.contiguous(), b = b_in.contiguous();
   Tensor y = Tensor::empty(shape, a.dtype(), a.device());
-  if (y.numel() == 0) return y;
   const cpu::Axes axes = joined_axes(shape, a.expand(shape).strides(), b.expand(shape).strides());
   for_float_type(y.dtype(), name, [&]<class T>() {
     HASHGRAD_ON(y.device(), binary(op, axes, a.data<T>(), b.data<T>(), y.data<T>()));

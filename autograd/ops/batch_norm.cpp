@@ -12,8 +12,8 @@ void check_batch_norm(const Tensor& x, std::initializer_list<const Tensor*> per_
   check(x.rank() == 2 || x.rank() == 4, "batch_norm: x of shape {}, [N,C,H,W] or [N,C] expected", x.shape());
   for (const Tensor* t : per_channel) {
     check(!t->defined() || (t->shape() == Shape{x.size(1)} && t->dtype() == x.dtype() && t->is_contiguous()),
-          "batch_norm: {} of shape {} for x of shape {}, {} [{}] expected", name_of(t->dtype()), t->shape(),
-          x.shape(), name_of(x.dtype()), x.size(1));
+          "batch_norm: {} of shape {} for x of shape {}, {} [{}] without gaps expected", name_of(t->dtype()),
+          t->shape(), x.shape(), name_of(x.dtype()), x.size(1));
     check(!t->defined() || t->device() == x.device(),
           "batch_norm: x is on {}, a parameter on {}: one device expected", to_string(x.device()),
           to_string(t->device()));

@@ -52,8 +52,7 @@ T* data_or_null(Tensor& t) {
 Tensor smoothed_one_hot(const Tensor& labels, int64_t classes, double smoothing, DType dtype, Device device) {
   check(smoothing >= 0 && smoothing <= 1, "cross_entropy: smoothing {}, a number in [0,1] expected",
         smoothing);
-  check(labels.rank() == 1 && classes >= 1, "cross_entropy: labels of shape {} for {} classes, [N] expected",
-        labels.shape(), classes);
+  check(labels.rank() == 1, "cross_entropy: labels of shape {}, [N] expected", labels.shape());
   const Tensor y = checked_labels("cross_entropy", labels, labels.size(0), classes, device);
   return smoothed_one_hot_of_valid(y, classes, smoothing, dtype);
 }

@@ -64,9 +64,8 @@ Tensor sum_to(const Tensor& t, const Shape& shape, int64_t copies) {
   const bool rows = copies > 1;
   Shape one = t.shape();
   if (rows) one.set(0, t.size(0) / copies);
-  if (one.numel() == shape.numel() && one.numel() != 0) return x.reshape(stacked(shape, copies));
+  if (one.numel() == shape.numel()) return x.reshape(stacked(shape, copies));
   Tensor y = Tensor::empty(stacked(shape, copies), t.dtype(), t.device());
-  if (shape.numel() == 0) return y;
   const cpu::Groups groups = groups_of(one, shape);
   for_float_type(t.dtype(), "sum", [&]<class T>() {
     HASHGRAD_ON(t.device(), sum_groups(groups, copies, x.data<T>(), y.data<T>()));

@@ -93,7 +93,7 @@ void few_moments(int64_t n, const T* x, double* mean, double* spread) {
 }
 
 /// In one pass, on distances from the first pixel, of which the mean's is taken off at the end. The first
-/// pixel is at most n variances from the mean, squared, so in double little is lost by that.
+/// pixel is at most n variances from the mean, squared, so in double little is lost by that, never all.
 template <class T>
 void moments(int64_t n, const T* x, double* mean, double* spread) {
   if (n < parts) return few_moments(n, x, mean, spread);
@@ -101,9 +101,9 @@ void moments(int64_t n, const T* x, double* mean, double* spread) {
   Parts sums{}, squares{};
   for (int64_t i = 0; i + parts <= n; i += parts) add_moments(x + i, parts, origin, sums, squares);
   if (n % parts) add_moments(x + n - parts, n % parts, origin, sums, squares);
-  const double sum = fold(sums), rest = fold(squares) - sum * sum / count;
+  const double sum = fold(sums);
   *mean = origin + sum / count;
-  *spread = rest < 0 ? 0 : rest;
+  *spread = fold(squares) - sum * sum / count;
 }
 
 /// Of sixteen pixels, the last `count`.
