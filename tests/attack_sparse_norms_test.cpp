@@ -118,6 +118,8 @@ TEST_CASE("l1 projection: optimal in ball and box, by its conditions, and as bis
   }
   CHECK(at_the_box > 100);
   CHECK(at_zero > 100);
+  CHECK(projected(Norm::l1, {1, 0.75}, {0.5, 0.5}, 0.25) ==
+        Row{0.75, 0.5});  // no less than eps where it can be
 }
 
 TEST_CASE("l1 and l0 projections: no point of a dense grid in ball and box is nearer") {

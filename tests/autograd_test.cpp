@@ -147,6 +147,20 @@ TEST_CASE("diamonds cost one backward call per op, however many paths there are"
   CHECK(g[0].item() == 1);
 }
 
+/// Forgets the gradient of its second input.
+struct Forgetful {
+  static constexpr const char* name = "forgetful";
+  Tensor forward(Needs, const Tensor& x, const Tensor&) { return x * 1; }
+  Gradients<2> backward(Needs, const Tensor& dy) const { return {dy, Tensor()}; }
+};
+
+TEST_CASE("an op that has no gradient where one is wanted is named, with the input") {
+  const Variable x = leaf({1, 2}, {2}), other = leaf({3, 4}, {2});
+  CHECK(grad(sum(apply(Forgetful{}, x, other)), {x})[0].to_vector<double>() == std::vector<double>{1, 1});
+  CHECK_ERROR(grad(sum(apply(Forgetful{}, x, other)), {other}),
+              "forgetful: has no gradient with respect to input 1");
+}
+
 TEST_CASE("older parts of the graph than the input asked for are not walked") {
   const Variable w = leaf({1}, {1});
   Variable old = w;
@@ -172,6 +186,7 @@ TEST_CASE("the Jacobian in one pass equals its rows one by one") {
     for (size_t k = 0; k < 3; ++k) CHECK(identical(jacobian[k].slice(0, i, i + 1), row[k]));
   }
   CHECK_ERROR(vjp(y, {x}, Tensor::zeros({2, 4}, DType::float64)), "[K, shape of y] expected");
+  CHECK_ERROR(vjp(y, {x}, Tensor::zeros({3, 4, 2}, DType::float64)), "[3,4,2] for y of shape [2,4]");
   CHECK_ERROR(vjp(y, {x}, Tensor::zeros({1, 2, 4})), "cotangents are float32");
   CHECK_ERROR(vjp(y, {x}, Tensor::zeros({0, 2, 4}, DType::float64)), "no cotangents");
 }

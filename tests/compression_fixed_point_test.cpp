@@ -43,6 +43,10 @@ TEST_CASE("fixed-point numbers by hand: halves to even, saturation on both sides
   CHECK(rounded({7.9999999, -8}, 16, 4) == std::vector<double>{8 - 0x1p-12, -8});
   CHECK(rounded({5, -7.4, 100}, 4, 4) == std::vector<double>{5, -7, 7});  // integers
   CHECK(std::isnan(rounded({NAN}, 4, 1)[0]));
+  // The largest code is the largest that the element type has: float32 has integers of 24 bits.
+  CHECK(FixedPointFormat{25, 1}.highest_code(DType::float32) == (1 << 24) - 1);
+  CHECK(FixedPointFormat{26, 1}.highest_code(DType::float32) == (1 << 25) - 2);
+  CHECK(FixedPointFormat{32, 1}.highest_code(DType::float64) == INT32_MAX);
 }
 
 TEST_CASE("the gradient passes straight through the rounding and not through the clip") {

@@ -6,6 +6,7 @@
 #include "autograd/ops/pool2d.h"
 #include "core/math_mode.h"
 #include "cpu/relu_mask.h"
+#include "tests/error_of.h"
 #include "tests/ops_testing.h"
 
 using namespace hashgrad;
@@ -21,11 +22,9 @@ struct Case {
   Shape x, weight;
   int64_t stride, padding;
 };
-const Case cases[] = {{{3, 1, 9, 8}, {17, 1, 5, 5}, 1, 2},
-                      {{2, 3, 7, 6}, {5, 3, 3, 3}, 1, 1},
-                      {{1, 3, 12, 13}, {4, 3, 3, 3}, 2, 1},
-                      {{5, 2, 4, 4}, {33, 2, 1, 1}, 1, 0},
-                      {{0, 2, 6, 6}, {3, 2, 3, 3}, 1, 0}};
+const Case cases[] = {{{3, 1, 9, 8}, {17, 1, 5, 5}, 1, 2}, {{2, 3, 7, 6}, {5, 3, 3, 3}, 1, 1},
+                      {{2, 5, 7, 6}, {6, 5, 3, 3}, 1, 1},  {{1, 3, 12, 13}, {4, 3, 3, 3}, 2, 1},
+                      {{5, 2, 4, 4}, {33, 2, 1, 1}, 1, 0}, {{0, 2, 6, 6}, {3, 2, 3, 3}, 1, 0}};
 
 /// Values and all gradients of y = f(x, weight, bias) for a fixed cotangent.
 template <class F>
@@ -130,6 +129,9 @@ TEST_CASE("conv_norm refuses training, and gradients of its constants") {
   CHECK_THROWS_AS(call(w, fused(1, 0, false), {.training = false}), Error);
   CHECK_THROWS_WITH_AS(call(Variable::leaf(w.value()), {}, {.training = false}),
                        "conv_norm: gradients flow into the image and what is added alone", Error);
+  CHECK_THROWS_AS(conv_norm(x, w, none, {}, none, none, mean, variance, {.training = false},
+                            Variable(Tensor::zeros({2, 4, 5, 5}))),
+                  Error);
 }
 
 TEST_CASE("an image's convolution and pooling do not depend on its batch") {
@@ -183,7 +185,11 @@ TEST_CASE(
   for (const Case& c : cases)
     for (const DType dtype : {DType::float32, DType::float64}) {
       CAPTURE(to_string(c.x));
-      const Tensor x = random_tensor(c.x, 1, dtype), w = random_tensor(c.weight, 2, dtype), none;
+      Tensor x = random_tensor(c.x, 1, dtype);
+      const Tensor w = random_tensor(c.weight, 2, dtype), none;
+      if (x.numel() > 0)
+        x.slice(0, 0, 1).slice(1, 0, 1).slice(2, 0, 1).slice(3, 0, 1).copy_from(
+            Tensor::full({1, 1, 1, 1}, NAN, dtype));
       Conv2d attack{fused(c.stride, c.padding, false)}, training = attack;
       const Tensor y = attack.forward(0b001, x, w, none);
       training.forward(0b111, x, w, none);
@@ -207,6 +213,8 @@ TEST_CASE("conv2d refuses what does not fit, and says what would") {
                        "conv2d: weight of shape [2,1,3,3] for x of shape [1,3,5,5], [O,3,kh,kw] expected",
                        Error);
   CHECK_THROWS_AS(conv2d(x, w, Tensor::zeros({3})), Error);
+  CHECK_THROWS_WITH_AS(conv2d(x, w, Tensor::zeros({2}, DType::float64)),
+                       "conv2d: x is float32, weight float32, bias float64: one type expected", Error);
   CHECK_THROWS_AS(conv2d(x, Tensor::zeros({2, 3, 3, 3}, DType::float64)), Error);
   CHECK_THROWS_AS(conv2d(x, Tensor::zeros({2, 3, 7, 7})), Error);
   CHECK_THROWS_AS(conv2d(x, w, {}, {0, 0}), Error);
@@ -238,8 +246,10 @@ TEST_CASE("pooling refuses windows that do not fit") {
   CHECK_THROWS_AS(max_pool2d(x, {3, 1}), Error);
   CHECK_THROWS_AS(max_pool2d(x, {2, 0}), Error);
   CHECK_THROWS_AS(avg_pool2d(x, {2, 2, 2}), Error);
-  CHECK_THROWS_AS(global_avg_pool(Tensor::zeros({1, 1, 0, 2})), Error);
-  CHECK_THROWS_AS(max_pool2d(Tensor::zeros({2, 2}), {1, 1}), Error);
+  CHECK_THROWS_WITH_AS(global_avg_pool(Tensor::zeros({1, 1, 0, 2})),
+                       "global_avg_pool: x of shape [1,1,0,2], [N,C,H,W] with pixels expected", Error);
+  CHECK_THROWS_WITH_AS(max_pool2d(Tensor::zeros({2, 2}), {1, 1}),
+                       "max_pool2d: x of shape [2,2], [N,C,H,W] expected", Error);
 }
 
 TEST_CASE("batch_norm in training normalises by the batch and moves the running statistics") {
@@ -281,7 +291,10 @@ std::vector<Tensor> normalised(const std::vector<Variable>& in, bool training, b
   std::vector<Variable> wanted;
   for (const Variable& v : in)
     if (v.requires_grad()) wanted.push_back(v);
-  std::vector<Tensor> results = vjp(y, wanted, random_tensor(y.shape().with(0, 3), 6, dtype));
+  const Tensor dy = random_tensor(y.shape().with(0, 3), 6, dtype);
+  std::vector<Tensor> results = vjp(y, wanted, dy, true);
+  const std::vector<Tensor> own = vjp(y * 1, wanted, dy);  // of a cotangent that nobody else holds
+  results.insert(results.end(), own.begin(), own.end());
   results.insert(results.end(), {y.value(), mean, var});
   return results;
 }
@@ -307,6 +320,25 @@ TEST_CASE("batch_norm fused with an addition and ReLU is the ops one by one, bit
                        parts = normalised(in, training, add, with_relu, false);
             for (size_t i = 0; i < fused.size(); ++i) CHECK(identical(fused[i], parts[i]));
           }
+}
+
+TEST_CASE(
+    "the gradients of inference are those of its statistics, whatever becomes of them before backward") {
+  for (const bool conv : {false, true}) {
+    Tensor mean = random_tensor({3}, 1), var = Tensor::full({3}, 2);
+    const auto gradients = [&](bool change) {
+      const Variable x = Variable::leaf(random_tensor({5, 3, 4, 4}, 2)), none,
+                     gamma = Variable::leaf(random_tensor({3}, 3));
+      const BatchNormOptions options{.training = false};
+      const Variable y = conv ? conv_norm(x, Variable(random_tensor({3, 3, 1, 1}, 4)), none, {}, none, none,
+                                          mean, var, options)
+                              : batch_norm(x, gamma, none, mean, var, options);
+      if (change) mean.copy_from(mean * 2), var.copy_from(var * 2);
+      return vjp(y, conv ? std::vector{x} : std::vector{x, gamma}, random_tensor({1, 5, 3, 4, 4}, 5));
+    };
+    const auto want = gradients(false), got = gradients(true);
+    for (size_t i = 0; i < want.size(); ++i) CHECK(identical(want[i], got[i]));
+  }
 }
 
 TEST_CASE("batch_norm fused with ReLU treats zeros and NaN as ReLU does") {
@@ -381,4 +413,19 @@ TEST_CASE("batch_norm refuses one value per channel in training and statistics o
   CHECK_THROWS_AS(batch_norm(one_row, Tensor::zeros({2}), none, mean, var, {false}), Error);
   CHECK_THROWS_AS(batch_norm(one_row, none, none, undefined, undefined, {false}), Error);
   CHECK_THROWS_AS(batch_norm(one_row, none, none, mean, var, {false}, {}, Tensor::zeros({3})), Error);
+  const auto error = [&](const Tensor& x, const Tensor& gamma, const BatchNormOptions& options,
+                         const Tensor& added) {
+    return error_of([&] { batch_norm(x, gamma, none, mean, var, options, {}, added); });
+  };
+  const BatchNormOptions inference{.training = false};
+  CHECK(error(Tensor::zeros({2, 3, 4}), none, inference, none) ==
+        "batch_norm: x of shape [2,3,4], [N,C,H,W] or [N,C] expected");
+  CHECK(error(one_row, Tensor::zeros({3}, DType::float64), inference, none) ==
+        "batch_norm: float64 of shape [3] for x of shape [1,3], float32 [3] without gaps expected");
+  CHECK(error(one_row, Tensor::zeros({1}).expand({3}), inference, none) ==
+        "batch_norm: float32 of shape [3] for x of shape [1,3], float32 [3] without gaps expected");
+  CHECK(error(one_row, none, inference, Tensor::zeros({1, 3}, DType::float64)) ==
+        "batch_norm: float64 of shape [1,3] is to be added to float32 of shape [1,3], the same expected");
+  for (const BatchNormOptions& options : {BatchNormOptions{false, 0.1, 0}, {false, -0.1}, {false, 1.1}})
+    CHECK(error(one_row, none, options, none).starts_with("batch_norm: eps "));
 }

@@ -90,14 +90,16 @@ TEST_CASE("the projection onto an L2 ball keeps rows inside and shortens rows ou
 }
 
 TEST_CASE("unit rows have norm one however small the gradient, and zero rows stay zero") {
-  const std::vector<double> g{3e-320, 0, 0, 0, 3e300, 4e300, 0, -1e-5, 0};
-  auto y = poisoned<double>(9);
-  cpu::unit_rows<double>(3, 3, g.data(), y.data());
+  const std::vector<double> g{3e-320, 0, 0, 0, 3e300, 4e300, 0, -1e-5, 0, 0, -0.0, 0};
+  auto y = poisoned<double>(12);
+  cpu::unit_rows<double>(4, 3, g.data(), y.data());
+  for (size_t i = 9; i < 12; ++i) CHECK(y[i] == 0);
   CHECK(y[0] == 1);
   CHECK(y[3] == 0);
   CHECK(y[4] == doctest::Approx(0.6));
   CHECK(y[5] == doctest::Approx(0.8));
   CHECK(y[7] == -1);
+  CHECK(std::isfinite(cpu::functions::scale_to(2.0, 0.0)));  // draws that are all zero stay so
 }
 
 TEST_CASE("the sums of long rows count every element once") {
@@ -109,6 +111,12 @@ TEST_CASE("the sums of long rows count every element once") {
   CHECK(distance[1] == 250);
   CHECK(distance[2] == std::sqrt(62.5));
   CHECK(distance[3] == 0.25);
+  for (size_t at = 0; at < 21; ++at) {  // the largest is found wherever it is
+    std::vector<double> z(21, 0.5);
+    z[at] = 0.25;
+    cpu::distances<double>(1, 21, std::vector<double>(21, 0.5).data(), z.data(), distance);
+    CHECK(distance[3] == 0.25);
+  }
 }
 
 TEST_CASE("readings tell predictions, values, zero gradients and those that are no numbers") {

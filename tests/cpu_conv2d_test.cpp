@@ -1,6 +1,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/math_mode.h"
 #include "cpu/conv2d.h"
 #include "cpu/conv2d_pooled.h"
 #include "tests/cpu_conv2d_testing.h"
@@ -77,6 +78,11 @@ const Conv2dShape shapes[] = {
     {37, 5, 4, 4, 3, 3, 3, 1, 1},
     {19, 32, 8, 8, 3, 3, 3, 2, 1},
     {9, 64, 7, 6, 3, 1, 1, 2, 0},
+    // Borders wider than the kernel needs: of strides that step over rows, of an input gradient, of a first
+    // layer.
+    {9, 3, 7, 6, 5, 1, 1, 2, 1},
+    {2, 5, 4, 6, 3, 1, 1, 1, 1},
+    {2, 3, 6, 20, 4, 3, 3, 1, 0},
     // An input gradient of 75 rows, two blocks deep.
     {2, 3, 5, 7, 330, 5, 5, 1, 2},
 };
@@ -277,16 +283,55 @@ TEST_CASE_TEMPLATE(
   }
 }
 
-TEST_CASE("gradients through pooling are zero where no ReLU lets anything through") {
+TEST_CASE_TEMPLATE("gradients through pooling are zero where no ReLU lets anything through", T, float,
+                   double) {
   const Conv2dShape s{2, 8, 10, 10, 3, 3, 3, 1, 1};
-  const PooledData<float> d(s, 1);
-  const std::vector<float> dead(d.pooled.size(), 0.0f);
-  auto dx = poisoned<float>(s.batch * image_size(s)), dw = poisoned<float>(s.out_channels * s.depth()),
-       db = poisoned<float>(s.out_channels);
-  const cpu::Conv2dGradient<float> gradient{d.dpooled.data(), dead.data(), d.argmax.data()};
-  cpu::conv2d_backward_input(s, d.data.weight.data(), gradient, dx.data());
-  cpu::conv2d_backward_weight(s, d.data.x.data(), gradient, dw.data(), db.data());
-  for (const auto* zeros : {&dx, &dw, &db}) CHECK(same_bits(*zeros, std::vector<float>(zeros->size(), 0.0f)));
+  const PooledData<T> d(s, 1);
+  const std::vector<T> dead(d.pooled.size(), T{0});
+  const cpu::Conv2dGradient<T> gradient{d.dpooled.data(), dead.data(), d.argmax.data()};
+  for_each_isa([&] {
+    auto dx = poisoned<T>(s.batch * image_size(s)), dw = poisoned<T>(s.out_channels * s.depth()),
+         db = poisoned<T>(s.out_channels);
+    cpu::conv2d_backward_input(s, d.data.weight.data(), gradient, dx.data());
+    cpu::conv2d_backward_weight(s, d.data.x.data(), gradient, dw.data(), db.data());
+    for (const auto* zeros : {&dx, &dw, &db}) CHECK(same_bits(*zeros, std::vector<T>(zeros->size(), T{0})));
+  });
+}
+
+/// The weight gradient of a batch, and the sum of those of its images, each on its own.
+template <class T>
+void compare_batch_with_its_images(const Conv2dShape& s, bool pooled, double allowed) {
+  const PooledData<T> d(s, 1);
+  const int64_t weights = s.out_channels * s.depth(), images = s.batch;
+  const auto run = [&](int64_t first, int64_t count) {
+    Conv2dShape some = s;
+    some.batch = count;
+    const int64_t at = first * pooled_size(s);
+    const cpu::Conv2dGradient<T> gradient =
+        pooled ? cpu::Conv2dGradient<T>{d.dpooled.data() + at, d.pooled.data() + at, d.argmax.data() + at}
+               : cpu::Conv2dGradient<T>{d.data.dy.data() + first * output_size(s)};
+    auto dweight = poisoned<T>(weights);
+    cpu::conv2d_backward_weight<T>(some, d.data.x.data() + first * image_size(s), gradient, dweight.data(),
+                                   nullptr);
+    return dweight;
+  };
+  std::vector<double> sum(static_cast<size_t>(weights));
+  for (int64_t n = 0; n < images; ++n) {
+    const std::vector<T> one = run(n, 1);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(one[i]);
+  }
+  CHECK(distance(run(0, images), sum) <= allowed);
+}
+
+TEST_CASE("a weight gradient that is prepared in several stripes is the sum over all images") {
+  const double exact = tolerance<double>(33 * 1024), single = tolerance<float>(33 * 1024);
+  compare_batch_with_its_images<double>({33, 3, 32, 32, 32, 3, 3, 1, 1}, false, exact);
+  compare_batch_with_its_images<double>({33, 32, 34, 34, 16, 3, 3, 1, 0}, true, exact);
+  for (const Math math : {Math::bf16, Math::split_bf16_x6}) {
+    const MathScope scope(math);  // the products are the same ones, of the same roundings
+    compare_batch_with_its_images<float>({33, 48, 32, 32, 48, 3, 3, 2, 1}, false, single);
+    compare_batch_with_its_images<float>({8, 129, 48, 48, 160, 3, 3, 2, 1}, false, single);
+  }
 }
 
 TEST_CASE_TEMPLATE("input gradients of first layers agree with the loops, with the same bits on all machines",
@@ -387,6 +432,12 @@ TEST_CASE("an image's convolution does not depend on its batch mates") {
 TEST_CASE("a convolution that cannot be is refused with its reason") {
   CHECK_THROWS_WITH_AS(cpu::check_conv2d({1, 3, 4, 4, 2, 5, 5, 1, 0}),
                        "conv2d: kernel 5 x 5 does not fit the image of 4 x 4 with padding 0", Error);
+  CHECK_THROWS_AS(cpu::check_conv2d({1, 3, 4, 5, 2, 5, 5, 1, 0}), Error);
+  CHECK_THROWS_AS(cpu::check_conv2d({1, 3, 5, 4, 2, 5, 5, 1, 0}), Error);
+  for (const auto& [height, width] : {std::pair{3, 9}, {9, 3}})
+    CHECK_THROWS_AS(cpu::conv2d_relu_pool_forward<float>({1, 1, height, width, 1, 3, 3, 1, 0}, nullptr,
+                                                         nullptr, nullptr, nullptr, nullptr),
+                    Error);
   CHECK_THROWS_AS(cpu::check_conv2d({1, 3, 4, 4, 2, 3, 3, 0, 0}), Error);
   CHECK_THROWS_AS(cpu::check_conv2d({1, 0, 4, 4, 2, 3, 3, 1, 0}), Error);
   CHECK_THROWS_AS(cpu::check_conv2d({-1, 1, 4, 4, 2, 3, 3, 1, 0}), Error);

@@ -1,4 +1,5 @@
 #include "core/error.h"
+#include "core/math_mode.h"
 #include "cpu/gemm.h"
 #include "cpu/kept_panels.h"
 #include "tests/cpu_testing.h"
@@ -11,8 +12,8 @@ using namespace hashgrad::cpu_testing;
 struct Size {
   int64_t m, n, k;
 };
-const Size sizes[] = {{1, 1, 1},    {3, 17, 33},  {17, 3, 1},    {33, 129, 17}, {129, 33, 129},
-                      {6, 16, 320}, {5, 40, 321}, {130, 1, 700}, {1, 130, 700}, {61, 67, 0}};
+const Size sizes[] = {{1, 1, 1},    {3, 17, 33},   {17, 3, 1},    {33, 129, 17}, {129, 33, 129}, {6, 16, 320},
+                      {5, 40, 321}, {130, 1, 700}, {1, 130, 700}, {14, 33, 650}, {61, 67, 0}};
 
 template <class T>
 T element(const std::vector<T>& x, bool transposed, int64_t row, int64_t column, int64_t stride) {
@@ -149,8 +150,13 @@ TEST_CASE_TEMPLATE("a kept matrix is packed once and gives the same bits", T, fl
         {
           const cpu::KeepPanels kept({b.data()});
           CHECK(times_b() == want);
-          const cpu::KeepPanels inner({b.data()});  // finds what the outer one keeps
-          std::ranges::fill(b, T{0});               // breaks the promise, to see that panels are read
+          auto narrow = poisoned<T>(s.m * (s.n - 1));  // the same numbers, but other panels
+          cpu::gemm(false, trans_b, s.m, s.n - 1, s.k, a.data(), s.k, b.data(), ldb, narrow.data(), s.n - 1);
+          for (size_t i = 0; i < narrow.size(); ++i)
+            REQUIRE(narrow[i] == want[i + i / static_cast<size_t>(s.n - 1)]);
+          { const cpu::KeepPanels another({a.data()}); }  // goes, and the outer one stays
+          const cpu::KeepPanels inner({b.data()});        // finds what the outer one keeps
+          std::ranges::fill(b, T{0});                     // breaks the promise, to see that panels are read
           CHECK((times_b() == want) == packs);
         }
         CHECK(times_b() == std::vector<T>(want.size(), T{0}));
@@ -158,28 +164,51 @@ TEST_CASE_TEMPLATE("a kept matrix is packed once and gives the same bits", T, fl
 }
 
 TEST_CASE("an operand larger than the shared stripe is packed in parts") {
-  const int64_t m = 120, n = 130, k = 25000;  // the smaller operand takes 12 MB
-  const auto a = random_values<float>(m, 1), b = random_values<float>(n, 2);
-  // Rank one: A[i, k] = a[i], B[k, j] = b[j], made by packers, so that the product is known without a triple
-  // loop.
-  const auto pack_by = [](const std::vector<float>& values) -> cpu::Packer<float> {
-    return [&values](const cpu::PackBlock& block, float* panels) {
-      const int64_t lanes = (block.count + block.width - 1) / block.width * block.width;
-      for (int64_t i = 0; i < lanes; ++i)
-        for (int64_t d = 0; d < block.depth; ++d)
-          panels[(i / block.width * block.depth + d) * block.width + i % block.width] =
-              i < block.count ? values[static_cast<size_t>(block.first + i)] : 0.0f;
+  // More rows and columns than sixteen panels, in a stripe of no more: A is shared, then B.
+  for (const auto& [m, n, k] : {Size{200, 210, 11000}, {530, 520, 4100}}) {
+    const auto a = random_values<float>(m, 1), b = random_values<float>(n, 2);
+    // Rank one: A[i, k] = a[i], B[k, j] = b[j], made by packers, so that the product is known without a
+    // triple loop.
+    const auto pack_by = [](const std::vector<float>& values) -> cpu::Packer<float> {
+      return [&values](const cpu::PackBlock& block, float* panels) {
+        const int64_t lanes = (block.count + block.width - 1) / block.width * block.width;
+        for (int64_t i = 0; i < lanes; ++i)
+          for (int64_t d = 0; d < block.depth; ++d)
+            panels[(i / block.width * block.depth + d) * block.width + i % block.width] =
+                i < block.count ? values[static_cast<size_t>(block.first + i)] : 0.0f;
+      };
     };
-  };
-  auto c = poisoned<float>(m * n);
-  cpu::gemm_packed<float>(m, n, k, pack_by(a), pack_by(b), c.data(), n);
-  double worst = 0;
-  for (int64_t i = 0; i < m * n; ++i) {
-    const double want = 25000.0 * static_cast<double>(a[static_cast<size_t>(i / n)]) *
-                        static_cast<double>(b[static_cast<size_t>(i % n)]);
-    worst = std::max(worst, std::abs(static_cast<double>(c[static_cast<size_t>(i)]) - want));
+    auto c = poisoned<float>(m * n);
+    cpu::gemm_packed<float>(m, n, k, pack_by(a), pack_by(b), c.data(), n);
+    double worst = 0;
+    for (int64_t i = 0; i < m * n; ++i) {
+      const double want = static_cast<double>(k) * static_cast<double>(a[static_cast<size_t>(i / n)]) *
+                          static_cast<double>(b[static_cast<size_t>(i % n)]);
+      worst = std::max(worst, std::abs(static_cast<double>(c[static_cast<size_t>(i)]) - want));
+    }
+    CHECK(worst < 0.5);
   }
-  CHECK(worst < 0.5);
+}
+
+TEST_CASE("in bf16, too, an operand larger than the shared stripe is packed in parts, with every epilogue") {
+  // Whole numbers: A[i, k] = a[i] s[k], B[k, j] = b[j] s[k], s = -1, 0, 1, ... The smaller operand takes 10
+  // MB, in parts of 96 rows or columns.
+  const int64_t k = 40000, squares = k - (k + 1) / 3;
+  const MathScope scope(Math::bf16);
+  for (const auto& [m, n] : {std::pair<int64_t, int64_t>{130, 131}, {131, 130}}) {
+    const auto sign = [](int64_t i) { return static_cast<float>(i % 3 - 1); };
+    const auto factor = [](int64_t i) { return static_cast<float>(i % 7 - 3); };
+    std::vector<float> a, b, row_bias, c(static_cast<size_t>(m * n), 5.0f), want;
+    for (int64_t i = 0; i < m * k; ++i) a.push_back(factor(i / k) * sign(i % k));
+    for (int64_t i = 0; i < n * k; ++i) b.push_back(factor(i / k) * sign(i % k));
+    for (int64_t i = 0; i < m; ++i) row_bias.push_back(static_cast<float>(i));
+    for (int64_t i = 0; i < m * n; ++i)
+      want.push_back(std::max(0.0f, static_cast<float>(squares) * factor(i / n) * factor(i % n) + 5.0f +
+                                        row_bias[static_cast<size_t>(i / n)]));
+    cpu::gemm(false, true, m, n, k, a.data(), k, b.data(), k, c.data(), n,
+              {.row_bias = row_bias.data(), .accumulate = true, .relu = true});
+    CHECK(same_bits(c, want));
+  }
 }
 
 TEST_CASE("relu in the epilogue lets NaN through and an infinite weight reaches only its column") {
@@ -198,7 +227,13 @@ TEST_CASE("relu in the epilogue lets NaN through and an infinite weight reaches 
 TEST_CASE("rows that are too short are refused") {
   float x[8] = {};
   CHECK_THROWS_AS(cpu::gemm<float>(false, false, 2, 2, 2, x, 1, x, 2, x + 4, 2), Error);
+  CHECK_THROWS_AS(cpu::gemm<float>(false, false, 2, 2, 2, x, 2, x, 1, x + 4, 2), Error);
   CHECK_THROWS_AS(cpu::gemm<float>(false, false, 2, 2, 2, x, 2, x, 2, x + 4, 1), Error);
+}
+
+TEST_CASE("an instruction set that this machine lacks is refused") {
+  for (const cpu::Isa isa : {cpu::Isa::avx2, cpu::Isa::avx512, cpu::Isa::avx512bf16, cpu::Isa::amx})
+    if (!cpu::isa_supported(isa)) CHECK_THROWS_AS(cpu::set_isa(isa), Error);
 }
 
 TEST_CASE("empty products leave an empty result alone") {

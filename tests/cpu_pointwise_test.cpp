@@ -144,6 +144,14 @@ TEST_CASE("binary operations are the ones they are named after") {
 
 TEST_CASE("long vectors are covered in full by the parallel loops") {
   const int64_t n = 200001;
+  const std::vector<float> rows{1, 2, 3};
+  auto sums = poisoned<float>(3 * n);
+  const std::vector<float> ones(static_cast<size_t>(n), 1);
+  cpu::binary(Binary::add, 3, n, rows.data(), {1, 0}, ones.data(), {0, 1}, sums.data());
+  for (int64_t i = 0; i < 3 * n; i += 777)
+    REQUIRE(sums[static_cast<size_t>(i)] == static_cast<float>(2 + i / n));
+  cpu::binary(Binary::add, 3, 0, rows.data(), {1, 0}, ones.data(), {0, 1},
+              sums.data());  // no columns: nothing
   const auto x = random_values<float>(n, 1);
   auto y = poisoned<float>(n);
   cpu::scale(n, 2.0f, x.data(), y.data());

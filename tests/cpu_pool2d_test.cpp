@@ -115,6 +115,9 @@ TEST_CASE("global average pooling is the mean of each plane") {
 TEST_CASE("a pool that cannot be is refused with its reason") {
   CHECK_THROWS_WITH_AS(cpu::check_pool2d({1, 2, 2, 3, 1}),
                        "pool2d: window of 3 does not fit 2 x 2 with padding 0", Error);
+  CHECK_THROWS_AS(cpu::check_pool2d({1, 2, 3, 3, 1}), Error);
+  CHECK_THROWS_AS(cpu::check_pool2d({1, 3, 2, 3, 1}), Error);
+  CHECK_THROWS_AS(cpu::check_pool2d({-1, 4, 4, 2, 2}), Error);
   CHECK_THROWS_AS(cpu::check_pool2d({1, 4, 4, 2, 0}), Error);
   CHECK_THROWS_AS(cpu::check_pool2d({1, 4, 4, 2, 2, 2}), Error);
 }

@@ -1,6 +1,7 @@
 #include "core/error.h"
 #include "cpu/batch_norm.h"
 #include "cpu/optim.h"
+#include "cpu/tally.h"
 #include "tests/cpu_testing.h"
 
 namespace {
@@ -39,6 +40,22 @@ TEST_CASE("batch normalisation gives channels of mean 0 and variance 1") {
                   Error);
 }
 
+TEST_CASE("the statistics of many channels are those of each") {
+  const cpu::BatchNormShape many{3, 150, 18};
+  const auto x = random_values<double>(3 * 150 * 18, 1);
+  auto mean = poisoned<double>(150), variance = mean;
+  cpu::batch_norm_statistics(many, x.data(), mean.data(), variance.data());
+  for (size_t c = 0; c < 150; ++c) {
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < 3 * 18; ++i) {
+      const double v = x[(i / 18 * 150 + c) * 18 + i % 18];
+      sum += v, squares += v * v;
+    }
+    CHECK(mean[c] == doctest::Approx(sum / 54).epsilon(1e-12));
+    CHECK(variance[c] == doctest::Approx(squares / 54 - sum / 54 * sum / 54).epsilon(1e-12));
+  }
+}
+
 TEST_CASE("batch normalisation gradients agree with central differences") {
   auto x = random_values<double>(count, 1), gamma = random_values<double>(3, 2),
        beta = random_values<double>(3, 3);
@@ -65,6 +82,21 @@ TEST_CASE("batch normalisation gradients agree with central differences") {
   cpu::batch_norm_inference_backward<double>(shape, x.data(), {dy.data()}, mean.data(), variance.data(), 1e-5,
                                              gamma.data(), inference_dx.data(), nullptr, nullptr);
   CHECK(inference_dx[0] == doctest::Approx(dy[0] * gamma[0] / std::sqrt(variance[0] + 1e-5)));
+}
+
+TEST_CASE("the tally adds losses and hits up and remembers the first step whose loss is not finite") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::vector<int64_t> predicted{1, 2, 3}, labels{1, 0, 3};
+  cpu::Tally tally;
+  int64_t step = 7;
+  for (const double loss : {0.5, -infinity, std::numeric_limits<double>::quiet_NaN(), 0.25}) {
+    cpu::add_step<double>(3, &loss, predicted.data(), labels.data(), &step, &tally);
+    if (step == 7) CHECK((tally.loss == 1.5 && tally.bad_step == -1));
+    ++step;
+  }
+  CHECK(tally.correct == 8);
+  CHECK(tally.bad_step == 8);
+  CHECK(tally.bad_loss == -infinity);
 }
 
 TEST_CASE("optimisers take the steps of PyTorch") {
@@ -95,7 +127,21 @@ TEST_CASE("optimisers take the steps of PyTorch") {
   CHECK(w == doctest::Approx(-0.1 * (5 - 0.25 / std::sqrt(0.0031))));
 
   CHECK_THROWS_AS(cpu::sgd_step<double>({0.9}, &pace, {{1, 1, 0, &first, nullptr, nullptr, &w}}), Error);
+  CHECK_THROWS_AS(cpu::rmsprop_step<double>({.momentum = 0.5}, &pace, {{1, 1, 0, &first, &s, nullptr, &w}}),
+                  Error);
   CHECK_THROWS_AS(cpu::adam_pace({}, 0.1, 0), Error);
+
+  // An eps that counts, and a rate of the parameter's own.
+  m = v = s = 0, w = 1;
+  const cpu::Pace third = cpu::adam_pace({}, 0.1, 1);
+  cpu::adam_step<double>({.eps = 0.5}, &third, {{1, 2, 0, &first, &m, &v, &w}});
+  CHECK(w == doctest::Approx(1 - 0.2 * 0.5 / (0.5 + 0.5)));
+  w = 1;
+  cpu::rmsprop_step<double>({.eps = 0.5}, &pace, {{1, 2, 0, &first, &s, nullptr, &w}});
+  CHECK(w == doctest::Approx(1 - 0.2 * 0.5 / (0.05 + 0.5)));
+  w = 1;
+  cpu::sgd_step<double>({}, &pace, {{1, 2, 0, &first, nullptr, nullptr, &w}});
+  CHECK(w == doctest::Approx(0.9));
 }
 
 }  // namespace

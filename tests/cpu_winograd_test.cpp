@@ -269,7 +269,7 @@ TEST_CASE("pieces of maps have the bits of the whole in the tiles of the whole")
     const Data<float> d(s);
     for_each_arithmetic([&] {
       const std::vector<float> y = forward(s, d);
-      for (const int64_t size : {1, 3, 4, 7})
+      for (const int64_t size : {1, 3, 4, 6, 7})
         for (int64_t at = 0; at + std::min(size, s.out_height()) <= s.out_height(); ++at) {
           const auto range = [&](int64_t first, int64_t outputs) {
             const int64_t wanted = std::min(size, outputs);

@@ -52,16 +52,16 @@ TEST_CASE("gradcheck accepts a right gradient and rejects each kind of wrong one
   CHECK_FALSE(result<Fault::factor>().ok);
   CHECK_FALSE(result<Fault::sign>().ok);
   CHECK_FALSE(result<Fault::unwritten>().ok);
+  CHECK(result<Fault::unwritten>().max_error == INFINITY);  // new memory is NaN, whatever lay there before
   CHECK_FALSE(result<Fault::zero>().ok);
   CHECK_FALSE(result<Fault::accumulates>().ok);
   CHECK_FALSE(result<Fault::wrong_stack>().ok);
   CHECK_FALSE(result<Fault::one_element>().ok);
 }
 
-TEST_CASE("gradcheck names the input and the element") {
-  const GradcheckResult r = result<Fault::factor>();
-  CHECK(r.message.find("input 0") != std::string::npos);
-  CHECK(r.message.find("element") != std::string::npos);
+TEST_CASE("gradcheck names the input and the element, the first of those that are wrong") {
+  CHECK(result<Fault::factor>().message.starts_with("input 0 of [3,5] element 0: backward gives "));
+  CHECK(result<Fault::one_element>().message.starts_with("input 0 element 14 of stacked cotangent 1: "));
 }
 
 TEST_CASE("a gradient that is zero everywhere proves nothing unless it is expected") {
@@ -74,6 +74,13 @@ TEST_CASE("a gradient that is zero everywhere proves nothing unless it is expect
 TEST_CASE("gradcheck checks float64 only") {
   const std::vector<Tensor> inputs = sample_inputs({{3}}, OpInfo::Domain::real, 1, DType::float32);
   CHECK_ERROR(gradcheck([](const auto& x) { return square(x[0]); }, inputs), "float64 expected");
+}
+
+TEST_CASE("sample inputs keep to their domain") {
+  for (const auto& [domain, low, high] :
+       {std::tuple{OpInfo::Domain::positive, 0.1, 2.0}, {OpInfo::Domain::unit, 0.05, 0.95}})
+    for (const double v : sample_inputs({{7, 9}}, domain, 3)[0].to_vector<double>())
+      CHECK((v > low && v < high));
 }
 
 TEST_CASE("sample inputs are distinct and stay away from zero, the kink of most functions") {

@@ -144,6 +144,14 @@ TEST_CASE("mode xxhash places weights and biases by the text keys of the origina
   CHECK(slots(cpu::HashedMatrix::linear_bias(spec, 6)) == Slots{704, 1526, 1571, 901, 1758, 1651});
   CHECK(slots(cpu::HashedMatrix::convolution(spec, 2, 2, 2, 2)) ==
         Slots{542, 1232, 1095, 235, 187, 1136, 698, 1771, 37, 586, 46, 458, 1849, 295, 1704, 593});
+  const auto oblong = cpu::HashedMatrix::convolution(spec, 1, 2, 2, 3);  // channel, row, column
+  for (int64_t c = 0; c < 2; ++c)
+    for (int64_t row = 0; row < 2; ++row)
+      for (int64_t column = 0; column < 3; ++column)
+        CHECK(oblong.slot(0, (c * 2 + row) * 3 + column) ==
+              text_slot(fmt::format("{}_{}_{}_{}", text_index(0), text_index(c), text_index(row),
+                                    text_index(column)),
+                        'W', static_cast<uint32_t>(spec.seed), spec.buckets));
   CHECK(slots(cpu::HashedMatrix::convolution_bias(spec, 4)) == Slots{96, 48, 147, 1303});
 }
 

@@ -85,6 +85,7 @@ TEST_CASE("the number of buckets is the rounded-up share, also of rates that bin
   CHECK(cpu::bucket_count(3211264, 1.0 / 64) == 50176);
   CHECK(cpu::bucket_count(70, 0.1) == 7);
   CHECK(cpu::bucket_count(71, 0.1) == 8);
+  CHECK(cpu::bucket_count(100, 0.07) == 7);
   CHECK(cpu::bucket_count(1600, 1.0 / 64) == 25);
   CHECK(cpu::bucket_count(10, 1e-9) == 1);
   CHECK(cpu::bucket_count(10, 1) == 10);
@@ -123,6 +124,7 @@ TEST_CASE("hashed layers agree with the textbook formulas for ragged shapes and 
 
 TEST_CASE("hashed layers agree with the textbook formulas when a batch is cut into depths and stripes") {
   compare_with_reference<float>(HashedMatrix::linear({4, 70, HashMode::full}, 2, 3000), 700);
+  compare_with_reference<float>(HashedMatrix::linear({4, 600, HashMode::full}, 300, 4), 3);  // bands of 150
 }
 
 TEST_CASE("hashed layers of mode xxhash agree with the textbook formulas") {

@@ -212,7 +212,11 @@ TEST_CASE("hashed ops refuse shapes that do not fit their matrix") {
                        "hashed_linear: w of shape [8], [7] expected", Error);
   CHECK_THROWS_AS(hashed_linear(x, w, Tensor::zeros({5}), v), Error);
   CHECK_THROWS_AS(hashed_linear(x, w.to(DType::float64), none, v), Error);
+  CHECK_THROWS_WITH_AS(hashed_linear(x, w, Tensor::zeros({4}, DType::float64), v),
+                       "hashed_linear: x is float32, w float32, bias float64: one type expected", Error);
   CHECK_THROWS_AS(hashed_linear(x, w, none, nullptr), Error);
   CHECK_THROWS_AS(hashed_weight(w, v, {4, 6}), Error);
+  CHECK_THROWS_WITH_AS(hashed_weight(Tensor::zeros({8}), v, {4, 5}),
+                       "hashed_weight: w of shape [8], [7] expected", Error);
   CHECK_THROWS_AS(hashed_conv2d(Tensor::zeros({1, 1, 4, 4}), w, none, v, 3, 3), Error);
 }

@@ -59,6 +59,7 @@ TEST_CASE("smoothing moves that share of the target to all classes alike") {
             {1 / sum123 - 0.8, e / sum123 - 0.1, e * e / sum123 - 0.1});
   CHECK_THROWS_WITH_AS(smoothed_one_hot(labels_of({0}), 3, 1.5, DType::float32),
                        "cross_entropy: smoothing 1.5, a number in [0,1] expected", Error);
+  CHECK_THROWS_AS(smoothed_one_hot(labels_of({0}), 3, -0.1, DType::float32), Error);
 }
 
 TEST_CASE("soft targets weigh the log-probabilities, whatever they sum to") {
@@ -176,7 +177,10 @@ TEST_CASE("losses that compare classes refuse too few of them") {
   CHECK_THROWS_AS(margin_loss(Tensor::zeros({2, 1}), labels_of({0, 0})), Error);
   CHECK_THROWS_WITH_AS(dlr_loss(Tensor::zeros({2, 2}), labels_of({0, 0})),
                        "dlr_loss: logits of shape [2,2], [N,K] with K >= 3 expected", Error);
-  CHECK_THROWS_AS(dlr_targeted(Tensor::zeros({2, 3}), labels_of({0, 0}), labels_of({1, 1})), Error);
+  CHECK_THROWS_WITH_AS(dlr_targeted(Tensor::zeros({2, 3}), labels_of({0, 0}), labels_of({1, 1})),
+                       "dlr_targeted: logits of shape [2,3], [N,K] with K >= 4 expected", Error);
+  CHECK_THROWS_WITH_AS(cross_entropy_soft(Tensor::zeros({2, 0}), Tensor::zeros({2, 0})),
+                       "cross_entropy: logits of shape [2,0], [N,K] with K >= 1 expected", Error);
 }
 
 TEST_CASE("a row's loss and gradient do not depend on its batch") {

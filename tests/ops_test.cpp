@@ -124,6 +124,15 @@ TEST_CASE("every op computes only the gradients that are wanted") {
   });
 }
 
+TEST_CASE("a row without samples, or of a name that there is already, is refused") {
+  const OpInfo add =
+      *std::find_if(all_ops().begin(), all_ops().end(), [](auto& o) { return o.name == "add"; });
+  CHECK_ERROR(RegisterOp{add}, "op 'add' is registered twice");
+  OpInfo empty = add;
+  empty.name = "no_samples", empty.samples = {};
+  CHECK_ERROR(RegisterOp{empty}, "op 'no_samples': its row has no samples");
+}
+
 /// "yes" when `device` computes the op and its gradients, else why not.
 std::string support(const OpInfo& op, Device device) {
   std::vector<Tensor> inputs = sample_inputs(op.samples[0], op.domain, 1, DType::float32);
@@ -176,21 +185,30 @@ TEST_CASE("shapes and types that do not fit are refused with both named") {
   CHECK_ERROR(matmul(a, b), "shapes [2,3] and [4,3]");
   CHECK_ERROR(matmul(a, d.transpose(0, 1)), "float32 and float64");
   CHECK_ERROR(matmul(a, Tensor::zeros({3})), "matmul");
+  CHECK_ERROR(matmul(Tensor::zeros({2, 3, 4}), Tensor::zeros({3, 4, 5})), "shapes [2,3,4] and [3,4,5]");
   CHECK_ERROR(linear(a, Tensor::zeros({5, 4})), "x of shape [2,3] and weight of shape [5,4]");
   CHECK_ERROR(linear(a, b, Tensor::zeros({5})), "bias of shape [5], [4] expected");
   CHECK_ERROR(linear(a, b.to(DType::float64)), "weight float64");
+  CHECK_ERROR(linear(a, b, Tensor::zeros({4}, DType::float64)), "weight float32, bias float64");
   CHECK_ERROR(reshape(a, {4, -1}), "do not divide by 4");
   CHECK_ERROR(reshape(a, {7}), "do not fit [7]");
   CHECK_ERROR(slice(a, 1, 2, 4), "[2, 4) is not within axis 1 of [2,3]");
   CHECK_ERROR(concat(std::vector<Tensor>{a, b}, 1), "differ in more than axis 1");
+  CHECK_ERROR(concat(std::vector<Tensor>{a, d}, 1), "float32 and float64");
   CHECK_ERROR(concat(std::vector<Tensor>{}, 0), "no inputs");
   CHECK_ERROR(pad(a, {{1, 1}}), "1 pairs given for shape [2,3]");
   CHECK_ERROR(pad(a, {{-1, 1}, {0, 0}}), "-1 before");
+  CHECK_ERROR(pad(a, {{1, -1}, {0, 0}}), "-1 after");
+  constexpr int64_t huge = int64_t{1} << 62;  // twice would overflow
+  for (const Padding& padding : {Padding{{huge, 0}, {0, 0}}, {{0, huge}, {0, 0}}})
+    CHECK_ERROR(pad(a, padding), "0 to 2^40 expected");
   CHECK_ERROR(expand(a, {2, 4}), "[2,3] does not stretch to [2,4]");
   CHECK_ERROR(sum(a, 2), "no axis 2 in [2,3]");
+  CHECK_ERROR(sum_to(a, {2}, 1), "[2,3] does not sum to [2]");
   CHECK_ERROR(max(Tensor::zeros({2, 0}), 1), "has no elements");
   CHECK_ERROR(mean(Tensor::zeros({0})), "has no elements");
   CHECK_ERROR(clamp(a, 2, 1), "[2, 1] is empty");
+  CHECK(clamp(a, 2, 2).to_vector<float>() == std::vector<float>(6, 2));
   CHECK_ERROR(exp(Tensor::zeros({2}, DType::int64)), "exp: computes on float32 or float64, not on int64");
 }
 
@@ -220,6 +238,7 @@ TEST_CASE("a NaN that comes in comes out") {
     CHECK_FALSE(std::isnan(y.data<float>()[1]));
   }
   CHECK(std::isnan(max(x, 0).item()));
+  CHECK(argmax(Tensor::of<float>({1, NAN, 2, NAN}, {4}), 0).to_vector<int64_t>() == std::vector<int64_t>{1});
   CHECK(std::isnan(sum(x).item()));
 }
 
@@ -248,8 +267,8 @@ TEST_CASE("a dropout mask depends on seed, layer, step and sample, not on the ba
   const Tensor y = dropout(x, 0.25, key);
   const Tensor alone = dropout(x.slice(0, 0, 1), 0.25, key_of(1, 2, 3, {20}));
   CHECK(identical(y.slice(0, 1, 2), alone));
-  for (const RowKey& other :
-       {key_of(9, 2, 3, {20}), key_of(1, 9, 3, {20}), key_of(1, 2, 9, {20}), key_of(1, 2, 3, {9})})
+  for (const RowKey& other : {key_of(9, 2, 3, {20}), key_of(uint64_t{1} << 32 | 1, 2, 3, {20}),
+                              key_of(1, 9, 3, {20}), key_of(1, 2, 9, {20}), key_of(1, 2, 3, {9})})
     CHECK_FALSE(identical(dropout(x.slice(0, 0, 1), 0.25, other), alone));
   int64_t dropped = 0;
   for (const float v : y.to_vector<float>()) {
@@ -260,6 +279,8 @@ TEST_CASE("a dropout mask depends on seed, layer, step and sample, not on the ba
   CHECK(dropped < 850);
   CHECK(identical(dropout(x, 0, key), x));
   CHECK_ERROR(dropout(x, 1, key), "probability 1, [0, 1) expected");
+  CHECK_ERROR(dropout(x, -0.1, key), "probability -0.1, [0, 1) expected");
+  CHECK_ERROR(dropout(Tensor::scalar(1), 0.5, key), "x of shape [], [N,...] expected");
   CHECK_ERROR(dropout(x, 0.5, key_of(1, 2, 3, {10})), "sample number is int64 [1], int64 [3] expected");
   CHECK_ERROR(dropout(x, 0.5, key_of(1, 2, 3, {10, -1, 2})),
               "sample number -1, 0 to 281474976710655 expected");
@@ -279,6 +300,8 @@ TEST_CASE("matmul reads transposed views, slices and vectors as they lie") {
   CHECK(matmul(a.slice(0, 1, 2), b.slice(1, 1, 2)).to_vector<double>() == std::vector<double>{23});
   CHECK(matmul(Tensor::full({1, 1}, 2, DType::float64).expand({2, 3}), b).to_vector<double>() ==
         std::vector<double>{4, 8, 4, 8});
+  CHECK(matmul(Tensor::of<double>({2, 3}, {2, 1}).expand({2, 3}), b).to_vector<double>() ==
+        std::vector<double>{4, 8, 6, 12});
 }
 
 }  // namespace
