@@ -10,9 +10,8 @@ namespace hashgrad::cpu {
 template <class T>
 struct AttackKernels {
   /// nearest_linf(stepped(x, scale, direction_of(gradient)), centre, eps) of cpu/attack_step_functions.h, for
-  /// n elements, but for its loop: at most one step towards centre is made. Whether every element is in the
-  /// ball.
-  bool (*ascend_linf)(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out);
+  /// n elements. Its loop is at most one step here: centre is in [0,1].
+  void (*ascend_linf)(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out);
   /// descend_tanh of cpu/attack_step.h.
   void (*descend_tanh)(int64_t n, T rate, T eps, const T* gradient, T* w, T* m, T* v, T* x);
 };

@@ -135,10 +135,8 @@ void project_l2(int64_t rows, int64_t columns, double eps, const T* x, const T* 
 template <class T>
 void ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out) {
   parallel_ranges(n, grain, [=](int64_t begin, int64_t end) {
-    if (attack_kernels().of<T>().ascend_linf(end - begin, scale, eps, x + begin, gradient + begin,
-                                             centre + begin, out + begin))
-      return;
-    for (int64_t i = begin; i < end; ++i) out[i] = back_in_linf(out[i], centre[i], eps);
+    attack_kernels().of<T>().ascend_linf(end - begin, scale, eps, x + begin, gradient + begin, centre + begin,
+                                         out + begin);
   });
 }
 

@@ -28,7 +28,7 @@ void project_linf(int64_t n, double eps, const T* x, const T* centre, T* out);
 template <class T>
 void project_l2(int64_t rows, int64_t columns, double eps, const T* x, const T* centre, T* out);
 
-/// project_linf of step of signs, in one pass. `out` may be x.
+/// project_linf of step of signs, in one pass; centre is in [0,1]. `out` may be x.
 template <class T>
 void ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out);
 /// project_l2 of step of unit_rows, in one pass.

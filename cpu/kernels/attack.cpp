@@ -19,9 +19,9 @@ template <class V>
   return x > high ? high : x;
 }
 
-/// Writes `lanes` elements; all ones where one is still outside the ball.
+/// Writes `lanes` elements.
 template <class T>
-[[gnu::always_inline]] inline auto ascend(T scale, double eps, const T* x, const T* gradient, const T* centre,
+[[gnu::always_inline]] inline void ascend(T scale, double eps, const T* x, const T* gradient, const T* centre,
                                           T* out) {
   using V = Some<T>;
   using Bits = decltype(V{} < V{});
@@ -35,18 +35,13 @@ template <class T>
   // larger one has the next larger bits.
   const Wide off = __builtin_convertvector(nearest, Wide) - c;
   const auto back = (off > eps) - (off < -eps);  // -1: towards 0
-  const V stepped =
-      reinterpret_cast<V>(reinterpret_cast<Bits>(nearest) + __builtin_convertvector(back, Bits));
-  store(out, stepped);
-  const Wide rest = __builtin_convertvector(stepped, Wide) - c;
-  return (rest > eps) | (rest < -eps);
+  store(out, reinterpret_cast<V>(reinterpret_cast<Bits>(nearest) + __builtin_convertvector(back, Bits)));
 }
 
 template <class T>
-bool ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out) {
-  decltype(Wide{} < Wide{}) outside{};
+void ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, const T* centre, T* out) {
   int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) outside |= ascend(scale, eps, x + i, gradient + i, centre + i, out + i);
+  for (; i + lanes <= n; i += lanes) ascend(scale, eps, x + i, gradient + i, centre + i, out + i);
   if (i < n) {
     T rest[4][lanes] = {};
     for (int64_t k = i; k < n; ++k) {
@@ -54,12 +49,9 @@ bool ascend_linf(int64_t n, T scale, double eps, const T* x, const T* gradient, 
       rest[1][k - i] = gradient[k];
       rest[2][k - i] = centre[k];
     }
-    outside |= ascend(scale, eps, rest[0], rest[1], rest[2], rest[3]);
+    ascend(scale, eps, rest[0], rest[1], rest[2], rest[3]);
     for (int64_t k = i; k < n; ++k) out[k] = rest[3][k - i];
   }
-  bool inside = true;
-  for (int lane = 0; lane < lanes; ++lane) inside &= outside[lane] == 0;
-  return inside;
 }
 
 [[gnu::always_inline]] inline float root(float x) { return __builtin_sqrtf(x); }
