@@ -329,6 +329,14 @@ class Command(unittest.TestCase):
             self.assert_error(message, "evaluate", self.model, *DATA, "--device", device, code=2,
                               env={**os.environ, "CUDA_VISIBLE_DEVICES": visible})
 
+    def test_instruction_set_by_name(self):
+        words = ["evaluate", self.model, *DATA, "--first", "20", "--json", self.path("isa.json")]
+        self.assert_error("HASHGRAD_ISA: unknown instruction set 'sse' (accepted: plain", *words, code=1,
+                          env={**os.environ, "HASHGRAD_ISA": "sse"})
+        if not pathlib.Path("/proc/cpuinfo").exists() or "amx_bf16" not in pathlib.Path("/proc/cpuinfo").read_text():
+            self.assert_error("HASHGRAD_ISA: this machine has no amx", *words, code=1,
+                              env={**os.environ, "HASHGRAD_ISA": "amx"})
+
     def test_flags_that_would_do_nothing_are_refused(self):
         self.run_ok("attack", "fgsm", self.model, *DATA, "--first", "20", "--output", self.path("few.safetensors"))
         unlabelled = self.path("unlabelled.safetensors")
