@@ -125,6 +125,20 @@ TEST_CASE("a matrix product is as exact as its arithmetic, with a bias as it is;
   });
 }
 
+TEST_CASE("an empty product is its bias, in every arithmetic") {
+  const float bias[] = {1, -2, 3}, nothing = 0;
+  for (const Math math : reduced) {
+    const MathScope scope(math);
+    auto c = poisoned<float>(6);
+    cpu::gemm<float>(false, true, 2, 3, 0, &nothing, 0, &nothing, 0, c.data(), 3,
+                     {.column_bias = bias, .relu = true});
+    CHECK(c == std::vector<float>{1, 0, 3, 1, 0, 3});
+    for (const auto& [m, n] : {std::pair{0, 0}, {0, 3}, {2, 0}})
+      for (const int64_t k : {0, 5})
+        cpu::gemm<float>(false, true, m, n, k, &nothing, k, &nothing, k, nullptr, n);
+  }
+}
+
 TEST_CASE("bf16 is the product of rounded operands; split-bf16 rounds less, split-bf16-x6 least") {
   const int64_t k = 257, n = 33;
   const auto a = random_values<float>(33 * k, 1), b = random_values<float>(k * n, 2),
