@@ -74,7 +74,6 @@ void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* im
                       .c = y + p,
                       .ldc = pixels,
                       .row_bias = last ? bias : nullptr,
-                      .column_bias = nullptr,
                       .accumulate = k0 > 0,
                       .relu = last && relu,
                       .b_offsets = panel.offsets,

@@ -89,10 +89,7 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
                     .b = panels.data(),
                     .c = columns.data(),
                     .ldc = pixels,
-                    .row_bias = nullptr,
-                    .column_bias = nullptr,
-                    .accumulate = k0 > 0,
-                    .relu = false});
+                    .accumulate = k0 > 0});
     }
     for (int64_t c = 0; c < channels; ++c)
       add_columns(s, columns.data() + c * window * pixels, pixels,
@@ -205,10 +202,7 @@ class WeightGradient {
                            .b = by_channels_ ? arranged + at_tap(t) : buffer.data(),
                            .c = sums + t,
                            .ldc = s_.depth(),
-                           .row_bias = nullptr,
-                           .column_bias = nullptr,
-                           .accumulate = accumulate || p0 > 0,
-                           .relu = false};
+                           .accumulate = accumulate || p0 > 0};
         if (by_channels_) {
           block.b_offsets = rows_.data() + p0;
           block.b_second = kernel().nr / 2;

@@ -237,7 +237,7 @@ void backward_input_columns_pairs(int parts, const Conv2dShape& s, const float* 
     pair_kernels().pack_b({dy, 1, all, all, k, parts}, pairs.data());
     for (int64_t g = 0; g < groups; ++g) {
       pair_kernels().block({rows_of(g), all, k, parts, packed.data() + g * group_words, pairs.data(),
-                            sums.data(), true, true, columns.data(), row, nullptr, nullptr, false, false});
+                            sums.data(), true, true, columns.data(), row});
       for (int64_t i = 0; i < images; ++i)
         for (int64_t c = 0; c < rows_of(g) / window; ++c)
           add_columns(s, columns.data() + c * window * row + i * pixels, row,
@@ -369,10 +369,18 @@ class WeightGradient {
         const int64_t rows = std::min(pair_panel, taps - t), depth = std::min(block_, units_.depth - k0);
         pair_kernels().unfold_rows(
             {halves + k0, part_stride_, parts_, taps_.data() + t0 + t, rows, depth, panel.data()});
-        pair_kernels().block({rows, s_.out_channels, depth, parts_, panel.data(), dy + dy_at(k0),
-                              sums + pair_sums(t, s_.out_channels), first && k0 == 0,
-                              last && k0 + depth == units_.depth, out + t, s_.depth(), nullptr, nullptr,
-                              false, false, true});
+        pair_kernels().block({.rows = rows,
+                              .columns = s_.out_channels,
+                              .depth = depth,
+                              .parts = parts_,
+                              .a = panel.data(),
+                              .b = dy + dy_at(k0),
+                              .sums = sums + pair_sums(t, s_.out_channels),
+                              .first = first && k0 == 0,
+                              .last = last && k0 + depth == units_.depth,
+                              .c = out + t,
+                              .ldc = s_.depth(),
+                              .turned = true});
       }
   }
 

@@ -78,6 +78,19 @@ PairPacker pair_packed(Packer<float> pack) {
   };
 }
 
+void multiply_block(bool pairs, const GemmBlock<float>& g) {
+  if (!pairs) return gemm_kernels().of<float>().block(g);
+  pair_kernels().block({.rows = g.rows,
+                        .columns = g.columns,
+                        .depth = g.depth,
+                        .parts = 1,
+                        .a = reinterpret_cast<const uint32_t*>(g.a),
+                        .b = reinterpret_cast<const uint32_t*>(g.b),
+                        .sums = g.c,
+                        .first = !g.accumulate,
+                        .last = false});
+}
+
 void gemm_pairs(int parts, int64_t m, int64_t n, int64_t k, const PairPacker& a, const PairPacker& b,
                 float* c, int64_t ldc, const Epilogue<float>& epilogue) {
   // The smaller operand is packed once and shared; tasks stream blocks of the larger one past it.

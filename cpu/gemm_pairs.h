@@ -52,6 +52,11 @@ PairPacker pair_packed(Packer<float> pack);
 void gemm_pairs(int parts, int64_t m, int64_t n, int64_t k, const PairPacker& a, const PairPacker& b,
                 float* c, int64_t ldc, const Epilogue<float>& epilogue);
 
+/// One block of a product that goes on, c (+)= a b: of packed floats, or, where `pairs`, of one part in
+/// pairs, whose words lie in memory meant for floats. Then ldc and lda do not count: c is as PairBlock::sums.
+/// Without PairTiles, as such products are not AMX's (fewer_products_pay()).
+void multiply_block(bool pairs, const GemmBlock<float>& block);
+
 /// Depth of the blocks that k terms are cut into, a multiple of pair_depth.
 int64_t pair_block_depth(int64_t k, int parts);
 

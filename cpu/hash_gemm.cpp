@@ -186,10 +186,7 @@ class TileProduct {
                     .b = b + b_step * k0,
                     .c = tile,
                     .ldc = columns,
-                    .row_bias = nullptr,
-                    .column_bias = nullptr,
-                    .accumulate = k0 > 0,
-                    .relu = false});
+                    .accumulate = k0 > 0});
   }
 
  private:
@@ -211,8 +208,7 @@ class TileProduct {
       const Scratch<float> square(pair_sums(pair_panel, pair_panel));
       const PairTiles tiles;
       pair_kernels().block({rows, columns, k_, parts_, reinterpret_cast<const uint32_t*>(a),
-                            reinterpret_cast<const uint32_t*>(b), square.data(), true, true, tile, columns,
-                            nullptr, nullptr, false, false});
+                            reinterpret_cast<const uint32_t*>(b), square.data(), true, true, tile, columns});
     }
   }
 

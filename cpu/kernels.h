@@ -62,9 +62,9 @@ struct GemmBlock {
   const T* b;                    // ceil(columns / nr) panels [depth, nr], or see b_offsets
   T* c;                          // [rows, ldc]
   int64_t ldc;
-  const T* row_bias;     // [rows] or null
-  const T* column_bias;  // [columns] or null
-  bool accumulate, relu;
+  const T* row_bias = nullptr;     // [rows] or null
+  const T* column_bias = nullptr;  // [columns] or null
+  bool accumulate = false, relu = false;
   int64_t lda = 0;  // not 0: a is not packed but [rows, lda]
   int64_t ldb = 0;  // of b, in the kernels that read it where it lies
   /// Not null: a single panel of B that is not packed. The first vector of its row k lies at b +

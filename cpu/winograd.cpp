@@ -129,7 +129,14 @@ class Winograd {
         const float* const b = block + place * apart() + t * all_depth();
         float* const c = products.data() + place * (size + line);
         for_depths(place, [&](int64_t first, int64_t depth, bool accumulate) {
-          multiply_block(rows, columns, depth, a + first * mr(), b + first * nr(), c, stride, accumulate);
+          multiply_block(pairs_, {.rows = rows,
+                                  .columns = columns,
+                                  .depth = pairs_ ? 2 * depth : depth,
+                                  .a = a + first * mr(),
+                                  .b = b + first * nr(),
+                                  .c = c,
+                                  .ldc = stride,
+                                  .accumulate = accumulate});
         });
       }
       winograd_kernels().transform_output({.products = products.data(),
@@ -192,33 +199,6 @@ class Winograd {
       to(first * depth_, (q - first) * depth_, accumulate);
       accumulate = true;
     }
-  }
-
-  /// c [rows, stride] = a b, or more of it.
-  void multiply_block(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, float* c,
-                      int64_t stride, bool accumulate) const {
-    if (pairs_)  // one square, which stays where its sums are; without PairTiles, as pairs are not AMX's here
-      pair_kernels().block({.rows = rows,
-                            .columns = columns,
-                            .depth = 2 * depth,
-                            .parts = 1,
-                            .a = reinterpret_cast<const uint32_t*>(a),
-                            .b = reinterpret_cast<const uint32_t*>(b),
-                            .sums = c,
-                            .first = !accumulate,
-                            .last = false});
-    else
-      gemm_kernels().of<float>().block({.rows = rows,
-                                        .columns = columns,
-                                        .depth = depth,
-                                        .a = a,
-                                        .b = b,
-                                        .c = c,
-                                        .ldc = stride,
-                                        .row_bias = nullptr,
-                                        .column_bias = nullptr,
-                                        .accumulate = accumulate,
-                                        .relu = false});
   }
 
   Conv2dShape s_;

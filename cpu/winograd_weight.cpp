@@ -112,8 +112,16 @@ class WinogradWeight {
         (pairs_ ? winograd_kernels().transform_lanes_pairs : winograd_kernels().transform_lanes)(
             {images + panel * panel_size(), upper_left_.data() + t0, depth, row(), of, b.data(), b_size});
         for (int64_t i = 0; i < t_.places; ++i)
-          multiply(rows, depth, a.data() + i * a_size, b.data() + i * b_size, !first || t0 > 0,
-                   sums + (place + i) * place_size() + row_block * block_size() + panel * t_.rows * nr());
+          multiply_block(pairs_, {.rows = rows,
+                                  .columns = nr(),
+                                  .depth = depth,
+                                  .a = a.data() + i * a_size,
+                                  .b = b.data() + i * b_size,
+                                  .c = sums + (place + i) * place_size() + row_block * block_size() +
+                                       panel * t_.rows * nr(),
+                                  .ldc = nr(),
+                                  .accumulate = !first || t0 > 0,
+                                  .lda = t_.depth + line});
       }
     }
   }
@@ -140,34 +148,6 @@ class WinogradWeight {
   int64_t ld() const { return round_up(t_.images * t_.per_image, pair_depth) + line; }
   int64_t block_size() const { return panels() * t_.rows * nr(); }  // sums of a task at one place
   int64_t place_size() const { return t_.row_blocks * block_size() + line; }
-
-  /// c [rows, nr] (+)= a b.
-  void multiply(int64_t rows, int64_t depth, const float* a, const float* b, bool accumulate,
-                float* c) const {
-    if (pairs_)
-      pair_kernels().block({.rows = rows,
-                            .columns = nr(),
-                            .depth = depth,
-                            .parts = 1,
-                            .a = reinterpret_cast<const uint32_t*>(a),
-                            .b = reinterpret_cast<const uint32_t*>(b),
-                            .sums = c,
-                            .first = !accumulate,
-                            .last = false});
-    else
-      gemm_kernels().of<float>().block({.rows = rows,
-                                        .columns = nr(),
-                                        .depth = depth,
-                                        .a = a,
-                                        .b = b,
-                                        .c = c,
-                                        .ldc = nr(),
-                                        .row_bias = nullptr,
-                                        .column_bias = nullptr,
-                                        .accumulate = accumulate,
-                                        .relu = false,
-                                        .lda = t_.depth + line});
-  }
 
   Conv2dShape s_;
   bool pairs_;
