@@ -54,7 +54,7 @@ constexpr int64_t block_outputs = 128 * 1024;
 /// the weights stay in L2.
 template <class T>
 void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* images, int64_t pixels,
-                    const T* packed, const T* bias, bool relu, T* y) {
+                    const T* packed, const Conv2dEpilogue<T>& to, T* y) {
   const GemmKernels<T>& kernel = gemm_kernels().of<T>();
   const int64_t k = s.depth(), kc = block_depth(k), padded = round_up(s.out_channels, kernel.mr);
   const int64_t step = round_up(divide_up(block_outputs, s.out_channels), kernel.nr);
@@ -73,9 +73,9 @@ void convolve_block(const Conv2dShape& s, const Conv2dPlan<T>& plan, const T* im
                       .b = panel.at,
                       .c = y + p,
                       .ldc = pixels,
-                      .row_bias = last ? bias : nullptr,
+                      .row_bias = last ? to.bias : nullptr,
                       .accumulate = k0 > 0,
-                      .relu = last && relu,
+                      .relu = last && to.relu,
                       .b_offsets = panel.offsets,
                       .b_second = panel.second});
       }
@@ -98,8 +98,7 @@ void for_pieces(int64_t n, int64_t elements, const Body& body) {
 /// outputs alone, every other would have to prepare again.
 template <class T>
 void convolve_together(const Conv2dShape& s, const Conv2dPlan<T>& plan, const Conv2dGradient<T>& source,
-                       int64_t n, int64_t images, const T* weight, const T* bias, bool relu,
-                       const Conv2dDestination<T>& to) {
+                       int64_t n, int64_t images, const T* weight, const Conv2dEpilogue<T>& to) {
   const int64_t pixels = images * s.out_pixels(), k = s.depth();
   const bool in_place = to.in_place(images);
   const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
@@ -111,31 +110,49 @@ void convolve_together(const Conv2dShape& s, const Conv2dPlan<T>& plan, const Co
     conv2d_kernels().of<T>().unfold_pixels(
         plan.unfold(plan.origin(padded.data()), b.first, b.count, b.k0, b.depth, panels));
   };
-  gemm_packed<T>(s.out_channels, pixels, k, {}, unfold, y, pixels, {.row_bias = bias, .relu = relu},
+  gemm_packed<T>(s.out_channels, pixels, k, {}, unfold, y, pixels, {.row_bias = to.bias, .relu = to.relu},
                  {weight, k});
   if (in_place && !to.norm) return;
   const Delivery<T> deliver(s, to);
-  const int64_t plane = s.out_pixels();
-  for_pieces(s.out_channels, pixels, [&](int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c)
-      for (int64_t i = 0; i < images; ++i) deliver(y + (c * images + i) * plane, n + i, c);
-  });
+  for_pieces(s.out_channels, pixels,
+             [&](int64_t begin, int64_t end) { deliver(y + begin * pixels, n, images, begin, end - begin); });
 }
 
 template <class T>
-void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
-                  bool relu, const Conv2dDestination<T>& to) {
+void convolve_few(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight,
+                  const Conv2dEpilogue<T>& to) {
   if (s.batch == 0) return;
   const int64_t images = s.batch * s.out_pixels() <= few_outputs ? s.batch : 1;
   const Conv2dPlan<T> plan(s, images, s.stride);
-  for (int64_t n = 0; n < s.batch; n += images)
-    convolve_together(s, plan, source, n, images, weight, bias, relu, to);
+  for (int64_t n = 0; n < s.batch; n += images) convolve_together(s, plan, source, n, images, weight, to);
+}
+
+/// Tasks of whole images.
+template <class T>
+void convolve_many(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight,
+                   const Conv2dEpilogue<T>& to) {
+  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
+  const int64_t group = images_per_task<T>(s);
+  const Conv2dPlan<T> plan(s, group, s.stride);
+  const bool in_place = to.in_place(group);
+  const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
+  pack_weight(s.out_channels, s.depth(), weight, packed.data());
+  const Delivery<T> deliver(s, to);
+
+  parallel_for(divide_up(s.batch, group), [&](int64_t task) {
+    const int64_t n = task * group, images = std::min(group, s.batch - n), pixels = images * s.out_pixels();
+    const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
+    T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
+    plan.pad(source, n, images, padded.data());
+    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), to, y);
+    if (!in_place || to.norm) deliver(y, n, images, 0, s.out_channels);
+  });
 }
 
 }  // namespace
 
 template <class T>
-Delivery<T>::Delivery(const Conv2dShape& s, const Conv2dDestination<T>& to)
+Delivery<T>::Delivery(const Conv2dShape& s, const Conv2dEpilogue<T>& to)
     : channels_(s.out_channels),
       height_(s.out_height()),
       width_(s.out_width()),
@@ -161,39 +178,29 @@ void Delivery<T>::operator()(const T* y, int64_t n, int64_t c) const {
 }
 
 template <class T>
-void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const T* weight, const T* bias,
-              bool relu, const Conv2dDestination<T>& to) {
+void Delivery<T>::operator()(const T* y, int64_t n, int64_t images, int64_t c, int64_t channels) const {
+  for (int64_t k = 0; k < channels; ++k)
+    for (int64_t i = 0; i < images; ++i, y += pixels_) (*this)(y, n + i, c + k);
+}
+
+template <class T>
+void convolve(const Conv2dShape& s, const Conv2dGradient<T>& source, const ConvolvedWeight<T>& weight,
+              const Conv2dEpilogue<T>& to) {
   if constexpr (std::is_same_v<T, float>) {
     const int parts = parts_wanted<T>();
-    if (winograd_fits(s, parts)) return convolve_winograd(parts, s, source, {weight, false}, bias, relu, to);
-    if (parts) return convolve_pairs(parts, s, source, {weight, false}, bias, relu, to);
+    if (winograd_fits(s, parts)) return convolve_winograd(parts, s, source, weight, to);
+    if (parts) return convolve_pairs(parts, s, source, weight, to);
   }
-  if (s.batch < 8 || s.batch * s.out_pixels() <= few_outputs / 4)  // too few for tasks of whole images
-    return convolve_few(s, source, weight, bias, relu, to);
-  const GemmKernels<T>& kernel = gemm_kernels().of<T>();
-  const int64_t group = images_per_task<T>(s);
-  const Conv2dPlan<T> plan(s, group, s.stride);
-  const bool in_place = to.in_place(group);
-  const Scratch<T> packed(round_up(s.out_channels, kernel.mr) * s.depth());
-  pack_weight(s.out_channels, s.depth(), weight, packed.data());
-  const Delivery<T> deliver(s, to);
-  const int64_t plane = s.out_pixels();
-
-  parallel_for(divide_up(s.batch, group), [&](int64_t task) {
-    const int64_t n = task * group, images = std::min(group, s.batch - n), pixels = images * plane;
-    const Scratch<T> padded(plan.buffer_size()), buffer(in_place ? 0 : s.out_channels * pixels);
-    T* y = in_place ? to.y + n * s.out_channels * pixels : buffer.data();
-    plan.pad(source, n, images, padded.data());
-    convolve_block(s, plan, plan.origin(padded.data()), pixels, packed.data(), bias, relu, y);
-    for (int64_t c = 0; (!in_place || to.norm) && c < s.out_channels; ++c)
-      for (int64_t i = 0; i < images; ++i) deliver(y + (c * images + i) * plane, n + i, c);
-  });
+  const Scratch<T> turned(weight.turned ? s.out_channels * s.depth() : 0);
+  const T* kernels = as_convolved(s, weight, turned.data());
+  const bool few = s.batch < 8 || s.batch * s.out_pixels() <= few_outputs / 4;  // for tasks of whole images
+  (few ? convolve_few<T> : convolve_many<T>)(s, source, kernels, to);
 }
 
 template <class T>
 void conv2d_forward(const Conv2dShape& shape, const T* x, const T* weight, const T* bias, bool relu, T* y) {
   check_conv2d(shape);
-  convolve<T>(shape, {x}, weight, bias, relu, {y, nullptr, nullptr});
+  convolve<T>(shape, {x}, {weight}, {.y = y, .bias = bias, .relu = relu});
 }
 
 template <class T>
@@ -204,7 +211,7 @@ void conv2d_norm_forward(const Conv2dShape& shape, const T* x, const T* weight, 
   for (int64_t c = 0; c < shape.out_channels; ++c)
     slope.data()[c] = batch_norm_slope(norm.gamma ? norm.gamma[c] : T{1}, norm.variance[c], norm.eps);
   const PlaneNorm<T> planes{norm, slope.data()};
-  convolve<T>(shape, {x}, weight, bias, false, {y, nullptr, nullptr, &planes});
+  convolve<T>(shape, {x}, {weight}, {.y = y, .bias = bias, .norm = &planes});
 }
 
 template <class T>
@@ -214,13 +221,13 @@ void conv2d_relu_pool_forward(const Conv2dShape& shape, const T* x, const T* wei
   check(shape.out_height() >= 2 && shape.out_width() >= 2,
         "conv2d_relu_pool: output {} x {} is smaller than the 2 x 2 window", shape.out_height(),
         shape.out_width());
-  convolve<T>(shape, {x}, weight, bias, true, {nullptr, pooled, argmax});
+  convolve<T>(shape, {x}, {weight}, {.pooled = pooled, .argmax = argmax, .bias = bias, .relu = true});
 }
 
 #define INSTANTIATE(T)                                                                                      \
   template class Delivery<T>;                                                                               \
-  template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const T*, const T*, bool,            \
-                         const Conv2dDestination<T>&);                                                      \
+  template void convolve(const Conv2dShape&, const Conv2dGradient<T>&, const ConvolvedWeight<T>&,           \
+                         const Conv2dEpilogue<T>&);                                                         \
   template void conv2d_forward(const Conv2dShape&, const T*, const T*, const T*, bool, T*);                 \
   template void conv2d_norm_forward(const Conv2dShape&, const T*, const T*, const T*, const Conv2dNorm<T>&, \
                                     T*);                                                                    \

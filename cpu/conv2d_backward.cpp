@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "core/parallel.h"
@@ -31,24 +30,10 @@ Conv2dShape transposed_of(const Conv2dShape& s) {
           1,
           s.kernel_h - 1 - s.padding};
 }
-bool is_convolution(const Conv2dShape& s) {
-  return s.stride == 1 && s.kernel_h == s.kernel_w && s.padding <= s.kernel_h - 1 && s.in_channels > 3;
-}
-
-template <class T>
-void backward_input_convolve(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient,
-                             T* dx) {
-  const Conv2dShape transposed = transposed_of(s);
-  const Conv2dDestination<T> to{dx, nullptr, nullptr};
-  if constexpr (std::is_same_v<T, float>) {
-    const int parts = parts_wanted<T>();
-    if (winograd_fits(transposed, parts))
-      return convolve_winograd(parts, transposed, gradient, {weight, true}, nullptr, false, to);
-    if (parts) return convolve_pairs(parts, transposed, gradient, {weight, true}, nullptr, false, to);
-  }
-  const Scratch<T> turned(s.out_channels * s.depth());
-  turn_kernels(s, weight, turned.data());
-  convolve<T>(transposed, gradient, turned.data(), nullptr, false, to);
+/// Whether dx goes that way: few channels do not (backward_input_columns()).
+bool by_convolution(const Conv2dShape& s) {
+  return s.stride == 1 && s.kernel_h == s.kernel_w && s.padding <= s.kernel_h - 1 &&
+         s.in_channels > FewChannels<float>::most_channels;
 }
 
 /// dx by columns: weight^T * dy gives every product of a tap with a gradient, which are then added where they
@@ -266,44 +251,12 @@ class WeightGradient {
 }  // namespace
 
 template <class T>
-void turn_kernels(const Conv2dShape& s, const T* weight, T* turned) {
-  constexpr int64_t side = 16;  // input channels at a time: they lie side by side in memory
-  const int64_t window = s.kernel_h * s.kernel_w;
-  const bool serial = is_small(0, s.out_channels * s.depth());
-  parallel_for_unless(serial, divide_up(s.in_channels, side), [&](int64_t task) {
-    for (int64_t o = 0; o < s.out_channels; ++o)
-      for (int64_t c = task * side; c < std::min((task + 1) * side, s.in_channels); ++c) {
-        const T* from = weight + (o * s.in_channels + c) * window;
-        std::reverse_copy(from, from + window, turned + (c * s.out_channels + o) * window);
-      }
-  });
-}
-
-const float* as_convolved(const Conv2dShape& s, const ConvolvedWeight& weight, float* buffer) {
-  if (!weight.turned) return weight.data;
-  Conv2dShape forward = s;
-  std::swap(forward.in_channels, forward.out_channels);
-  turn_kernels(forward, weight.data, buffer);
-  return buffer;
-}
-
-template <class T>
-void add_columns(const Conv2dShape& s, const T* columns, int64_t step, T* dx) {
-  const PaddedRows padded(s, s.stride);
-  const int64_t rows = round_up(padded.height, s.stride);
-  const Scratch<T> dealt(rows * padded.width);
-  conv2d_kernels().of<T>().add_columns({columns, step, s.kernel_h, s.kernel_w, s.out_height(), s.out_width(),
-                                        dealt.data(), rows, s.stride, padded.width / padded.phases, s.padding,
-                                        dx, s.height, s.width});
-}
-
-template <class T>
 void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGradient<T>& gradient, T* dx,
                            int64_t copies) {
   check_conv2d(s);
   const int parts = parts_wanted<T>();
   // In bf16 the products of Winograd's way are cheaper than the fewer ones in float of what pooling leaves.
-  const bool winograd = parts == 1 && is_convolution(s) && winograd_fits(transposed_of(s), parts);
+  const bool winograd = parts == 1 && by_convolution(s) && winograd_fits(transposed_of(s), parts);
   if (gradient.argmax && pooled_gradient_fits<T>(s) && !winograd)
     return backward_input_pooled(s, weight, gradient, dx, copies);
   const int64_t pool = gradient.argmax ? 2 : 1;
@@ -313,8 +266,8 @@ void conv2d_backward_input(const Conv2dShape& s, const T* weight, const Conv2dGr
                                 gradient.mask};
     if (few_channels_fit<T>(s) && fewer_products_pay(parts))
       backward_input_few_channels(s, weight, one, dx);
-    else if (is_convolution(s))
-      backward_input_convolve(s, weight, one, dx);
+    else if (by_convolution(s))
+      convolve<T>(transposed_of(s), one, {weight, true}, {.y = dx});
     else
       backward_input_columns(s, weight, one, dx);
   }
@@ -374,8 +327,6 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
 }
 
 #define INSTANTIATE(T)                                                                                      \
-  template void turn_kernels(const Conv2dShape&, const T*, T*);                                             \
-  template void add_columns(const Conv2dShape&, const T*, int64_t, T*);                                     \
   template void conv2d_backward_input(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, int64_t); \
   template void conv2d_backward_weight(const Conv2dShape&, const T*, const Conv2dGradient<T>&, T*, T*);
 INSTANTIATE(float)

@@ -97,7 +97,7 @@ class PairImages {
 /// The weights with channels in pairs, as operand A: block of depth after block of depth. May be kept.
 class PairWeights {
  public:
-  PairWeights(int parts, const Conv2dShape& s, const ConvolvedWeight& weight)
+  PairWeights(int parts, const Conv2dShape& s, const ConvolvedWeight<float>& weight)
       : parts_(parts),
         depth_(2 * paired(s).depth()),
         block_(pair_block_depth(depth_, parts)),
@@ -122,7 +122,7 @@ class PairWeights {
     return k0 / block_ * panels_ * pair_panel_words(block_, parts_) +
            first / pair_panel * pair_panel_words(std::min(block_, depth_ - k0), parts_);
   }
-  void fill(const Conv2dShape& s, const ConvolvedWeight& weight) const {
+  void fill(const Conv2dShape& s, const ConvolvedWeight<float>& weight) const {
     parallel_for(divide_up(depth_, block_) * panels_, [&](int64_t task) {
       const int64_t k0 = task / panels_ * block_, depth = std::min(block_, depth_ - k0);
       const int64_t first = task % panels_ * pair_panel, count = std::min(pair_panel, s.out_channels - first);
@@ -132,7 +132,7 @@ class PairWeights {
     });
   }
   /// The weights of a panel at depth [k0, k0 + depth), which may begin and end within a kernel.
-  static void gather(const Conv2dShape& s, const ConvolvedWeight& weight, int64_t first, int64_t count,
+  static void gather(const Conv2dShape& s, const ConvolvedWeight<float>& weight, int64_t first, int64_t count,
                      int64_t k0, int64_t depth, float* rows) {
     const int64_t window = s.kernel_h * s.kernel_w;
     const int64_t output = (weight.turned ? 1 : s.in_channels) * window,
@@ -160,7 +160,7 @@ class PairWeights {
 /// y [channels from i0, pixels] = weight * unfolded images, some panels of pixels at a time: their sums stay
 /// in L2 while blocks of depth pass by.
 void convolve_block(int parts, const PairImages& images, const uint32_t* pairs, int64_t pixels,
-                    const PairWeights& weights, const float* bias, bool relu, int64_t i0, int64_t channels,
+                    const PairWeights& weights, const Conv2dEpilogue<float>& to, int64_t i0, int64_t channels,
                     float* y) {
   constexpr int64_t step = 8 * pair_panel;
   const Scratch<uint32_t> panel(pair_panel_words(weights.block(), parts));
@@ -174,7 +174,7 @@ void convolve_block(int parts, const PairImages& images, const uint32_t* pairs, 
         pair_kernels().block({channels, std::min(pair_panel, pixels - p), depth, parts,
                               weights.panels(k0, i0), panel.data(), sums.data() + pair_sums(channels, p - p0),
                               k0 == 0, k0 + depth == weights.depth(), y + p, pixels,
-                              bias ? bias + i0 : nullptr, nullptr, false, relu});
+                              to.bias ? to.bias + i0 : nullptr, nullptr, false, to.relu});
       }
     }
 }
@@ -182,8 +182,7 @@ void convolve_block(int parts, const PairImages& images, const uint32_t* pairs, 
 }  // namespace
 
 void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>& source,
-                    const ConvolvedWeight& weight, const float* bias, bool relu,
-                    const Conv2dDestination<float>& to) {
+                    const ConvolvedWeight<float>& weight, const Conv2dEpilogue<float>& to) {
   const int64_t group = images_per_task(s);
   const PairImages plan(parts, s, group);
   const PairWeights weights(parts, s, weight);
@@ -191,18 +190,17 @@ void convolve_pairs(int parts, const Conv2dShape& s, const Conv2dGradient<float>
   const int64_t block = s.batch >= 8 ? s.out_channels : round_up(divide_up(s.out_channels, 4), pair_panel);
   const int64_t blocks = divide_up(s.out_channels, block);
   const Delivery<float> deliver(s, to);
-  const int64_t plane = s.out_pixels();
   parallel_for(divide_up(s.batch, group) * blocks, [&](int64_t task) {
-    const int64_t n = task / blocks * group, images = std::min(group, s.batch - n), pixels = images * plane;
+    const int64_t n = task / blocks * group, images = std::min(group, s.batch - n),
+                  pixels = images * s.out_pixels();
     const int64_t i0 = task % blocks * block, channels = std::min(block, s.out_channels - i0);
     const Scratch<uint32_t> pairs(plan.size());
     plan.fill(source, n, images, pairs.data());
     const bool in_place = to.in_place(images);
     const Scratch<float> buffer(in_place ? 0 : channels * pixels);
     float* y = in_place ? to.y + (n * s.out_channels + i0) * pixels : buffer.data();
-    convolve_block(parts, plan, pairs.data(), pixels, weights, bias, relu, i0, channels, y);
-    for (int64_t c = 0; (!in_place || to.norm) && c < channels; ++c)
-      for (int64_t i = 0; i < images; ++i) deliver(y + (c * images + i) * plane, n + i, i0 + c);
+    convolve_block(parts, plan, pairs.data(), pixels, weights, to, i0, channels, y);
+    if (!in_place || to.norm) deliver(y, n, images, i0, channels);
   });
 }
 

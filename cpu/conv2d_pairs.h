@@ -11,8 +11,7 @@ namespace hashgrad::cpu {
 /// convolve() of conv2d_plan.h; packed weights may be kept (cpu/kept_panels.h). A pair is two neighbouring
 /// channels of one pixel, so the images keep their order and are unfolded while packing, as floats are.
 void convolve_pairs(int parts, const Conv2dShape& shape, const Conv2dGradient<float>& source,
-                    const ConvolvedWeight& weight, const float* bias, bool relu,
-                    const Conv2dDestination<float>& to);
+                    const ConvolvedWeight<float>& weight, const Conv2dEpilogue<float>& to);
 
 /// dx by columns, for any stride and any number of channels; overwritten.
 void backward_input_columns_pairs(int parts, const Conv2dShape& shape, const float* weight,

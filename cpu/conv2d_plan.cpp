@@ -1,8 +1,10 @@
 #include "cpu/conv2d_plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "cpu/blocking.h"
 #include "cpu/scratch.h"
 
@@ -44,6 +46,21 @@ template <class T>
 void clear_odd_edges(int64_t height, int64_t width, T* plane, int64_t row_stride) {
   if (height % 2) std::fill_n(plane + (height - 1) * row_stride, width, T{0});
   for (int64_t y = 0; width % 2 && y < height; ++y) plane[y * row_stride + width - 1] = T{0};
+}
+
+/// turned [in_channels, out_channels, kernel_h, kernel_w] = weight [out_channels, in_channels, ...], turned.
+template <class T>
+void turn_kernels(const Conv2dShape& s, const T* weight, T* turned) {
+  constexpr int64_t side = 16;  // input channels at a time: they lie side by side in memory
+  const int64_t window = s.kernel_h * s.kernel_w;
+  const bool serial = is_small(0, s.out_channels * s.depth());
+  parallel_for_unless(serial, divide_up(s.in_channels, side), [&](int64_t task) {
+    for (int64_t o = 0; o < s.out_channels; ++o)
+      for (int64_t c = task * side; c < std::min((task + 1) * side, s.in_channels); ++c) {
+        const T* from = weight + (o * s.in_channels + c) * window;
+        std::reverse_copy(from, from + window, turned + (c * s.out_channels + o) * window);
+      }
+  });
 }
 
 }  // namespace
@@ -227,8 +244,29 @@ void write_image(const Conv2dGradient<T>& source, int64_t n, int64_t channels, i
   }
 }
 
+template <class T>
+const T* as_convolved(const Conv2dShape& s, const ConvolvedWeight<T>& weight, T* buffer) {
+  if (!weight.turned) return weight.data;
+  Conv2dShape forward = s;
+  std::swap(forward.in_channels, forward.out_channels);
+  turn_kernels(forward, weight.data, buffer);
+  return buffer;
+}
+
+template <class T>
+void add_columns(const Conv2dShape& s, const T* columns, int64_t step, T* dx) {
+  const PaddedRows padded(s, s.stride);
+  const int64_t rows = round_up(padded.height, s.stride);
+  const Scratch<T> dealt(rows * padded.width);
+  conv2d_kernels().of<T>().add_columns({columns, step, s.kernel_h, s.kernel_w, s.out_height(), s.out_width(),
+                                        dealt.data(), rows, s.stride, padded.width / padded.phases, s.padding,
+                                        dx, s.height, s.width});
+}
+
 #define INSTANTIATE(T)                                                                                 \
   template class Conv2dPlan<T>;                                                                        \
+  template const T* as_convolved(const Conv2dShape&, const ConvolvedWeight<T>&, T*);                   \
+  template void add_columns(const Conv2dShape&, const T*, int64_t, T*);                                \
   template void write_image(const Conv2dGradient<T>&, int64_t, int64_t, int64_t, int64_t, T*, int64_t, \
                             int64_t);
 INSTANTIATE(float)

@@ -102,17 +102,16 @@ const T* whole_image(const Conv2dGradient<T>& source, int64_t n, int64_t channel
 }
 
 /// The weights of a convolution, or those of the convolution whose input gradient is sought: to be turned.
+template <class T>
 struct ConvolvedWeight {
-  const float* data;
-  bool turned;
+  const T* data;
+  bool turned = false;
 };
 
-/// turned [in_channels, out_channels, kernel_h, kernel_w] = the weights with both axes of the kernel reversed
-/// and those of the channels exchanged: those of the input gradient as a convolution.
+/// The weights as the convolution `shape` reads them, [out_channels, in_channels, kernel_h, kernel_w]: where
+/// they lie, or turned into `buffer`: both axes of the kernel reversed and those of the channels exchanged.
 template <class T>
-void turn_kernels(const Conv2dShape& shape, const T* weight, T* turned);
-/// The weights as the convolution `shape` reads them: where they lie, or turned into `buffer`.
-const float* as_convolved(const Conv2dShape& shape, const ConvolvedWeight& weight, float* buffer);
+const T* as_convolved(const Conv2dShape& shape, const ConvolvedWeight<T>& weight, T* buffer);
 
 /// Makes one plane of an input gradient of its columns, for each place of the kernel out_pixels products of
 /// weights and gradients, `step` elements from each other.
@@ -132,35 +131,42 @@ struct PlaneNorm {
   const T* slope;
 };
 
-/// Where a convolution leaves its result: in y, normalised if so wanted, or pooled when y is null.
+/// What happens to the sums of a convolution, and where it leaves them: bias, then ReLU or norm, in y; or
+/// pooled when y is null.
 template <class T>
-struct Conv2dDestination {
-  T* y;
-  T* pooled;
-  uint8_t* argmax;
-  const PlaneNorm<T>* norm = nullptr;
+struct Conv2dEpilogue {
+  T* y = nullptr;                      // [batch, out_channels, out_height, out_width]
+  T* pooled = nullptr;                 // halved in height and width
+  uint8_t* argmax = nullptr;           // like pooled, or null
+  const T* bias = nullptr;             // [out_channels] or null
+  bool relu = false;                   // max(x, 0), NaN stays NaN
+  const PlaneNorm<T>* norm = nullptr;  // of y alone
 
   /// Whether `images` images are finished once they are computed where they belong.
   bool in_place(int64_t images) const { return y && images == 1; }
 };
 
 /// Brings finished planes of outputs to their places, where they may be already, normalised or pooled on the
-/// way. (An object: the extents of outputs are divisions, too slow to be worked out for every plane.)
+/// way; bias and ReLU are in them. (An object: the extents of outputs are divisions, too slow to be worked
+/// out for every plane.)
 template <class T>
 class Delivery {
  public:
-  Delivery(const Conv2dShape& shape, const Conv2dDestination<T>& to);
+  Delivery(const Conv2dShape& shape, const Conv2dEpilogue<T>& to);
   /// The plane of channel c of image n, which lies at y.
   void operator()(const T* y, int64_t n, int64_t c) const;
+  /// Channels c, c + 1, ... of images n, n + 1, ..., which lie at y [channels, images, pixels].
+  void operator()(const T* y, int64_t n, int64_t images, int64_t c, int64_t channels) const;
 
  private:
   int64_t channels_, height_, width_, pixels_;
-  const Conv2dDestination<T>& to_;
+  const Conv2dEpilogue<T>& to_;
 };
 
 /// The forward product on an image or on a gradient: the input gradient of stride 1 is a convolution as well.
+/// Goes Winograd's way, that of pairs, or the direct one, by the shape of one image and --math.
 template <class T>
-void convolve(const Conv2dShape& shape, const Conv2dGradient<T>& source, const T* weight, const T* bias,
-              bool relu, const Conv2dDestination<T>& to);
+void convolve(const Conv2dShape& shape, const Conv2dGradient<T>& source, const ConvolvedWeight<T>& weight,
+              const Conv2dEpilogue<T>& to);
 
 }  // namespace hashgrad::cpu

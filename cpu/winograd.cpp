@@ -114,7 +114,7 @@ class Winograd {
 
   /// The results of a panel of channels for such a block; n: the number of the first image.
   void multiply(int64_t panel, const float* transformed, const float* block, int64_t t0, int64_t tiles,
-                const float* bias, bool relu, int64_t n, const Conv2dDestination<float>& to) const {
+                int64_t n, const Conv2dEpilogue<float>& to) const {
     const int64_t o = first_channel(panel), rows = channels_of(panel);
     // Squares of the products of pairs are 32 wide; block() wants panels as deep as the product.
     const int64_t step = pairs_ || quarters_of(s_) > 1 ? nr() : tiles, stride = round_up(step, nr());
@@ -144,8 +144,8 @@ class Winograd {
                                            .tiles = columns,
                                            .stride = stride,
                                            .apart = size + line,
-                                           .bias = bias ? bias + o : nullptr,
-                                           .relu = relu,
+                                           .bias = to.bias ? to.bias + o : nullptr,
+                                           .relu = to.relu,
                                            .places = places_.data() + t0 + t,
                                            .y = (pooled_ ? to.pooled : to.y) + at,
                                            .plane = plane(),
@@ -212,7 +212,7 @@ class Winograd {
 };
 
 /// Transforms the weights of all panels. s: the shape of what is computed with them.
-void prepare_weights(const Conv2dShape& s, const Winograd& layer, const ConvolvedWeight& weight,
+void prepare_weights(const Conv2dShape& s, const Winograd& layer, const ConvolvedWeight<float>& weight,
                      float* transformed) {
   const Scratch<float> turned(weight.turned ? s.out_channels * s.depth() : 0);
   const float* kernels = as_convolved(s, weight, turned.data());
@@ -234,7 +234,7 @@ int64_t images_per_task(const Conv2dShape& s, bool pairs) {
 
 /// Normalises some finished planes, numbered through the images from n on, where they lie, if that is wanted.
 void finish_planes(const Conv2dShape& s, int64_t n, int64_t first, int64_t count,
-                   const Conv2dDestination<float>& to) {
+                   const Conv2dEpilogue<float>& to) {
   if (!to.norm) return;
   const Delivery<float> deliver(s, to);
   const int64_t channels = s.out_channels, pixels = s.out_pixels();
@@ -246,8 +246,7 @@ void finish_planes(const Conv2dShape& s, int64_t n, int64_t first, int64_t count
 /// that all would read the same weights for little, some output channels of tiles that all have prepared:
 /// what one core has written another gets slowly.
 void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
-                       int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
-                       const Conv2dDestination<float>& to) {
+                       int64_t n, int64_t images, const float* transformed, const Conv2dEpilogue<float>& to) {
   constexpr int64_t channels = 8, lanes = 16;  // of a task; of a vector
   const int64_t tiles = layer.tiles(images);
   const bool by_tiles = 3 * tiles >= s.out_channels;
@@ -262,7 +261,7 @@ void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2d
   };
   std::vector<std::atomic<int64_t>> done(static_cast<size_t>(layer.panels()));
   const auto multiply = [&](int64_t b, int64_t panel, const float* block) {
-    layer.multiply(panel, transformed, block, b * step, size(b), bias, relu, n, to);
+    layer.multiply(panel, transformed, block, b * step, size(b), n, to);
     if (++done[static_cast<size_t>(panel)] < count) return;
     for (int64_t image = 0; image < images; ++image)  // who is last finishes
       finish_planes(s, n, image * s.out_channels + layer.first_channel(panel), layer.channels_of(panel), to);
@@ -289,8 +288,7 @@ void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2d
 
 /// The same by one thread: a task among others.
 void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGradient<float>& source,
-                    int64_t n, int64_t images, const float* transformed, const float* bias, bool relu,
-                    const Conv2dDestination<float>& to) {
+                    int64_t n, int64_t images, const float* transformed, const Conv2dEpilogue<float>& to) {
   const int64_t tiles = layer.tiles(images);
   const Scratch<float> padded(layer.plan().buffer_size()), block(layer.block_size());
   layer.plan().pad(source, n, images, padded.data());
@@ -298,7 +296,7 @@ void convolve_alone(const Conv2dShape& s, const Winograd& layer, const Conv2dGra
     const int64_t count = std::min(layer.block(), tiles - t0);
     layer.prepare_block(layer.plan().origin(padded.data()), t0, count, 0, s.in_channels, block.data());
     for (int64_t panel = 0; panel < layer.panels(); ++panel)
-      layer.multiply(panel, transformed, block.data(), t0, count, bias, relu, n, to);
+      layer.multiply(panel, transformed, block.data(), t0, count, n, to);
   }
   finish_planes(s, n, 0, images * s.out_channels, to);
 }
@@ -323,8 +321,7 @@ OutputRange same_tiles(const Conv2dShape& s, OutputRange wanted, int64_t outputs
 }
 
 void convolve_winograd(int parts, const Conv2dShape& s, const Conv2dGradient<float>& source,
-                       const ConvolvedWeight& weight, const float* bias, bool relu,
-                       const Conv2dDestination<float>& to) {
+                       const ConvolvedWeight<float>& weight, const Conv2dEpilogue<float>& to) {
   constexpr int64_t few_tasks = 8;
   if (s.batch == 0) return;
   const bool pairs = parts == 1;
@@ -338,7 +335,7 @@ void convolve_winograd(int parts, const Conv2dShape& s, const Conv2dGradient<flo
   if (!kept.panels || kept.empty) prepare_weights(s, layer, weight, transformed);
   const auto run = [&](const auto& convolve_images, int64_t task) {
     const int64_t n = task * images;
-    convolve_images(s, layer, source, n, std::min(images, s.batch - n), transformed, bias, relu, to);
+    convolve_images(s, layer, source, n, std::min(images, s.batch - n), transformed, to);
   };
   if (tasks < few_tasks)
     for (int64_t task = 0; task < tasks; ++task) run(convolve_together, task);

@@ -29,8 +29,7 @@ OutputRange same_tiles(const Conv2dShape& shape, OutputRange wanted, int64_t out
 /// its tile, 4x4 or 6x6: where others than its own change, its last bits may, too. The sums run over quarters
 /// of the kernel and their channels in order.
 void convolve_winograd(int parts, const Conv2dShape& shape, const Conv2dGradient<float>& source,
-                       const ConvolvedWeight& weight, const float* bias, bool relu,
-                       const Conv2dDestination<float>& to);
+                       const ConvolvedWeight<float>& weight, const Conv2dEpilogue<float>& to);
 
 /// Whether the weight gradient of this shape goes this way too, F(3x3, 2x2): 16 products in the place of 36
 /// for a tile of 2x2 gradients. 3x3 kernels, as winograd_fits(), but down to two outputs in each line and
