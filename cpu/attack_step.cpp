@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "cpu/attack_kernels.h"
 #include "cpu/attack_step_functions.h"
+#include "cpu/for_rows.h"
 #include "cpu/scratch.h"
 
 namespace hashgrad::cpu {
@@ -14,23 +15,6 @@ namespace {
 using namespace functions;
 
 constexpr int64_t grain = 16 * 1024;  // elements per task
-
-/// body(i) for every i < n.
-template <class Body>
-void for_each(int64_t n, const Body& body) {
-  parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i);
-  });
-}
-
-/// body(row) for every row.
-template <class Body>
-void for_rows(int64_t rows, int64_t columns, const Body& body) {
-  const int64_t some = std::max<int64_t>(1, grain / std::max<int64_t>(1, columns));
-  parallel_ranges(rows, some, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) body(row);
-  });
-}
 
 /// The sum of term(i) for i < n, in the order of every engine (see row_lanes).
 template <class Term>
@@ -102,12 +86,12 @@ double argmax_of(int64_t classes, const T* logits) {
 
 template <class T>
 void signs(int64_t n, const T* gradient, T* out) {
-  for_each(n, [=](int64_t i) { out[i] = direction_of(gradient[i]); });
+  for_rows(n, 1, grain, [=](int64_t i) { out[i] = direction_of(gradient[i]); });
 }
 
 template <class T>
 void unit_rows(int64_t rows, int64_t columns, const T* gradient, T* out) {
-  for_rows(rows, columns, [=](int64_t row) {
+  for_rows(rows, columns, grain, [=](int64_t row) {
     const T* g = gradient + row * columns;  // [columns]
     const double largest = largest_of(columns, value_of(g)), root = root_of(columns, largest, g);
     for (int64_t i = 0; i < columns; ++i) out[row * columns + i] = unit_of(g[i], largest, root);
@@ -116,17 +100,17 @@ void unit_rows(int64_t rows, int64_t columns, const T* gradient, T* out) {
 
 template <class T>
 void step(int64_t n, T scale, const T* x, const T* direction, T* out) {
-  for_each(n, [=](int64_t i) { out[i] = stepped(x[i], scale, direction[i]); });
+  for_rows(n, 1, grain, [=](int64_t i) { out[i] = stepped(x[i], scale, direction[i]); });
 }
 
 template <class T>
 void project_linf(int64_t n, double eps, const T* x, const T* centre, T* out) {
-  for_each(n, [=](int64_t i) { out[i] = nearest_linf(x[i], centre[i], eps); });
+  for_rows(n, 1, grain, [=](int64_t i) { out[i] = nearest_linf(x[i], centre[i], eps); });
 }
 
 template <class T>
 void project_l2(int64_t rows, int64_t columns, double eps, const T* x, const T* centre, T* out) {
-  for_rows(rows, columns, [=](int64_t row) {
+  for_rows(rows, columns, grain, [=](int64_t row) {
     const int64_t at = row * columns;
     project_row(columns, eps, x + at, centre + at, out + at);
   });
@@ -148,7 +132,7 @@ void descend_tanh(int64_t n, T rate, T eps, const T* gradient, T* w, T* m, T* v,
 template <class T>
 void ascend_l2(int64_t rows, int64_t columns, T scale, double eps, const T* x, const T* gradient,
                const T* centre, T* out) {
-  for_rows(rows, columns, [=](int64_t row) {
+  for_rows(rows, columns, grain, [=](int64_t row) {
     const int64_t at = row * columns;
     const double largest = largest_of(columns, value_of(gradient + at)),
                  root = root_of(columns, largest, gradient + at);
@@ -163,7 +147,7 @@ void ascend_l2(int64_t rows, int64_t columns, T scale, double eps, const T* x, c
 template <class T>
 void start_linf(int64_t rows, int64_t columns, double eps, uint64_t seed, uint32_t restart,
                 const int64_t* samples, const T* centre, T* out) {
-  for_rows(rows, columns, [=](int64_t row) {
+  for_rows(rows, columns, grain, [=](int64_t row) {
     const Random random(seed, Stream::attack, static_cast<uint64_t>(samples[row]), restart);
     for (int64_t i = 0; i < columns; ++i)
       out[row * columns + i] = offset_by(centre[row * columns + i], eps, uniform_draw(random, i));
@@ -173,7 +157,7 @@ void start_linf(int64_t rows, int64_t columns, double eps, uint64_t seed, uint32
 template <class T>
 void start_l2(int64_t rows, int64_t columns, uint64_t seed, uint32_t restart, const int64_t* samples,
               const double* radii, const T* centre, T* out) {
-  for_rows(rows, columns, [=](int64_t row) {
+  for_rows(rows, columns, grain, [=](int64_t row) {
     const Random random(seed, Stream::attack, static_cast<uint64_t>(samples[row]), restart);
     const Scratch<double> room(columns);
     double* draws = room.data();
@@ -187,7 +171,7 @@ void start_l2(int64_t rows, int64_t columns, uint64_t seed, uint32_t restart, co
 
 template <class T>
 void distances(int64_t rows, int64_t columns, const T* x, const T* moved, double* out) {
-  for_rows(rows, columns, [=](int64_t row) {
+  for_rows(rows, columns, grain, [=](int64_t row) {
     const T *a = x + row * columns, *b = moved + row * columns;  // [columns]
     int64_t differ = 0;
     for (int64_t i = 0; i < columns; ++i) differ += a[i] != b[i];
@@ -201,7 +185,7 @@ void distances(int64_t rows, int64_t columns, const T* x, const T* moved, double
 template <class T>
 void read_rows(int64_t rows, int64_t classes, int64_t columns, const T* logits, const T* values,
                const T* gradient, Reading* out) {
-  for_rows(rows, classes + columns, [=](int64_t row) {
+  for_rows(rows, classes + columns, grain, [=](int64_t row) {
     const T *g = gradient + row * columns, *end = g + columns;
     out[row] = {logits ? argmax_of(classes, logits + row * classes) : -1,
                 values ? static_cast<double>(values[row]) : 0,
@@ -213,7 +197,7 @@ void read_rows(int64_t rows, int64_t classes, int64_t columns, const T* logits, 
 template <class T>
 void copy_rows(int64_t count, int64_t columns, const int64_t* to_rows, const int64_t* from_rows,
                const T* from, T* to) {
-  for_rows(count, columns, [=](int64_t k) {
+  for_rows(count, columns, grain, [=](int64_t k) {
     std::copy_n(from + (from_rows ? from_rows[k] : k) * columns, columns,
                 to + (to_rows ? to_rows[k] : k) * columns);
   });

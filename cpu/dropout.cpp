@@ -1,9 +1,7 @@
 #include "cpu/dropout.h"
 
-#include <algorithm>
-
-#include "core/parallel.h"
 #include "core/random.h"
+#include "cpu/for_rows.h"
 
 namespace hashgrad::cpu {
 
@@ -11,14 +9,11 @@ template <class T>
 void dropout(int64_t rows, int64_t width, double p, uint64_t key, const int64_t* step, int64_t count,
              const int64_t* samples, const T* x, T* y) {
   const T scale = static_cast<T>(1 / (1 - p));
-  const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width));
-  parallel_ranges(rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      Random random(key, Stream::dropout, static_cast<uint64_t>(samples[r % count]),
-                    static_cast<uint32_t>(*step));
-      for (int64_t i = r * width; i < (r + 1) * width; ++i)
-        y[i] = static_cast<double>(random.uniform()) < p ? T{0} : x[i] * scale;
-    }
+  for_rows(rows, width, 4096, [&](int64_t r) {
+    Random random(key, Stream::dropout, static_cast<uint64_t>(samples[r % count]),
+                  static_cast<uint32_t>(*step));
+    for (int64_t i = r * width; i < (r + 1) * width; ++i)
+      y[i] = static_cast<double>(random.uniform()) < p ? T{0} : x[i] * scale;
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/parallel.h"
 #include "cpu/blocking.h"
+#include "cpu/for_rows.h"
 #include "cpu/gemm_pairs.h"
 #include "cpu/hash_kernels.h"
 #include "cpu/kernels.h"
@@ -237,28 +238,33 @@ Packer<T> pack_hashed(const HashedMatrix& v, const T* w, bool transposed) {
   };
 }
 
+namespace {
+
+/// y [batch, n] = x [batch, k] V^T, or x V when `transposed`, then the epilogue.
+template <class T>
+void multiply_hashed(const HashedMatrix& v, const T* w, bool transposed, int64_t batch, const T* x, T* y,
+                     const Epilogue<T>& epilogue) {
+  const int64_t n = transposed ? v.columns() : v.rows(), k = transposed ? v.rows() : v.columns();
+  const Packer<T> hashed = pack_hashed(v, w, transposed);
+  if constexpr (std::is_same_v<T, float>) {
+    if (const int parts = parts_wanted<T>(); parts > 0 && batch > 0)
+      return gemm_pairs(parts, batch, n, k, pair_dense(x, k, 1), pair_packed(hashed), y, n, epilogue);
+  }
+  gemm_packed<T>(batch, n, k, pack_dense(x, k, 1), hashed, y, n, epilogue);
+}
+
+}  // namespace
+
 template <class T>
 void hashed_linear(const HashedMatrix& v, const T* w, int64_t batch, const T* x, T* y,
                    const Epilogue<T>& epilogue) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (const int parts = parts_wanted<T>(); parts > 0 && batch > 0)
-      return gemm_pairs(parts, batch, v.rows(), v.columns(), pair_dense(x, v.columns(), 1),
-                        pair_packed(pack_hashed(v, w, false)), y, v.rows(), epilogue);
-  }
-  gemm_packed<T>(batch, v.rows(), v.columns(), pack_dense(x, v.columns(), 1), pack_hashed(v, w, false), y,
-                 v.rows(), epilogue);
+  multiply_hashed(v, w, false, batch, x, y, epilogue);
 }
 
 template <class T>
 void hashed_linear_input_gradient(const HashedMatrix& v, const T* w, int64_t batch, const T* dy, T* dx,
                                   const Epilogue<T>& epilogue) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (const int parts = parts_wanted<T>(); parts > 0 && batch > 0)
-      return gemm_pairs(parts, batch, v.columns(), v.rows(), pair_dense(dy, v.rows(), 1),
-                        pair_packed(pack_hashed(v, w, true)), dx, v.columns(), epilogue);
-  }
-  gemm_packed<T>(batch, v.columns(), v.rows(), pack_dense(dy, v.rows(), 1), pack_hashed(v, w, true), dx,
-                 v.columns(), epilogue);
+  multiply_hashed(v, w, true, batch, dy, dx, epilogue);
 }
 
 template <class T>
@@ -301,14 +307,11 @@ void hashed_linear_bucket_gradient(const HashedMatrix& v, int64_t batch, const T
 
 template <class T>
 void materialise(const HashedMatrix& v, const T* w, T* dense) {
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 14) / v.columns());
-  parallel_ranges(v.rows(), grain, [&](int64_t begin, int64_t end) {
+  for_rows(v.rows(), v.columns(), int64_t{1} << 14, [&](int64_t i) {
     SlotBuffer buffer;
-    for (int64_t i = begin; i < end; ++i) {
-      for (int64_t j = 0; j < v.columns(); j += slot_chunk) {
-        const int64_t n = std::min(slot_chunk, v.columns() - j);
-        hash_kernels().of<T>().gather(row_slots(v, i, j, n, buffer), n, w, dense + i * v.columns() + j);
-      }
+    for (int64_t j = 0; j < v.columns(); j += slot_chunk) {
+      const int64_t n = std::min(slot_chunk, v.columns() - j);
+      hash_kernels().of<T>().gather(row_slots(v, i, j, n, buffer), n, w, dense + i * v.columns() + j);
     }
   });
 }

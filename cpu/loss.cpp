@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/parallel.h"
+#include "cpu/for_rows.h"
 #include "cpu/loss_functions.h"
 #include "cpu/pointwise_functions.h"
 #include "cpu/scratch.h"
@@ -14,14 +14,7 @@
 namespace hashgrad::cpu {
 namespace {
 
-/// body(row) for all rows, about 16 K elements per task.
-template <class Body>
-void for_rows(int64_t rows, int64_t classes, const Body& body) {
-  parallel_ranges(rows, std::max<int64_t>(1, 16 * 1024 / std::max<int64_t>(1, classes)),
-                  [&](int64_t begin, int64_t end) {
-                    for (int64_t row = begin; row < end; ++row) body(row);
-                  });
-}
+constexpr int64_t grain = 16 * 1024;  // elements per task
 
 /// Columns of the `count` largest logits of a row, falling; equal ones in column order.
 template <class T>
@@ -59,7 +52,7 @@ void find_bad_label(int64_t rows, int64_t classes, const int64_t* labels, int64_
 template <class T>
 void smoothed_one_hot(int64_t rows, int64_t classes, double smoothing, const int64_t* labels, T* targets) {
   const double rest = smoothing / static_cast<double>(classes);
-  for_rows(rows, classes, [&](int64_t i) {
+  for_rows(rows, classes, grain, [&](int64_t i) {
     std::fill_n(targets + i * classes, classes, static_cast<T>(rest));
     targets[i * classes + labels[i]] = static_cast<T>(1 - smoothing + rest);
   });
@@ -67,7 +60,7 @@ void smoothed_one_hot(int64_t rows, int64_t classes, double smoothing, const int
 
 template <class T>
 void cross_entropy(int64_t rows, int64_t classes, const T* z, const T* targets, T* loss, T* gradient) {
-  for_rows(rows, classes, [&](int64_t i) {
+  for_rows(rows, classes, grain, [&](int64_t i) {
     const T* t = targets + i * classes;
     const Scratch<T> log_p(classes);
     log_softmax(1, classes, z + i * classes, log_p.data());
@@ -87,7 +80,7 @@ void cross_entropy(int64_t rows, int64_t classes, const T* z, const T* targets, 
 template <class T>
 void exact_cross_entropy(int64_t rows, int64_t classes, const T* z, const int64_t* labels, T* loss,
                          T* gradient) {
-  for_rows(rows, classes, [&](int64_t i) {
+  for_rows(rows, classes, grain, [&](int64_t i) {
     loss[i] = exact_loss(classes, z + i * classes, labels[i]);
     if (!gradient) return;
     T* d = gradient + i * classes;
@@ -100,7 +93,7 @@ void exact_cross_entropy(int64_t rows, int64_t classes, const T* z, const int64_
 
 template <class T>
 void scale_rows(int64_t rows, int64_t classes, int64_t copies, const T* dy, const T* gradient, T* dz) {
-  for_rows(copies * rows, classes, [&](int64_t i) {
+  for_rows(copies * rows, classes, grain, [&](int64_t i) {
     for (int64_t j = 0; j < classes; ++j) dz[i * classes + j] = dy[i] * gradient[i % rows * classes + j];
   });
 }
@@ -108,7 +101,7 @@ void scale_rows(int64_t rows, int64_t classes, int64_t copies, const T* dy, cons
 template <class T>
 void logit_difference(LogitLoss kind, int64_t rows, int64_t classes, const T* z, const int64_t* labels,
                       const int64_t* targets, T* loss, LogitChoice* choices) {
-  for_rows(rows, classes, [&](int64_t i) {
+  for_rows(rows, classes, grain, [&](int64_t i) {
     const T* row = z + i * classes;
     const auto top = largest(row, classes, kind == LogitLoss::margin ? 2 : 4);
     const LogitChoice c = functions::choose(kind, row, top.data(), labels[i], targets ? targets[i] : 0);
@@ -120,7 +113,7 @@ void logit_difference(LogitLoss kind, int64_t rows, int64_t classes, const T* z,
 template <class T>
 void logit_difference_backward(int64_t rows, int64_t classes, int64_t copies, const T* z,
                                const LogitChoice* choices, const T* dy, T* dz) {
-  for_rows(copies * rows, classes, [&](int64_t i) {
+  for_rows(copies * rows, classes, grain, [&](int64_t i) {
     const LogitChoice& c = choices[i % rows];
     const T* row = z + i % rows * classes;
     T* d = dz + i * classes;

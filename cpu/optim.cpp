@@ -3,19 +3,12 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/parallel.h"
+#include "cpu/for_rows.h"
 
 namespace hashgrad::cpu {
 namespace {
 
-constexpr int64_t grain = 64 * 1024;
-
-template <class Body>
-void for_each(int64_t n, const Body& body) {
-  parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i);
-  });
-}
+constexpr int64_t grain = 64 * 1024;  // elements per task
 
 // The updates of one parameter, whose rate has everything in it.
 
@@ -26,11 +19,11 @@ void sgd_step(const Sgd& options, double rate, const Update<T>& u) {
   const T* const gradient = u.gradient;
   T *const velocity = u.first, *const weight = u.weight;
   if (!velocity) {
-    for_each(u.n, [=](int64_t i) { weight[i] -= lr * (gradient[i] + decay * weight[i]); });
+    for_rows(u.n, 1, grain, [=](int64_t i) { weight[i] -= lr * (gradient[i] + decay * weight[i]); });
     return;
   }
   const T from_gradient = options.nesterov ? T{1} : T{0}, from_velocity = options.nesterov ? momentum : T{1};
-  for_each(u.n, [=](int64_t i) {
+  for_rows(u.n, 1, grain, [=](int64_t i) {
     const T g = gradient[i] + decay * weight[i];
     const T v = momentum * velocity[i] + g;
     velocity[i] = v;
@@ -46,7 +39,7 @@ void adam_step(const Adam& options, double corrected_rate, T root2, const Update
   const T eps = static_cast<T>(options.eps), decay = static_cast<T>(u.decay);
   const T* const gradient = u.gradient;
   T *const m = u.first, *const v = u.second, *const weight = u.weight;
-  for_each(u.n, [=](int64_t i) {
+  for_rows(u.n, 1, grain, [=](int64_t i) {
     const T g = gradient[i] + decay * weight[i];
     m[i] = beta1 * m[i] + rest1 * g;
     v[i] = beta2 * v[i] + rest2 * g * g;
@@ -61,7 +54,7 @@ void rmsprop_step(const RmsProp& options, double rate, const Update<T>& u) {
   const T decay = static_cast<T>(u.decay);
   const T* const gradient = u.gradient;
   T *const square_average = u.first, *const momentum_buffer = u.second, *const weight = u.weight;
-  for_each(u.n, [=](int64_t i) {
+  for_rows(u.n, 1, grain, [=](int64_t i) {
     const T g = gradient[i] + decay * weight[i];
     square_average[i] = alpha * square_average[i] + rest * g * g;
     T direction = g / (std::sqrt(square_average[i]) + eps);

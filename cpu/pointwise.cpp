@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "cpu/for_rows.h"
 #include "cpu/pointwise_functions.h"
 
 namespace hashgrad::cpu {
@@ -12,12 +13,10 @@ using functions::clamped;
 
 constexpr int64_t grain = 64 * 1024;  // elements per task
 
-/// body(i) for every i < n. The body is inlined into a plain loop, which the compiler turns into vector code.
+/// body(i) for every i < n.
 template <class Body>
 void for_each(int64_t n, const Body& body) {
-  parallel_ranges(n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i);
-  });
+  for_rows(n, 1, grain, body);
 }
 
 template <class T, template <class> class Op>
@@ -42,9 +41,7 @@ void binary_rows(int64_t outer, int64_t inner, const T* a, Step a_step, const T*
       parallel_ranges(inner, grain, [&](int64_t begin, int64_t end) { row(o, begin, end); });
     return;
   }
-  parallel_ranges(outer, std::max<int64_t>(1, grain / inner), [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) row(o, 0, inner);
-  });
+  for_rows(outer, inner, grain, [&](int64_t o) { row(o, 0, inner); });
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "core/error.h"
-#include "core/parallel.h"
 #include "cpu/blocking.h"
+#include "cpu/for_rows.h"
 #include "cpu/kernels.h"
 #include "cpu/pool_kernels.h"
 #include "cpu/scratch.h"
@@ -26,10 +26,7 @@ Window window(const Pool2dShape& s, int64_t oy, int64_t ox) {
 /// body(plane), in parallel.
 template <class Body>
 void for_planes(const Pool2dShape& s, const Body& body) {
-  parallel_ranges(s.planes, std::max<int64_t>(1, 16 * 1024 / (s.height * s.width)),
-                  [&](int64_t begin, int64_t end) {
-                    for (int64_t plane = begin; plane < end; ++plane) body(plane);
-                  });
+  for_rows(s.planes, s.height * s.width, 16 * 1024, body);
 }
 
 /// body(input offset of the plane, output index, window) for every output, planes in parallel.
@@ -154,12 +151,10 @@ void avg_pool2d_backward(const Pool2dShape& shape, const T* dy, T* dx) {
 template <class T>
 void global_avg_pool_forward(int64_t planes, int64_t pixels, const T* x, T* y) {
   check(pixels >= 1, "global_avg_pool: planes of {} pixels", pixels);
-  parallel_ranges(planes, std::max<int64_t>(1, 64 * 1024 / pixels), [&](int64_t begin, int64_t end) {
-    for (int64_t plane = begin; plane < end; ++plane) {
-      T total{0};
-      for (int64_t i = 0; i < pixels; ++i) total += x[plane * pixels + i];
-      y[plane] = total / static_cast<T>(pixels);
-    }
+  for_rows(planes, pixels, 64 * 1024, [&](int64_t plane) {
+    T total{0};
+    for (int64_t i = 0; i < pixels; ++i) total += x[plane * pixels + i];
+    y[plane] = total / static_cast<T>(pixels);
   });
 }
 

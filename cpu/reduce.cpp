@@ -8,12 +8,13 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/blocking.h"
+#include "cpu/for_rows.h"
 #include "cpu/scratch.h"
 
 namespace hashgrad::cpu {
 namespace {
 
-constexpr int64_t grain = 64 * 1024;  // elements per piece
+constexpr int64_t grain = 64 * 1024;  // elements per task; of a sum it is the piece
 constexpr int lanes = 8;              // independent sums, so that additions overlap and vectorise
 
 /// Sum over i < n of term(i) in a fixed order: eight interleaved sums, added pairwise.
@@ -26,15 +27,6 @@ double sum_terms(int64_t n, const Term& term) {
   for (int lane = 0; i < n; ++i, ++lane) partial[lane] += term(i);
   return ((partial[0] + partial[4]) + (partial[2] + partial[6])) +
          ((partial[1] + partial[5]) + (partial[3] + partial[7]));
-}
-
-/// Runs body(row) for all rows, about `grain` elements per task.
-template <class Body>
-void for_rows(int64_t rows, int64_t columns, const Body& body) {
-  parallel_ranges(rows, std::max<int64_t>(1, grain / std::max<int64_t>(1, columns)),
-                  [&](int64_t begin, int64_t end) {
-                    for (int64_t row = begin; row < end; ++row) body(row);
-                  });
 }
 
 /// Whether good(x[i]) for every i < n. A piece is looked at to its end, without branches.
@@ -73,7 +65,7 @@ void sum(int64_t n, const T* x, T* y) {
 
 template <class T>
 void sum_rows(int64_t rows, int64_t columns, const T* x, T* y) {
-  for_rows(rows, columns, [&](int64_t row) {
+  for_rows(rows, columns, grain, [&](int64_t row) {
     y[row] = static_cast<T>(
         sum_terms(columns, [&](int64_t i) { return static_cast<double>(x[row * columns + i]); }));
   });
@@ -104,7 +96,7 @@ void sum_columns(int64_t rows, int64_t columns, const T* x, T* y) {
 
 template <class T>
 void sum_channels(int64_t batch, int64_t channels, int64_t pixels, const T* x, T* y) {
-  for_rows(channels, batch * pixels, [&](int64_t c) {
+  for_rows(channels, batch * pixels, grain, [&](int64_t c) {
     double total = 0;
     for (int64_t n = 0; n < batch; ++n)
       total += sum_terms(pixels,
@@ -163,7 +155,7 @@ void sum_groups(const Groups& groups, int64_t copies, const T* x, T* y) {
 
 template <class T>
 void dot_rows(int64_t rows, int64_t columns, const T* a, const T* b, T* y) {
-  for_rows(rows, columns, [&](int64_t row) {
+  for_rows(rows, columns, grain, [&](int64_t row) {
     const T *p = a + row * columns, *q = b + row * columns;
     y[row] = static_cast<T>(
         sum_terms(columns, [&](int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(q[i]); }));
@@ -173,7 +165,7 @@ void dot_rows(int64_t rows, int64_t columns, const T* a, const T* b, T* y) {
 template <class T>
 void max_rows(int64_t rows, int64_t columns, const T* x, T* maximum, int64_t* argmax) {
   check(columns >= 1, "max_rows: rows of {} elements have no maximum", columns);
-  for_rows(rows, columns, [&](int64_t row) {
+  for_rows(rows, columns, grain, [&](int64_t row) {
     const T* p = x + row * columns;
     int64_t best = 0;
     for (int64_t i = 1; i < columns && !std::isnan(p[best]); ++i)
@@ -185,7 +177,7 @@ void max_rows(int64_t rows, int64_t columns, const T* x, T* maximum, int64_t* ar
 
 template <class T>
 void place_in_rows(int64_t rows, int64_t columns, const int64_t* column, const T* x, T* y) {
-  for_rows(rows, columns, [&](int64_t row) {
+  for_rows(rows, columns, grain, [&](int64_t row) {
     std::fill_n(y + row * columns, columns, T{0});
     y[row * columns + column[row]] = x[row];
   });

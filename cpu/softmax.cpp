@@ -1,29 +1,27 @@
 #include "cpu/softmax.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
-#include "core/parallel.h"
 #include "cpu/exp.h"
+#include "cpu/for_rows.h"
 #include "cpu/reduce.h"
 
 namespace hashgrad::cpu {
 namespace {
 
+/// body(first element) for every row.
 template <class Body>
-void for_rows(const char* op, int64_t rows, int64_t columns, const Body& body) {
+void for_offsets(const char* op, int64_t rows, int64_t columns, const Body& body) {
   check(columns >= 1, "{}: rows of {} elements (expected at least 1)", op, columns);
-  parallel_ranges(rows, std::max<int64_t>(1, 16 * 1024 / columns), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) body(row * columns);
-  });
+  for_rows(rows, columns, 16 * 1024, [&](int64_t row) { body(row * columns); });
 }
 
 }  // namespace
 
 template <class T>
 void softmax(int64_t rows, int64_t columns, const T* x, T* y) {
-  for_rows("softmax", rows, columns, [&](int64_t at) {
+  for_offsets("softmax", rows, columns, [&](int64_t at) {
     T maximum{0}, total{0};
     max_rows<T>(1, columns, x + at, &maximum, nullptr);
     for (int64_t i = at; i < at + columns; ++i) y[i] = exp_inline(x[i] - maximum);
@@ -34,7 +32,7 @@ void softmax(int64_t rows, int64_t columns, const T* x, T* y) {
 
 template <class T>
 void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx, int64_t copies) {
-  for_rows("softmax_backward", copies * rows, columns, [&](int64_t at) {
+  for_offsets("softmax_backward", copies * rows, columns, [&](int64_t at) {
     const T *p = y + at % (rows * columns), *d = dy + at;
     T mean{0};
     dot_rows(1, columns, p, d, &mean);
@@ -44,7 +42,7 @@ void softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T*
 
 template <class T>
 void log_softmax(int64_t rows, int64_t columns, const T* x, T* y) {
-  for_rows("log_softmax", rows, columns, [&](int64_t at) {
+  for_offsets("log_softmax", rows, columns, [&](int64_t at) {
     T maximum{0}, total{0};
     max_rows<T>(1, columns, x + at, &maximum, nullptr);
     for (int64_t i = at; i < at + columns; ++i) total += exp_inline(x[i] - maximum);
@@ -55,7 +53,7 @@ void log_softmax(int64_t rows, int64_t columns, const T* x, T* y) {
 
 template <class T>
 void log_softmax_backward(int64_t rows, int64_t columns, const T* y, const T* dy, T* dx, int64_t copies) {
-  for_rows("log_softmax_backward", copies * rows, columns, [&](int64_t at) {
+  for_offsets("log_softmax_backward", copies * rows, columns, [&](int64_t at) {
     const T *log_p = y + at % (rows * columns), *d = dy + at;
     T total{0};
     sum_rows(1, columns, d, &total);
