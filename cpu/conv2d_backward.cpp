@@ -12,6 +12,7 @@
 #include "cpu/kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
+#include "cpu/units.h"
 #include "cpu/winograd.h"
 
 namespace hashgrad::cpu {
@@ -109,7 +110,7 @@ void backward_input_few_channels(const Conv2dShape& s, const T* weight, const Co
 /// there are few taps, the batch in chunks with sums of their own. A function of the shape alone.
 struct WeightBlocks {
   int64_t images, units;  // per unit, per batch
-  int64_t depth, taps, tap_blocks, chunks, chunk;
+  int64_t depth, taps, tap_blocks, chunk;
 };
 
 template <class T>
@@ -124,7 +125,6 @@ WeightBlocks weight_blocks(const Conv2dShape& s) {
   b.taps = round_up(divide_up(s.depth(), b.tap_blocks), kernel.nr);
   b.tap_blocks = divide_up(s.depth(), b.taps);
   b.chunk = divide_up(b.units, std::min(divide_up(16, b.tap_blocks), b.units));
-  b.chunks = divide_up(b.units, b.chunk);
   return b;
 }
 
@@ -152,10 +152,8 @@ class WeightGradient {
   const WeightBlocks& blocks() const { return b_; }
   int64_t dy_size() const { return dy_size_; }  // elements of a prepared unit
   int64_t x_size() const { return x_size_; }
-  /// Units of each chunk that are prepared together.
-  int64_t stripe() const {
-    const int64_t bytes = (dy_size_ + x_size_) * static_cast<int64_t>(sizeof(T));
-    return std::clamp<int64_t>(stripe_bytes / (bytes * b_.chunks), 1, b_.chunk);
+  Units units() const {
+    return units_of(b_.units, b_.chunk, (dy_size_ + x_size_) * static_cast<int64_t>(sizeof(T)));
   }
 
   /// One unit made ready: dy packed as operand A, x arranged, and the sums of each image's dy where wanted.
@@ -292,34 +290,28 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* x, const Conv2dGradie
   }
   const WeightGradient<T> layer(s);
   const WeightBlocks& b = layer.blocks();
-  const int64_t k = s.depth(), weights = s.out_channels * k, stripe = layer.stripe();
-  const Scratch<T> packed(b.chunks * stripe * layer.dy_size()), arranged(b.chunks * stripe * layer.x_size());
-  const Scratch<T> sums(b.chunks * weights), bias_sums(dbias ? s.batch * s.out_channels : 0);
-
-  for (int64_t first = 0; first < b.chunk; first += stripe) {
-    const int64_t count = std::min(stripe, b.chunk - first);  // units of each chunk in this stripe
-    parallel_for(b.chunks * count, [&](int64_t i) {
-      const int64_t unit = i / count * b.chunk + first + i % count;
-      if (unit < b.units)
-        layer.prepare(unit, x, gradient, packed.data() + i * layer.dy_size(),
-                      arranged.data() + i * layer.x_size(), dbias ? bias_sums.data() : nullptr);
-    });
-    parallel_for(dweight ? b.chunks * b.tap_blocks : 0, [&](int64_t task) {
-      const int64_t chunk = task / b.tap_blocks, t0 = task % b.tap_blocks * b.taps;
-      for (int64_t i = 0; i < count && chunk * b.chunk + first + i < b.units; ++i) {
-        const int64_t at = chunk * count + i;
-        layer.add(chunk * b.chunk + first + i, t0, std::min(b.taps, k - t0),
-                  packed.data() + at * layer.dy_size(), arranged.data() + at * layer.x_size(), first + i > 0,
-                  sums.data() + chunk * weights);
-      }
-    });
-  }
+  const Units units = layer.units();
+  const int64_t k = s.depth(), weights = s.out_channels * k;
+  const Scratch<T> packed(units.slots() * layer.dy_size()), arranged(units.slots() * layer.x_size());
+  const Scratch<T> sums(units.chunks * weights), bias_sums(dbias ? s.batch * s.out_channels : 0);
+  for_units(
+      units, 1,
+      [&](int64_t unit, int64_t slot, int64_t) {
+        layer.prepare(unit, x, gradient, packed.data() + slot * layer.dy_size(),
+                      arranged.data() + slot * layer.x_size(), dbias ? bias_sums.data() : nullptr);
+      },
+      dweight ? b.tap_blocks : 0,
+      [&](int64_t unit, int64_t slot, int64_t chunk, int64_t task, bool first) {
+        const int64_t t0 = task * b.taps;
+        layer.add(unit, t0, std::min(b.taps, k - t0), packed.data() + slot * layer.dy_size(),
+                  arranged.data() + slot * layer.x_size(), !first, sums.data() + chunk * weights);
+      });
   const std::vector<int64_t> order = layer.tap_order();
   parallel_for(dweight ? s.out_channels : 0, [&](int64_t o) {
     for (int64_t i = 0; i < k; ++i) {
       const T* sum = sums.data() + o * k + order[static_cast<size_t>(i)];
       T total{0};
-      for (int64_t c = 0; c < b.chunks; ++c) total += sum[c * weights];
+      for (int64_t c = 0; c < units.chunks; ++c) total += sum[c * weights];
       dweight[o * k + i] = total;
     }
   });

@@ -11,6 +11,7 @@
 #include "cpu/pooled_kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
+#include "cpu/units.h"
 
 namespace hashgrad::cpu {
 namespace {
@@ -146,7 +147,7 @@ void weights_to_lanes(const Conv2dShape& s, const PooledPlan<T>& plan, const T* 
 /// How the weight gradient is cut: the batch into chunks with sums of their own, which are added in order;
 /// output channels into blocks, each of which reads the images again. A function of the shape alone.
 struct Cut {
-  int64_t channels, channel_blocks, chunk, chunks;
+  int64_t channels, channel_blocks, chunk;  // of a task; tasks for all of them; images
 };
 
 Cut cut(const Conv2dShape& s) {
@@ -159,8 +160,20 @@ Cut cut(const Conv2dShape& s) {
   c.channels = divide_up(s.out_channels, tasks / chunks);
   c.channel_blocks = divide_up(s.out_channels, c.channels);
   c.chunk = divide_up(s.batch, std::min(chunks, s.batch));
-  c.chunks = divide_up(s.batch, c.chunk);
   return c;
+}
+
+/// sums [out_channels] = what arrives of one image.
+template <class T>
+void sum_arrivals(const Conv2dShape& s, const PooledPlan<T>& plan, const ImageArrivals<T>& arrivals,
+                  T* sums) {
+  for (int64_t o = 0; o < s.out_channels; ++o) {
+    sums[o] = T{0};
+    for (int64_t band = 0; band < plan.bands(); ++band) {
+      const Arrivals<T> a = plan.of(arrivals, band, o);
+      sums[o] += sum_plane(a.count, a.value);
+    }
+  }
 }
 
 /// sums [blocks, out_channels, taps, lanes] += the products of one image, for output channels [o0, o1).
@@ -234,39 +247,27 @@ void backward_weight_pooled(const Conv2dShape& s, const T* x, const Conv2dGradie
   const Cut c = cut(s);
   const int64_t x_size = plan.blocks() * plan.plane(), size = plan.blocks() * s.out_channels * plan.taps();
   const int64_t bytes = (x_size + 2 * plan.arrivals()) * static_cast<int64_t>(sizeof(T));
-  const int64_t stripe = std::clamp<int64_t>(stripe_bytes / (bytes * c.chunks), 1, c.chunk);
-  const ArrivalLists<T> arrivals(plan, c.chunks * stripe);
-  const Scratch<T> pixels(c.chunks * stripe * x_size), sums(dweight ? c.chunks * size : 0);
+  const Units units = units_of(s.batch, c.chunk, bytes);
+  const ArrivalLists<T> arrivals(plan, units.slots());
+  const Scratch<T> pixels(units.slots() * x_size), sums(dweight ? units.chunks * size : 0);
   const Scratch<T> bias_sums(dbias ? s.batch * s.out_channels : 0);
-  if (dweight) std::fill_n(sums.data(), c.chunks * size, T{0});
-
-  for (int64_t first = 0; first < c.chunk; first += stripe) {
-    const int64_t count = std::min(stripe, c.chunk - first);  // images of each chunk in this stripe
-    const auto image = [&](int64_t i) { return i / count * c.chunk + first + i % count; };
-    const auto exists = [&](int64_t i) { return image(i) < s.batch; };
-    parallel_for(c.chunks * count, [&](int64_t i) {
-      if (!exists(i)) return;
-      plan.list(gradient, image(i), image(i), arrivals[i]);
-      for (int64_t o = 0; dbias && o < s.out_channels; ++o) {
-        T total{0};
-        for (int64_t band = 0; band < plan.bands(); ++band) {
-          const Arrivals<T> a = plan.of(arrivals[i], band, o);
-          total += sum_plane(a.count, a.value);
-        }
-        bias_sums.data()[image(i) * s.out_channels + o] = total;
-      }
-      for (int64_t block = 0; dweight && block < plan.blocks(); ++block)
-        plan.arrange(x + image(i) * s.in_channels * s.in_pixels(), block,
-                     pixels.data() + i * x_size + block * plan.plane());
-    });
-    parallel_for(dweight ? c.chunks * c.channel_blocks : 0, [&](int64_t task) {
-      const int64_t chunk = task / c.channel_blocks, o0 = task % c.channel_blocks * c.channels;
-      for (int64_t i = chunk * count; i < (chunk + 1) * count && exists(i); ++i)
-        add_image(s, plan, arrivals[i], pixels.data() + i * x_size, o0,
+  if (dweight) std::fill_n(sums.data(), units.chunks * size, T{0});
+  for_units(
+      units, 1,
+      [&](int64_t n, int64_t slot, int64_t) {
+        plan.list(gradient, n, n, arrivals[slot]);
+        if (dbias) sum_arrivals(s, plan, arrivals[slot], bias_sums.data() + n * s.out_channels);
+        for (int64_t block = 0; dweight && block < plan.blocks(); ++block)
+          plan.arrange(x + n * s.in_channels * s.in_pixels(), block,
+                       pixels.data() + slot * x_size + block * plan.plane());
+      },
+      dweight ? c.channel_blocks : 0,
+      [&](int64_t, int64_t slot, int64_t chunk, int64_t task, bool) {
+        const int64_t o0 = task * c.channels;
+        add_image(s, plan, arrivals[slot], pixels.data() + slot * x_size, o0,
                   std::min(o0 + c.channels, s.out_channels), sums.data() + chunk * size);
-    });
-  }
-  if (dweight) add_chunks(s, plan, c.chunks, sums.data(), dweight);
+      });
+  if (dweight) add_chunks(s, plan, units.chunks, sums.data(), dweight);
   if (dbias) sum_columns(s.batch, s.out_channels, bias_sums.data(), dbias);
 }
 

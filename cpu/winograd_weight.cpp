@@ -11,6 +11,7 @@
 #include "cpu/pair_kernels.h"
 #include "cpu/reduce.h"
 #include "cpu/scratch.h"
+#include "cpu/units.h"
 #include "cpu/winograd.h"
 #include "cpu/winograd_kernels.h"
 
@@ -171,31 +172,26 @@ void backward_weight_winograd(int parts, const Conv2dShape& s, const float* x,
   const WinogradWeight layer(s, parts == 1);
   const WeightTiles& t = layer.tiles();
   const int64_t unit_bytes = (layer.image_size() + layer.gradient_size()) * int64_t{sizeof(float)};
-  const int64_t stripe = std::clamp<int64_t>(stripe_bytes / (unit_bytes * t.chunks), 1, t.chunk);
-  const int64_t o_pieces = divide_up(s.out_channels, piece), pieces = o_pieces + layer.panels();
-  const Scratch<float> images(t.chunks * stripe * layer.image_size()),
-      gradients(t.chunks * stripe * layer.gradient_size()), sums(t.chunks * layer.sums_size()),
+  const Units units = units_of(t.units, t.chunk, unit_bytes);
+  const int64_t o_pieces = divide_up(s.out_channels, piece);
+  const Scratch<float> images(units.slots() * layer.image_size()),
+      gradients(units.slots() * layer.gradient_size()), sums(units.chunks * layer.sums_size()),
       bias_sums(dbias ? s.batch * s.out_channels : 0);
-  for (int64_t first = 0; first < t.chunk; first += stripe) {
-    const int64_t count = std::min(stripe, t.chunk - first);  // units of each chunk in this stripe
-    const auto unit_of = [&](int64_t i) { return i / count * t.chunk + first + i % count; };
-    parallel_for(t.chunks * count * pieces, [&](int64_t task) {
-      const int64_t i = task / pieces, part = task % pieces, unit = unit_of(i);
-      if (unit >= t.units) return;
-      if (part >= o_pieces)
-        return layer.prepare_images(unit, part - o_pieces, x, images.data() + i * layer.image_size());
-      layer.prepare_gradients(unit, part * piece, std::min(piece, s.out_channels - part * piece), gradient,
-                              gradients.data() + i * layer.gradient_size(),
-                              dbias ? bias_sums.data() : nullptr);
-    });
-    parallel_for(dweight ? t.chunks * layer.tasks() : 0, [&](int64_t task) {
-      const int64_t chunk = task / layer.tasks();
-      for (int64_t i = chunk * count; i < (chunk + 1) * count && unit_of(i) < t.units; ++i)
-        layer.add(unit_of(i), task % layer.tasks(), images.data() + i * layer.image_size(),
-                  gradients.data() + i * layer.gradient_size(), first == 0 && i == chunk * count,
+  for_units(
+      units, o_pieces + layer.panels(),
+      [&](int64_t unit, int64_t slot, int64_t part) {
+        if (part >= o_pieces)
+          return layer.prepare_images(unit, part - o_pieces, x, images.data() + slot * layer.image_size());
+        layer.prepare_gradients(unit, part * piece, std::min(piece, s.out_channels - part * piece), gradient,
+                                gradients.data() + slot * layer.gradient_size(),
+                                dbias ? bias_sums.data() : nullptr);
+      },
+      dweight ? layer.tasks() : 0,
+      [&](int64_t unit, int64_t slot, int64_t chunk, int64_t task, bool first) {
+        layer.add(unit, task, images.data() + slot * layer.image_size(),
+                  gradients.data() + slot * layer.gradient_size(), first,
                   sums.data() + chunk * layer.sums_size());
-    });
-  }
+      });
   parallel_for(dweight ? t.row_blocks * layer.panels() : 0, [&](int64_t task) {
     layer.finish(task / layer.panels(), task % layer.panels(), sums.data(), dweight);
   });
