@@ -84,7 +84,7 @@ void backward_input_columns(const Conv2dShape& s, const T* weight, const Conv2dG
 }
 
 /// Whether dx is that of a first layer (cpu/few_channels_kernels.h). A function of the shape of one image, so
-/// that the bits are the same whatever the instruction set.
+/// that the bits are the same on every instruction set that rounds a product and a sum at once.
 template <class T>
 bool few_channels_fit(const Conv2dShape& s) {
   using F = FewChannels<T>;

@@ -251,7 +251,8 @@ void convolve_together(const Conv2dShape& s, const Winograd& layer, const Conv2d
   const int64_t tiles = layer.tiles(images);
   const bool by_tiles = 3 * tiles >= s.out_channels;
   const int64_t pieces = std::max<int64_t>(divide_up(tiles, layer.block()), by_tiles ? threads() : 1);
-  // A block may be less than `lanes` tiles, where vectors are short and channels many.
+  // Cut by threads, which no sum of a tile knows of. A block may be less than `lanes` tiles, where vectors
+  // are short and channels many.
   const int64_t step = std::min(round_up(divide_up(tiles, pieces), lanes), layer.block()),
                 count = divide_up(tiles, step);
   const auto size = [&](int64_t b) { return std::min(step, tiles - b * step); };
