@@ -34,7 +34,7 @@ enum class Status : int64_t {
   max_iter,      ///< the budget of steps is spent and the goal not reached
   no_pair,       ///< no feature is left whose change brings the goal nearer
   zero_grad,     ///< the gradient is exactly zero: nothing moved from there on, no attack took place
-  nan,           ///< the gradient or a logit is not a number
+  nan,           ///< the gradient is not finite, or the model gives no answer (nn/prediction.h)
   already_wrong  ///< the goal was reached before the attack began, as the judge sees it, and still is
 };
 const char* name_of(Status status);

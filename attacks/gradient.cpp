@@ -14,7 +14,7 @@ namespace {
 /// Most rows that one stacked backward pass carries; bounds memory, not results.
 constexpr int64_t most_stacked_rows = 512;
 
-/// `labels`, or what the logits predict (class 0 where they are not numbers).
+/// `labels`, or what the logits predict (class 0 where that is none).
 Tensor labels_or_predictions(const Tensor& labels, const Tensor& logits) {
   if (labels.defined()) return labels;
   std::vector<int64_t> own = predictions_of(logits);
@@ -330,10 +330,6 @@ Tensor input_gradient(const Model& model, const Tensor& x, const Tensor& labels,
 
 Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch) {
   return Oracle(model, {.batch = batch}).jacobian(x, of);
-}
-
-std::vector<int64_t> predictions_of(const Tensor& logits) {
-  return readings_of({logits, {}, {}}).predictions;
 }
 
 Readings readings_of(const LossGradient& pass) {

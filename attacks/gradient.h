@@ -11,6 +11,7 @@
 
 #include "attacks/loss.h"
 #include "nn/model.h"
+#include "nn/prediction.h"
 #include "nn/randomised.h"
 
 namespace hashgrad {
@@ -97,9 +98,8 @@ class Oracle {
   /// again in fp32: an attack that stops at a success which arithmetic alone sees gives its image away.
   void confirm(const Tensor& x, const Goal& goal, Tensor& logits) const;
   void confirm(const Tensor& x, const Goal& goal, const Loss& loss, LossGradient& pass) const;
-  /// Class of the largest logit, the lowest such class on a tie; -1 where a logit is not a number. A judge of
-  /// a randomised model counts the classes that its draws predict: the most frequent, the lowest on a tie; -1
-  /// where a logit of any draw is not a number.
+  /// As predictions_of() says, -1 for no answer. A judge of a randomised model counts the classes that its
+  /// draws predict: the most frequent, the lowest on a tie; -1 where any draw gives no answer.
   std::vector<int64_t> predict(const Tensor& x) const;
   /// What each draw predicts, [draws][N].
   std::vector<std::vector<int64_t>> votes(const Tensor& x) const;
@@ -150,13 +150,10 @@ Tensor input_gradient(const Model& model, const Tensor& x, const Tensor& labels,
 /// See Oracle::jacobian.
 Tensor jacobian(const Model& model, const Tensor& x, Outputs of, int64_t batch = 128);
 
-/// argmax of each row of logits [N,K], as Oracle::predict.
-std::vector<int64_t> predictions_of(const Tensor& logits);
-
 /// What the host has to know of a pass to steer by, an entry per row. However much it is, one copy brings it
 /// from the device: an attack that asks once per step waits once per step.
 struct Readings {
-  std::vector<int64_t> predictions;  // as Oracle::predict
+  std::vector<int64_t> predictions;  // as predictions_of()
   std::vector<double> values;        // what was differentiated
   std::vector<bool> zero, finite;    // whether all elements of the gradient are zero; are numbers
 };

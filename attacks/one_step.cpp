@@ -20,7 +20,7 @@ Crafted one_step(const Oracle& oracle, const AttackInput& input, const Loss& los
     out.first_success[i] = already ? 0 : 1;  // a claim: verify() withdraws it where it does not hold
     if (already)
       out.status[i] = Status::already_wrong;
-    else if (!clean.finite[i])
+    else if (!clean.finite[i] || clean.predictions[i] < 0)
       out.status[i] = Status::nan;
     else if (clean.zero[i])
       out.status[i] = Status::zero_grad;

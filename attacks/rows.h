@@ -11,8 +11,8 @@ struct CleanPass {
   Tensor logits;              // [N,K]
   std::vector<int64_t> open;  // the rows whose goal is not reached yet, ascending
 };
-/// Counts the pass in `out` and ends the other rows there: already wrong, or nan where a logit is not a
-/// number. Where the oracle does not decide (Oracle::decides) no row is wrong already.
+/// Counts the pass in `out` and ends the other rows there: already wrong, or nan without an answer.
+/// Where the oracle does not decide (Oracle::decides) no row is wrong already.
 CleanPass judge_clean(const Oracle& oracle, const AttackInput& input, Crafted& out);
 
 /// Per row: ok, nan where the gradient is not finite, zero_grad where the direction it leads to is exactly

@@ -77,9 +77,9 @@ void project_row(int64_t n, double eps, const T* x, const T* centre, T* out) {
 }
 
 template <class T>
-double argmax_of(int64_t classes, const T* logits) {
-  const bool numbers = std::none_of(logits, logits + classes, [](T v) { return std::isnan(v); });
-  return numbers ? static_cast<double>(std::max_element(logits, logits + classes) - logits) : -1;
+double prediction_of(int64_t classes, const T* logits) {
+  const T* largest = std::max_element(logits, logits + classes, [](T a, T b) { return above(b, a); });
+  return std::isfinite(*largest) ? static_cast<double>(largest - logits) : -1;
 }
 
 }  // namespace
@@ -187,7 +187,7 @@ void read_rows(int64_t rows, int64_t classes, int64_t columns, const T* logits, 
                const T* gradient, Reading* out) {
   for_rows(rows, classes + columns, grain, [=](int64_t row) {
     const T *g = gradient + row * columns, *end = g + columns;
-    out[row] = {logits ? argmax_of(classes, logits + row * classes) : -1,
+    out[row] = {logits ? prediction_of(classes, logits + row * classes) : -1,
                 values ? static_cast<double>(values[row]) : 0,
                 static_cast<double>(std::all_of(g, end, [](T v) { return v == 0; })),
                 static_cast<double>(std::all_of(g, end, [](T v) { return std::isfinite(v); }))};

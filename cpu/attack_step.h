@@ -60,7 +60,8 @@ void distances(int64_t rows, int64_t columns, const T* x, const T* moved, double
 
 /// What steers an attack, per row.
 struct Reading {
-  double prediction;    // the column of the largest logit, the first of equal ones; -1 with a NaN among them
+  double prediction;    // the column of the largest logit, the first of equal ones; -1 with a NaN among them,
+                        // or if the largest is infinite
   double value;         // of the loss
   double zero, finite;  // 1 where all elements of the gradient are zero; are numbers
 };

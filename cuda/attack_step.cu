@@ -197,7 +197,7 @@ __global__ void read_kernel(int64_t rows, int64_t classes, int64_t columns, cons
     }
     all = Block::reduce(all, zero | finite, And{});
     if (Block::rank() != 0) continue;
-    const bool number = logits && best.value == best.value;
+    const bool number = std::abs(best.value) < static_cast<T>(INFINITY);  // of no logits it is infinite
     out[row] = {number ? static_cast<double>(best.column) : -1.0,
                 values ? static_cast<double>(values[row]) : 0.0, all & zero ? 1.0 : 0.0,
                 all & finite ? 1.0 : 0.0};

@@ -1,27 +1,12 @@
 #include "nn/evaluate.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "autograd/ops/loss.h"
-#include "autograd/ops/reduce.h"
 #include "nn/fixed_weights.h"
+#include "nn/prediction.h"
 
 namespace hashgrad {
-namespace {
-
-/// Rows [B] of logits [B, K] in which one is NaN or +inf.
-std::vector<bool> nan_rows(const Tensor& logits) {
-  std::vector<bool> rows;
-  for_float_type(logits.dtype(), "evaluate", [&]<class T>() {
-    const T* z = logits.data<T>();
-    for (int64_t n = 0; n < logits.size(0); ++n, z += logits.size(1))
-      rows.push_back(std::any_of(z, z + logits.size(1), [](T v) { return std::isnan(v) || v == INFINITY; }));
-  });
-  return rows;
-}
-
-}  // namespace
 
 void check_fits(const Model& model, const Dataset& data) {
   check(data.size() > 0, "{}: has no samples", data.name);
@@ -42,14 +27,12 @@ Score evaluate(const Model& model, const Dataset& data, int64_t batch) {
     const Tensor labels = data.labels_of(begin, end);                                       // [B]
     const Tensor images = data.images_float(begin, end, model.dtype()).to(model.device());  // [B, C, H, W]
     const Tensor logits = model.logits(images).to(Device{});                                // [B, K]
-    const std::vector<int64_t> wanted = labels.to_vector<int64_t>(),
-                               given = argmax(logits, 1).to_vector<int64_t>();
+    const std::vector<int64_t> wanted = labels.to_vector<int64_t>(), given = predictions_of(logits);
     for (double loss : cross_entropy(logits, labels).to(DType::float64).to_vector<double>())
       result.loss += loss;
-    const std::vector<bool> nan = nan_rows(logits);
     for (size_t i = 0; i < wanted.size(); ++i) {
-      result.correct += !nan[i] && wanted[i] == given[i];
-      result.nan += nan[i];
+      result.correct += wanted[i] == given[i];
+      result.nan += given[i] < 0;
     }
   }
   const double samples = static_cast<double>(result.samples);

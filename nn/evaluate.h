@@ -12,7 +12,7 @@ struct Score {
   int64_t samples = 0, correct = 0;
   double accuracy = 0;  ///< correct / samples
   double loss = 0;      ///< mean cross-entropy
-  int64_t nan = 0;      ///< samples with a logit that is NaN or +inf, which is no answer: not correct
+  int64_t nan = 0;      ///< samples without an answer (nn/prediction.h): not correct
 };
 
 /// Evaluates in inference. The result does not depend on `batch`. Errors: no labels, no samples, or data that

@@ -9,9 +9,12 @@
 #include "attacks/fgsm.h"
 #include "attacks/jsma.h"
 #include "attacks/pgd.h"
+#include "attacks/registry.h"
 #include "attacks/target.h"
+#include "attacks/transfer.h"
 #include "core/parallel.h"
 #include "defenses/gradient_inhibition.h"
+#include "nn/evaluate.h"
 #include "tests/attack_models.h"
 #include "tests/engines_testing.h"
 
@@ -350,6 +353,36 @@ TEST_CASE("a logit that overflows ends its row as nan, its neighbours go on") {
   CHECK(r.success.data<uint8_t>()[0] == 0);
   CHECK(identical(r.x_adv.slice(0, 0, 1).contiguous(), input.x.slice(0, 0, 1).contiguous()));
   CHECK(status_of(r, 1) == Status::ok);
+}
+
+TEST_CASE("logits without an answer are none to everybody who asks") {
+  const float inf = INFINITY;
+  for (const Device device : all_devices()) {
+    const Tensor z = Tensor::of<float>(
+        {1, 2, 2, 0, NAN, 9, 0, inf, 1, NAN, inf, 0, -inf, 0, -1, -inf, -inf, -inf}, {6, 3});
+    CHECK(predictions_of(z.to(device)) == std::vector<int64_t>{1, -1, -1, -1, 1, -1});
+    CHECK(readings_of({z.to(device), {}, {}}).predictions == predictions_of(z));
+  }
+  // The first class's logit overflows on the first two images.
+  const Model model = linear_model({1e308, 1e308, 0, 0}, {0, 1}, DType::float64);
+  const Tensor x = Tensor::of<double>({1, 1, 1, 1, 0, 0}, {3, 1, 1, 2}), y = classes({0, 1, 1});
+  CHECK(Oracle::judge(model).predict(x) == std::vector<int64_t>{-1, -1, 1});
+  const Score score = evaluate(model, {"overflows", x, y, 2, {}});
+  CHECK(score.correct == 1);
+  CHECK(score.nan == 2);
+  for (const std::string attack :
+       {"fgsm:eps=0.1", "fgsm:eps=0.1,loss=margin", "pgd:eps=0.1,iters=2,no-random-start",
+        "cw-l2:iters=2,c-steps=1", "deepfool:iters=2", "random-noise:eps=0.01,draws=2"}) {
+    CAPTURE(attack);
+    const AttackResult r = make_attack(attack)->run(model, {x, y});
+    for (const int64_t row : {0, 1}) {
+      CHECK(status_of(r, row) == Status::nan);
+      CHECK(r.success.data<uint8_t>()[row] == 0);
+    }
+    const Transfer transfer = apply_to(model, {x, y}, r);
+    CHECK(transfer.rates.clean_wrong.hits == 2);
+    CHECK(transfer.rates.broken.trials == 1);
+  }
 }
 
 TEST_CASE("no rows in, no rows out") {

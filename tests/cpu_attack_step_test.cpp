@@ -127,7 +127,7 @@ TEST_CASE("readings tell predictions, values, zero gradients and those that are 
   cpu::read_rows<double>(3, 3, 2, logits.data(), values.data(), gradient.data(), r);
   CHECK(r[0].prediction == 1);
   CHECK(r[1].prediction == -1);
-  CHECK(r[2].prediction == 0);
+  CHECK(r[2].prediction == -1);
   CHECK(r[1].value == 6);
   CHECK(r[0].zero == 1);
   CHECK(r[0].finite == 1);

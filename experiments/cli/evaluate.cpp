@@ -28,8 +28,9 @@ nlohmann::ordered_json evaluate_ordinary(const EvaluateVerb& v, const Model& mod
              100 * result.accuracy, 100 * interval.low, 100 * interval.high, result.correct, result.samples,
              result.loss);
   if (result.nan > 0)
-    fmt::print("  {} of {} images have a logit that is not finite, which counts as no answer\n", result.nan,
-               result.samples);
+    fmt::print(
+        "  {} of {} images get no answer (a logit is NaN, or the largest infinite), which is not right\n",
+        result.nan, result.samples);
   return {{"accuracy", result.accuracy}, {"interval", {interval.low, interval.high}},
           {"loss", result.loss},         {"n", result.samples},
           {"correct", result.correct},   {"nan", result.nan}};
