@@ -50,8 +50,13 @@ int64_t train_substitute(const Oracle& victim, Model& substitute, const Tensor& 
             substitute.dtype() == asked.dtype(),
         "substitute: {} cannot stand in for {}: images, classes and element types must agree",
         short_text(substitute.spec()), short_text(asked.spec()));
-  Dataset known{"substitute", seeds.contiguous(), labels_by(victim, seeds), asked.classes(), {}};
-  for (int64_t round = 0; round < options.rounds; ++round) {
+  const SubstituteRounds& before = options.finished;
+  Dataset known{"substitute",
+                before.count > 0 ? before.images : seeds.contiguous(),
+                before.count > 0 ? before.labels : labels_by(victim, seeds),
+                asked.classes(),
+                {}};
+  for (int64_t round = before.count; round < options.rounds; ++round) {
     if (round > 0) {
       const bool back = options.flip > 0 && (round - 1) / options.flip % 2 == 1;
       const Tensor fresh = augment(substitute, known.images, known.labels,
@@ -61,7 +66,8 @@ int64_t train_substitute(const Oracle& victim, Model& substitute, const Tensor& 
     }
     TrainOptions training = options.training;
     training.seed += static_cast<uint64_t>(round);
-    train(substitute, known, training);
+    if (train(substitute, known, training).stopped) throw Stopped{};
+    if (options.keep && round + 1 < options.rounds) options.keep({round + 1, known.images, known.labels});
     if (!options.progress) continue;
     const std::vector<int64_t> own = Oracle(substitute, {.batch = victim.batch()}).predict(known.images);
     int64_t agreed = 0;

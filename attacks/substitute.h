@@ -10,15 +10,26 @@
 
 namespace hashgrad {
 
+/// What a run has come to: after `count` trainings, the images of the last one and the victim's labels.
+struct SubstituteRounds {
+  int64_t count = 0;
+  Tensor images{}, labels{};  // [N,C,H,W], [N]
+};
+
 struct SubstituteOptions {
   int64_t rounds = 6;   ///< trainings; before each but the first the set of images doubles
   double lambda = 0.1;  ///< length, in pixels, of the step that makes a new image from an old one
   int64_t flip = 3;     ///< the step changes its direction every so many rounds; 0: never
-  /// Of one round; its seed is that of everything random here.
+  /// Of one round; its seed is that of everything random here. When its stop flag is set, Stopped is thrown
+  /// (attacks/gradient.h).
   TrainOptions training{.epochs = 10, .optimizer = {.kind = OptimizerOptions::Kind::adam}, .lr = 1e-3};
   /// Told after each training: round (from 1), images, and how many of them the substitute classifies as the
   /// victim.
   std::function<void(int64_t round, int64_t images, int64_t agreed)> progress{};
+  /// What an earlier run has finished: `substitute` is given as it was then, and ends with the same bits.
+  SubstituteRounds finished{};
+  /// Told after each training but the last: what there is to go on with, beside the substitute as it stands.
+  std::function<void(const SubstituteRounds&)> keep{};
 };
 
 /// Jacobian augmentation: clip(x + step sign(d softmax(substitute(x))_k / dx)) of every image x [N,C,H,W], k

@@ -884,6 +884,46 @@ class Command(unittest.TestCase):
         for name in ("ensemble.csv", "checks.csv", "accuracy.csv"):
             self.assertEqual(*(pathlib.Path(self.path(folder), name).read_text() for folder in ("stopped", "unbroken")))
 
+    def test_interrupted_substitute_resumes_to_the_same_bits(self):
+        def substitute(name, *more):
+            return ["substitute", self.model, "--spec", "1x28x28 flatten fc16 relu fc10", *DATA, "--first", "40", "--seeds", "16",
+                    "--rounds", "5", "--epochs", "40", "--batch", "4", "--quiet", "--output", self.path(name), *more]
+
+        output = self.path("stolen")
+        stderr = self.interrupt(substitute("stolen"), lambda: os.path.exists(output + ".checkpoint"))
+        self.assertEqual(stderr, f"hashgrad: interrupted; continue with --resume {output}.checkpoint\n")
+        self.assertFalse(os.path.exists(output))
+        self.assert_error("is of a run that was interrupted; go on with --resume", *substitute("stolen"))
+        resume = ["--resume", output + ".checkpoint"]
+        self.assert_error("is of another run: its seed is 0, not 1", *substitute("stolen", "--seed", "1", *resume))
+        self.assert_error("is of another run: its training is rounds 5, ", *substitute("stolen", "--lambda", "0.2", *resume))
+        self.assert_error("is no checkpoint of such a run", *substitute("stolen", "--resume", self.model))
+        self.assertIn("256 queries", self.run_ok(*substitute("stolen", *resume)))
+        self.assertFalse(os.path.exists(output + ".checkpoint"))
+        self.run_ok(*substitute("unstolen"))
+        self.assertEqual(self.tensors("stolen"), self.tensors("unstolen"))
+
+    def test_interrupted_transfer_shows_what_is_finished(self):
+        endless = "pgd:iters=1000000,no-early-stop"
+        numbers = self.path("untransferred.json")
+        process = subprocess.Popen([BINARY, "transfer", self.model, self.model, "--attack", "fgsm:eps=0.1", "--attack", endless,
+                                    *DATA, "--first", "20", "--json", numbers, "--quiet"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        def seconds_computed():
+            with open(f"/proc/{process.pid}/stat") as file:
+                return int(file.read().rsplit(")")[1].split()[11]) / os.sysconf("SC_CLK_TCK")
+
+        while seconds_computed() < 2:  # a hundred times what fgsm takes
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate()
+        self.assertEqual((process.returncode, stderr), (130, "hashgrad: interrupted; the table shows what was finished, to "
+                                                             "fgsm:eps=0.1, crafted on target\n"))
+        self.assertEqual(stdout.count("fgsm:eps=0.1"), 4)
+        self.assertNotIn(endless, stdout)
+        self.assertFalse(os.path.exists(numbers))
+
     def test_report_says_whether_to_believe_the_number(self):
         out = self.run_ok("report", self.model, *DATA, "--first", "12", "--threat", "linf:0.2", "--quiet", "--output",
                           self.path("robust"), "--json", self.path("robust.json"))

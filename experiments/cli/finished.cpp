@@ -123,4 +123,26 @@ void FinishedAttacks::remove() const {
   std::filesystem::remove(folder_, not_empty);
 }
 
+SubstituteRounds FinishedRounds::resume(const std::string& path, const Model& substitute) {
+  const Archive archive = read_archive(path);
+  check_same_run(run_, archive.metadata, path);
+  for (const auto& [name, tensor] : substitute.state()) archive.restore(name, path, tensor);
+  file_ = path;
+  const auto count = archive.metadata.find("rounds");
+  check(count != archive.metadata.end(), "{}: does not say how many rounds it is after", path);
+  return {static_cast<int64_t>(hashgrad::parse_number(count->second, path + ": rounds", 1, 20)),
+          archive.at("x", path), archive.at("y", path)};
+}
+
+void FinishedRounds::keep(const SubstituteRounds& rounds, const Model& substitute) {
+  Archive archive{substitute.state(), run_};
+  archive.tensors["x"] = rounds.images;
+  archive.tensors["y"] = rounds.labels;
+  archive.metadata["rounds"] = std::to_string(rounds.count);
+  write_archive(checkpoint_, archive);
+  file_ = checkpoint_;
+}
+
+void FinishedRounds::remove_checkpoint() const { std::remove(checkpoint_.c_str()); }
+
 }  // namespace hashgrad::cli

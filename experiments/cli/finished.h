@@ -8,6 +8,7 @@
 #include <string>
 
 #include "attacks/attack.h"
+#include "attacks/substitute.h"
 #include "experiments/cli/options.h"
 
 namespace hashgrad::cli {
@@ -75,6 +76,26 @@ class FinishedAttacks {
   std::string folder_;
   RunSettings run_;
   std::set<std::string> known_;
+};
+
+/// The rounds of a substitute's training, in one file.
+class FinishedRounds {
+ public:
+  FinishedRounds(std::string checkpoint, RunSettings run)
+      : checkpoint_(std::move(checkpoint)), run_(std::move(run)) {}
+
+  /// The file that holds the rounds finished last; empty without one.
+  const std::string& file() const { return file_; }
+  /// What a checkpoint holds; `substitute` gets the weights that it had then. Error: it is of another run, or
+  /// damaged.
+  SubstituteRounds resume(const std::string& path, const Model& substitute);
+  void keep(const SubstituteRounds& rounds, const Model& substitute);
+  /// After the end: there is nothing to go on with.
+  void remove_checkpoint() const;
+
+ private:
+  std::string checkpoint_, file_;
+  RunSettings run_;
 };
 
 }  // namespace hashgrad::cli

@@ -2,6 +2,8 @@
 // it.
 #include "attacks/substitute.h"
 
+#include "experiments/cli/finished.h"
+#include "experiments/cli/interrupt.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/try_print.h"
@@ -14,7 +16,7 @@ namespace {
 struct SubstituteVerb {
   CommonFlags common;
   DataFlags data;
-  std::string victim, spec, output;
+  std::string victim, spec, output, resume;
   int64_t seeds = 150;
   SubstituteOptions options;
 };
@@ -27,7 +29,31 @@ Rate agreement(const Oracle& a, const Oracle& b, const Tensor& x) {
   return rate;
 }
 
+/// What a run that goes on with a checkpoint must have in common with the one that left it.
+RunSettings run_of(const SubstituteVerb& v, const Tensor& seeds) {
+  const SubstituteOptions& o = v.options;
+  RunSettings run = run_of(v.victim, {.x = seeds, .y = {}}, v.common, {});
+  run["spec"] = v.spec;
+  run["training"] = fmt::format("rounds {}, lambda {}, flip {}, epochs {}, lr {}, batch {}", o.rounds,
+                                o.lambda, o.flip, o.training.epochs, o.training.lr, v.common.batch);
+  return run;
+}
+
+/// Trains `substitute`, behind the rounds of a checkpoint if there is one. The number of labels asked for.
+int64_t train_or_keep(SubstituteVerb& v, const Oracle& victim, Model& substitute, const Tensor& seeds,
+                      FinishedRounds& done) try {
+  if (!v.resume.empty()) v.options.finished = done.resume(v.resume, substitute);
+  v.options.keep = [&](const SubstituteRounds& rounds) { done.keep(rounds, substitute); };
+  return train_substitute(victim, substitute, seeds, v.options);
+} catch (const Stopped&) {
+  if (done.file().empty()) throw Interrupted{"", "no round was finished, start anew"};
+  throw Interrupted{done.file()};
+}
+
 void run(SubstituteVerb& v, const CLI::App& verb) {
+  const std::string checkpoint = v.output + ".checkpoint";
+  check_outputs({{"--output", v.output}, {"--json", v.common.json}, {"OUTPUT.checkpoint", checkpoint}});
+  if (v.resume.empty()) refuse_unfinished(checkpoint, "--resume " + checkpoint);
   const Model victim = load_model(v.victim).to(v.common.type()).to(v.common.where());
   Model substitute = Model(v.spec, {.dtype = v.common.type(), .seed = v.common.seed}).to(v.common.where());
   const Dataset data = load(v.data);
@@ -39,16 +65,20 @@ void run(SubstituteVerb& v, const CLI::App& verb) {
 
   v.options.training.batch = v.common.batch;
   v.options.training.seed = v.common.seed;
+  v.options.training.stop = InterruptGuard::flag();
   if (!v.common.quiet)
     v.options.progress = [](int64_t round, int64_t images, int64_t agreed) {
       try_print(stderr, "round {}: {} images, {} labelled as the victim does\n", round, images, agreed);
     };
+  const InterruptGuard guard;
+  FinishedRounds done(checkpoint, run_of(v, seeds));
   const Oracle asked = Oracle::judge(victim, {.batch = v.common.batch, .draws = {.seed = v.common.seed}});
-  const int64_t queries = asked.draws() * train_substitute(asked, substitute, seeds, v.options);
+  const int64_t queries = asked.draws() * train_or_keep(v, asked, substitute, seeds, done);
   const Rate agreed = agreement(asked, Oracle(substitute, {.batch = v.common.batch}), others);
   substitute.metadata["substitute.victim"] = v.victim;
   substitute.metadata["substitute.queries"] = std::to_string(queries);
   save_model(v.output, substitute.to(Device{}));
+  done.remove_checkpoint();
   fmt::print("{}: {} queries; agrees with the victim on {:.2f} % [{:.2f}, {:.2f}] of {} other images\n",
              v.output, queries, 100 * agreed.value(), 100 * agreed.interval().low,
              100 * agreed.interval().high, agreed.trials);
@@ -67,6 +97,10 @@ void add_substitute(CLI::App& app) {
       ->required()
       ->check(parsed_by([](const std::string& text) { static_cast<void>(spec_of(text)); }, "SPEC"));
   verb->add_option("--output", v->output, "file of the substitute")->required()->check(output_file());
+  verb->add_option(
+      "--resume", v->resume,
+      "go on behind the rounds in this checkpoint, OUTPUT.checkpoint of a run that was interrupted; "
+      "same bits");
   verb->add_option("--seeds", v->seeds,
                    "images to begin with, the first of the data; the others measure agreement")
       ->check(integer_in(1, 1'000'000));

@@ -6,6 +6,7 @@
 #include "attacks/registry.h"
 #include "attacks/target.h"
 #include "experiments/cli/draws.h"
+#include "experiments/cli/interrupt.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/rates.h"
 #include "experiments/progress.h"
@@ -46,24 +47,25 @@ AttackInput input_of(const TransferVerb& v, const Model& source, const Dataset& 
   return input;
 }
 
-std::vector<Outcome> outcomes(const TransferVerb& v, const std::array<const Model*, 2>& models,
-                              const AttackInput& input) {
+/// Adds two lines for each attack on each model.
+void measure(const TransferVerb& v, const std::array<const Model*, 2>& models, const AttackInput& input,
+             std::vector<Outcome>& lines) {
   constexpr std::array names = {"source", "target"};
   const int64_t ways = v.one_way ? 1 : 2;
   Progress progress("transfer", ways * static_cast<int64_t>(v.attacks.size()), v.common.quiet, "attacks");
   const MathScope math(v.common.arithmetic());  // judged in fp32 all the same
-  std::vector<Outcome> lines;
+  OracleOptions options = options_of(v);
+  options.stop = InterruptGuard::flag();
   int64_t done = 0;
   for (const std::string& spec : v.attacks) {
     const std::unique_ptr<Attack> attack = make_attack(spec, v.common.seed);
     for (size_t from = 0; from < static_cast<size_t>(ways); ++from) {
-      const AttackResult crafted = attack->run(*models[from], input, options_of(v));
+      const AttackResult crafted = attack->run(*models[from], input, options);
       for (const size_t to : {from, 1 - from})
-        lines.push_back({spec, names[from], names[to], apply_to(*models[to], input, crafted, options_of(v))});
+        lines.push_back({spec, names[from], names[to], apply_to(*models[to], input, crafted, options)});
       progress.update(++done);
     }
   }
-  return lines;
 }
 
 std::string cell(const Rate& rate) { return rate.trials == 0 ? "-" : report::percent(rate); }
@@ -87,13 +89,29 @@ void print(const std::vector<Outcome>& lines, bool targeted, int64_t per_image) 
   fmt::print("{}", report::to_text(table));
 }
 
+/// All lines. When a signal stops the run, those that are there by then are shown.
+std::vector<Outcome> measure_or_show(const TransferVerb& v, const std::array<const Model*, 2>& models,
+                                     const AttackInput& input) {
+  std::vector<Outcome> lines;
+  try {
+    measure(v, models, input, lines);
+  } catch (const Stopped&) {
+    if (lines.empty()) throw Interrupted{"", "no attack was finished"};
+    print(lines, input.targets.defined(), rows_per_image(input));
+    throw Interrupted{"", fmt::format("the table shows what was finished, to {}, crafted on {}",
+                                      lines.back().attack, lines.back().crafted_on)};
+  }
+  return lines;
+}
+
 void run(const TransferVerb& v, const CLI::App& verb) {
   const Model source = load_model(v.source).to(v.common.type()).to(v.common.where());
   const Model target = load_model(v.target).to(v.common.type()).to(v.common.where());
   const AttackInput input = input_of(v, source, load_input(v.input, v.data));
   validate(source, input, "source");
   validate(target, input, "target");
-  const std::vector<Outcome> lines = outcomes(v, {&source, &target}, input);
+  const InterruptGuard guard;
+  const std::vector<Outcome> lines = measure_or_show(v, {&source, &target}, input);
   print(lines, input.targets.defined(), rows_per_image(input));
   auto json = nlohmann::ordered_json::array();
   for (const Outcome& line : lines)
