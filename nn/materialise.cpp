@@ -41,7 +41,8 @@ Model materialise(const Model& model) {
   }
   for (const size_t i : hashed)
     check(!draws_at(model, i),
-          "materialise: gi3 draws one number for each bucket of layer {}, which plain weights cannot follow; "
+          "materialise: a defence draws one number for each bucket of layer {}, which plain weights cannot "
+          "follow; "
           "materialise first, then defend",
           i);
   Model twin(spec, {.dtype = model.dtype(), .init = Init::zeros});

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "nn/defences.h"
+#include "nn/draw_methods.h"
 #include "nn/randomised.h"
 #include "nn/weight_codec.h"
 
@@ -150,7 +151,9 @@ void check_known_defences(const std::map<std::string, std::string>& metadata, co
     check(entry.is_object() && entry.contains("method") && entry["method"].is_string(),
           "{}: metadata defences has an entry that is not an object with a \"method\"", name);
     const std::string method = entry["method"].get<std::string>();
-    check(std::find(known_defences.begin(), known_defences.end(), method) != known_defences.end(),
+    const bool known =
+        std::find(known_defences.begin(), known_defences.end(), method) != known_defences.end();
+    check(known || draw_method(method) != nullptr,
           "{}: metadata defences names '{}', which this version does not know (it knows: {}); without it the "
           "model would compute something else",
           name, method, fmt::join(known_defences, ", "));

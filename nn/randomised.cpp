@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "core/xxhash.h"
 #include "nn/defences.h"
+#include "nn/draw_methods.h"
 
 namespace hashgrad {
 namespace {
@@ -13,8 +16,9 @@ using nlohmann::json;
 
 /// A defence that draws at every answer, as the metadata describe it.
 struct RandomDefence {
-  bool dropout;     // else gi3
-  double strength;  // rate of dropout, eps of gi3
+  std::string name;
+  const DrawMethod& method;
+  double strength;
   std::vector<size_t> layers;
 };
 
@@ -26,27 +30,24 @@ void check_layer(const Model& model, const RandomDefence& defence, size_t i, con
   const auto& layers = model.spec().layers;
   check(i < layers.size() && layers[i].has_weight(),
         "{}: metadata defences names layer {}, which has no weights", name, i);
-  check(
-      !defence.dropout || (layers[i].kind == LayerSpec::Kind::fc && !layers[i].hashed()),
-      "{}: metadata defences has dropout in front of layer {} ({}); a dense fully connected one is expected",
-      name, i, to_string(layers[i]));
+  check(!defence.method.dense_only || (layers[i].kind == LayerSpec::Kind::fc && !layers[i].hashed()),
+        "{}: metadata defences has {} at layer {} ({}); a dense fully connected one is expected", name,
+        defence.name, i, to_string(layers[i]));
 }
 
 RandomDefence read(const Model& model, const json& entry, const std::string& name) {
   const bool named = entry.contains("method") && entry["method"].is_string();
-  const std::string method = named ? entry["method"].get<std::string>() : "";
-  check(method == "gi3" || method == "dropout",
-        "{}: metadata defences says that '{}' draws at every answer, which only gi3 and dropout do", name,
-        method);
-  RandomDefence defence{method == "dropout", NAN, {}};
-  const char* strength = defence.dropout ? "rate" : "eps";
-  if (entry.contains(strength) && entry[strength].is_number())
-    defence.strength = entry[strength].get<double>();
-  check(defence.dropout ? defence.strength > 0 && defence.strength < 1
-                        : defence.strength >= 0 && defence.strength <= 1e30,
-        "{}: metadata defences gives {} no {} in its range", name, method, strength);
+  const std::string word = named ? entry["method"].get<std::string>() : "";
+  const DrawMethod* method = draw_method(word);
+  check(method != nullptr, "{}: metadata defences says that '{}' draws at every answer, which only {} do",
+        name, word, fmt::join(draw_method_names(), ", "));
+  RandomDefence defence{word, *method, NAN, {}};
+  if (entry.contains(method->strength) && entry[method->strength].is_number())
+    defence.strength = entry[method->strength].get<double>();
+  check(method->in_range(defence.strength), "{}: metadata defences gives {} no {} in its range", name, word,
+        method->strength);
   check(entry.contains("at") && entry["at"].is_array() && !entry["at"].empty(),
-        "{}: metadata defences names no layers \"at\" which {} works", name, method);
+        "{}: metadata defences names no layers \"at\" which {} works", name, word);
   for (const json& number : entry["at"]) {
     check(number.is_number_unsigned(), "{}: metadata defences: {} is not the number of a layer", name,
           number.dump());
@@ -56,23 +57,10 @@ RandomDefence read(const Model& model, const json& entry, const std::string& nam
   return defence;
 }
 
-/// Adds eps * U * sign(w) to each of the n values.
-template <class T>
-void enlarge(T* w, int64_t n, double eps, Random random) {
-  for (int64_t i = 0; i < n; ++i) {
-    const double u = random.uniform(), value = static_cast<double>(w[i]);
-    w[i] = static_cast<T>(value + eps * u * ((value > 0) - (value < 0)));
-  }
-}
-
-/// Zeroes columns of w [rows, columns] and scales the others.
-template <class T>
-void drop_columns(T* w, int64_t rows, int64_t columns, double rate, Random random) {
-  std::vector<double> factors;
-  for (int64_t j = 0; j < columns; ++j)
-    factors.push_back(static_cast<double>(random.uniform()) < rate ? 0 : 1 / (1 - rate));
-  for (int64_t i = 0; i < rows * columns; ++i)
-    w[i] = static_cast<T>(static_cast<double>(w[i]) * factors[static_cast<size_t>(i % columns)]);
+/// Methods draw apart on one layer.
+uint32_t sequence_of(const std::string& method, size_t layer) {
+  const uint32_t number = static_cast<uint32_t>(layer);
+  return method == "gi3" ? 2 * number : method == "dropout" ? 2 * number + 1 : xxhash32(method, number);
 }
 
 /// Gives `model` weights of its own in the layers of this defence, changed by the draw.
@@ -80,14 +68,9 @@ void apply(const RandomDefence& defence, const Draw& draw, Model& model) {
   for (const size_t layer : defence.layers) {
     Variable& weight = model.parameter(model.parameter_name(layer, "weight"));
     Tensor w = weight.value().to(Device{}).clone();
-    const Random random(draw.seed, draw.stream, static_cast<uint64_t>(draw.number),
-                        static_cast<uint32_t>(2 * layer + size_t{defence.dropout}));
-    for_float_type(w.dtype(), "realisation", [&]<class T>() {
-      if (defence.dropout)
-        drop_columns(w.data<T>(), w.size(0), w.size(1), defence.strength, random);
-      else
-        enlarge(w.data<T>(), w.numel(), defence.strength, random);
-    });
+    defence.method.draw(
+        w, defence.strength,
+        Random(draw.seed, draw.stream, static_cast<uint64_t>(draw.number), sequence_of(defence.name, layer)));
     weight = Variable::leaf(w.to(model.device()));
   }
 }

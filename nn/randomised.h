@@ -35,12 +35,13 @@ struct Draw {
 ///   dropout  input j of a fully connected layer is dropped with probability rate: column j of its weights is
 ///            0, and the others are divided by 1 - rate. All rows of a batch meet the same mask; each row's
 ///            answer has the distribution that it has under a mask of its own
-/// Numbers are keyed by (draw, layer), not by the element type: float32 and float64 meet the same draw. The
+///   others   what a program has added (nn/draw_methods.h)
+/// Numbers are keyed by (draw, method, layer), not by the element type: float32 and float64 meet the same draw. The
 /// metadata say which draw it is. Errors: as check_draws(). A model that is not randomised gives itself.
 Model realisation(const Model& model, const Draw& draw);
 
 /// Throws, opening with `name`, unless what `defences` says of draws can be carried out on this model: known
-/// methods, strengths in range, layers that are there; dropout on dense fully connected layers only.
+/// methods, strengths in range, layers that are there and that the method can draw.
 void check_draws(const Model& model, const std::string& name);
 
 /// Draws 0, 1, 2, ... of one model under one seed, each made when it is first asked for and then kept: memory

@@ -1,10 +1,15 @@
 // Networks that draw at every answer: what a draw is, and who may answer.
+#include <cmath>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
+#include "attacks/pgd.h"
 #include "compression/hash.h"
 #include "defenses/defensive_dropout.h"
 #include "defenses/gradient_inhibition.h"
+#include "defenses/record.h"
+#include "nn/draw_methods.h"
 #include "nn/evaluate.h"
 #include "nn/materialise.h"
 #include "nn/model_file.h"
@@ -145,7 +150,7 @@ TEST_CASE("materialise keeps draws of plain weights and refuses those of buckets
   CHECK(identical(weight_of(realisation(dense, {}), "6.weight"),
                   weight_of(realisation(model, {}), "6.weight")));
   CHECK_ERROR(materialise(drawing_net("@1/4")),
-              "materialise: gi3 draws one number for each bucket of layer 4");
+              "materialise: a defence draws one number for each bucket of layer 4");
 }
 
 TEST_CASE("draws that cannot be carried out are refused when the file is read") {
@@ -159,9 +164,8 @@ TEST_CASE("draws that cannot be carried out are refused when the file is read") 
       {R"([{"method":"gi3","draws":"forward","eps":1,"at":[-1]}])", "-1 is not the number of a layer"},
       {R"([{"method":"gi3","draws":"forward","eps":1,"at":[5]}])", "names layer 5, which has no weights"},
       {R"([{"method":"gi3","draws":"forward","eps":1,"at":[9]}])", "names layer 9, which has no weights"},
-      {R"([{"method":"dropout","draws":"forward","rate":0.5,"at":[0]}])",
-       "dropout in front of layer 0 (conv4k3p1)"},
-      {R"([{"method":"dropout","draws":"forward","rate":0.5,"at":[4]}])", "dropout in front of layer 4"}};
+      {R"([{"method":"dropout","draws":"forward","rate":0.5,"at":[0]}])", "dropout at layer 0 (conv4k3p1)"},
+      {R"([{"method":"dropout","draws":"forward","rate":0.5,"at":[4]}])", "dropout at layer 4"}};
   for (const auto& [defences, phrase] : cases) {
     CAPTURE(defences);
     Archive archive = archive_of(small_net(DType::float32, "@1/4"));
@@ -169,6 +173,44 @@ TEST_CASE("draws that cannot be carried out are refused when the file is read") 
     CHECK_ERROR(model_from_archive(archive, "f"), "f: metadata defences");
     CHECK_ERROR(model_from_archive(archive, "f"), phrase);
   }
+}
+
+TEST_CASE("a method that a program adds draws, is attacked, and is kept in files") {
+  add_draw_method("test-noise", {"sigma", [](double sigma) { return sigma > 0; }, false,
+                                 [](Tensor& w, double sigma, Random random) {
+                                   for (int64_t i = 0; i < w.numel(); ++i)
+                                     w.data<float>()[i] += static_cast<float>(sigma * random.normal());
+                                 }});
+  Model model = small_net();
+  const auto entry = [](double sigma, size_t at) {
+    return nlohmann::json{{"method", "test-noise"}, {"sigma", sigma}, {"at", {at}}, {"draws", "forward"}};
+  };
+  record_defence(model, entry(0.5, 4));
+  CHECK(randomised(model));
+  CHECK(draws_at(model, 4));
+  const Model one = realisation(model, {}), other = realisation(model, {.number = 1});
+  CHECK(same_memory(model, one, "6.weight"));
+  double squares = 0;
+  for (int64_t i = 0; i < weight_of(model, "4.weight").numel(); ++i)
+    squares += std::pow(static_cast<double>(weight_of(one, "4.weight").data<float>()[i]) -
+                            static_cast<double>(weight_of(model, "4.weight").data<float>()[i]),
+                        2);
+  CHECK(squares / static_cast<double>(weight_of(model, "4.weight").numel()) ==
+        doctest::Approx(0.25).epsilon(0.2));
+  CHECK_FALSE(identical(weight_of(one, "4.weight"), weight_of(other, "4.weight")));
+  const Tensor x = images(3, model.input_shape());
+  CHECK(identical(realisation(model_from_archive(archive_of(model), "f"), {}).logits(x), one.logits(x)));
+  const AttackResult r = Pgd({.eps = 0.3, .iters = 3}).run(model, {x, classes({0, 0, 0})}, {.draws = {4, 9}});
+  CHECK(r.forwards.data<int64_t>()[0] % 4 == 0);
+
+  for (const auto& [sigma, at, phrase] :
+       {std::tuple{-1.0, size_t{4}, "gives test-noise no sigma in its range"},
+        std::tuple{1.0, size_t{5}, "names layer 5, which has no weights"}}) {
+    Model wrong = small_net();
+    record_defence(wrong, entry(sigma, at));
+    CHECK_ERROR(realisation(wrong, {}), phrase);
+  }
+  CHECK_ERROR(add_draw_method("gi3", *draw_method("test-noise")), "add_draw_method: there is a method 'gi3'");
 }
 
 TEST_CASE("realisations are made once, and know their model") {
