@@ -29,9 +29,15 @@ std::string format_seconds(double seconds) {
   return fmt::format("{} h {:02} min", s / 3600, s / 60 % 60);
 }
 
-Progress::Progress(std::string label, int64_t total, bool quiet, std::string unit)
+double seconds_left(double rest, double done, double seconds, double expected) {
+  const double announced = expected > 0 ? 0.1 : 0;
+  return rest * (seconds + announced * expected) / (done + announced);
+}
+
+Progress::Progress(std::string label, int64_t total, bool quiet, std::string unit, double expected)
     : label_(std::move(label)),
       unit_(std::move(unit)),
+      expected_(expected),
       total_(total),
       quiet_(quiet),
       terminal_(isatty(STDERR_FILENO) == 1),
@@ -54,8 +60,11 @@ std::string Progress::line(int64_t done, double seconds, std::string_view note) 
     text += total_ > 0 ? fmt::format("  {}/{} {}", done, total_, unit_) : fmt::format("  {} {}", done, unit_);
     if (rate > 0) text += fmt::format(", {:.0f}/s", rate);
   }
-  if (rate > 0 && done < total_)
-    text += ", " + format_seconds(static_cast<double>(total_ - done) / rate) + " left";
+  if ((rate > 0 || expected_ > 0) && done < total_) {
+    const double total = static_cast<double>(total_), rest = static_cast<double>(total_ - done) / total,
+                 since = static_cast<double>(done - first_) / total;
+    text += ", " + format_seconds(seconds_left(rest, since, seconds, expected_)) + " left";
+  }
   if (!note.empty()) text += fmt::format("  {}", note);
   return text;
 }

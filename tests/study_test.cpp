@@ -7,6 +7,7 @@
 
 #include "core/archive.h"
 #include "core/file.h"
+#include "experiments/progress.h"
 #include "experiments/study/cells.h"
 #include "experiments/study/outcomes.h"
 #include "experiments/study/paper.h"
@@ -92,6 +93,17 @@ TEST_CASE("study: an interrupted run goes on where it stopped") {
   again.run();
   CHECK(again.measured == 2);
   CHECK(again.shown() == 4);
+}
+
+TEST_CASE("study: the time left follows what was announced until enough is measured") {
+  CHECK(seconds_left(1, 0, 0, 800) == doctest::Approx(800));
+  // A first piece of a thousandth takes 20 s instead of 0.8: by itself it would promise more than five hours.
+  CHECK(seconds_left(0.999, 0.001, 20, 800) < 1000);
+  CHECK(seconds_left(0.999, 0.001, 20, 800) > 800);
+  // Everything takes three times as long: half done, the measured time has the last word.
+  CHECK(seconds_left(0.5, 0.5, 1200, 800) == doctest::Approx(1200).epsilon(0.15));
+  CHECK(seconds_left(0.01, 0.99, 2376, 800) == doctest::Approx(24).epsilon(0.1));
+  CHECK(seconds_left(0.75, 0.25, 10, 0) == doctest::Approx(30));  // nothing was announced
 }
 
 TEST_CASE("study: shards share the cells out, and one without shard collects what they found") {

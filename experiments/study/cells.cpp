@@ -102,7 +102,7 @@ void Study::run(double flops_per_second) {
               declared(), measured(), todo.size(), format_seconds(all / flops_per_second),
               format_seconds(networks / flops_per_second));
   constexpr double steps = 10000;
-  Progress progress("cells", static_cast<int64_t>(steps), options_.quiet, "");
+  Progress progress("cells", static_cast<int64_t>(steps), options_.quiet, "", all / flops_per_second);
   double done = 0;
   for (const Cell* cell : todo) {
     progress.update(std::llround(steps * std::min(1.0, done / std::max(all, 1.0))), cell->label);
