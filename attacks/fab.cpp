@@ -87,8 +87,8 @@ class Search {
     Tensor x;  // iterates, [rows,C,H,W]
   };
 
-  /// Found within the ball, if there is one.
-  bool done(size_t row) const { return options_.eps > 0 && nearest_[row] <= options_.eps; }
+  /// Found within the ball, if there is one; without one nothing is nearer than the image itself.
+  bool done(size_t row) const { return nearest_[row] <= options_.eps; }
 
   /// Random points at most half as far from the image as what was found, or as the ball reaches.
   Tensor around(const LiveRows& live, uint32_t run) const {

@@ -67,6 +67,17 @@ AttackInput some_rows(const Model& model, int64_t n) {
   return {x, own_labels(model, x), {}, samples};
 }
 
+/// Of one pixel: z_1 - z_0 rises by 2 to 0.65, falls by 6 to 0.75 and is flat behind; it is above 0 from 0.55
+/// to 0.683.
+Model ridge() {
+  Model model("1x1x1 flatten fc3 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().copy_from(Tensor::full({3, 1}, 1, DType::float64));
+  model.parameter("1.bias").value().copy_from(Tensor::of<double>({0, -0.65, -0.75}, {3}));
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 0, 2, -8, 6}, {2, 3}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0, -1.1}, {2}));
+  return model;
+}
+
 }  // namespace
 
 TEST_CASE("apgd: the checkpoints of 100 steps are the published ones") {
@@ -172,12 +183,7 @@ TEST_CASE("apgd: too few classes for its loss, and options out of range, are ref
 }
 
 TEST_CASE("apgd: a row on flat ground goes back to its best point at the next checkpoint") {
-  // z_1 - z_0 rises by 2 to 0.65, falls by 6 to 0.75 and is flat behind; it is above 0 from 0.55 to 0.683.
-  Model model("1x1x1 flatten fc3 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
-  model.parameter("1.weight").value().copy_from(Tensor::full({3, 1}, 1, DType::float64));
-  model.parameter("1.bias").value().copy_from(Tensor::of<double>({0, -0.65, -0.75}, {3}));
-  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 0, 2, -8, 6}, {2, 3}));
-  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0, -1.1}, {2}));
+  const Model model = ridge();
   const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.5, DType::float64), classes({0}), {}, {0}};
   int64_t tried = 0;
   for (uint64_t seed = 0; seed < 40; ++seed) {
@@ -199,4 +205,25 @@ TEST_CASE("apgd-t: every start of one target comes before the next target") {
   const AttackResult r = Apgd({.eps = 0.26, .iters = 6, .restarts = 2, .targets = 2}).run(model, input);
   CHECK(r.success.data<uint8_t>()[0] == 1);
   CHECK(r.first_success.data<int64_t>()[0] > 2 * 7);
+}
+
+TEST_CASE("apgd: the first loss is compared with that of the start, in the authors' profile with 0") {
+  // As on flat ground above, with a checkpoint after every step. The first one falls, to a cross-entropy
+  // that is above 0 all the same: there the row is sent back one step later.
+  const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.5, DType::float64), classes({0}), {}, {0}};
+  int64_t tried = 0;
+  for (uint64_t seed = 0; seed < 400; ++seed) {
+    // The step from the start again is 0.3 with momentum: it ends at start + 0.225.
+    const double start = random_start(input.x, {Norm::linf, 0.3}, seed, {0}, 0).data<double>()[0];
+    if (start < 0.43 || start > 0.455) continue;
+    ++tried;
+    const auto success = [&](bool autoattack) {
+      return Apgd({.eps = 0.3, .iters = 4, .autoattack = autoattack, .seed = seed})
+          .run(ridge(), input)
+          .first_success.data<int64_t>()[0];
+    };
+    CHECK(success(false) == 3);  // the start, the first step, the step from the start again
+    CHECK(success(true) == 4);
+  }
+  CHECK(tried > 2);
 }

@@ -457,6 +457,23 @@ TEST_CASE("checks: a gradient that overflows") {
   CHECK(finding.reason == "the cross-entropy gradient of 3 of 3 images is not a number");
 }
 
+TEST_CASE("checks: images without a gradient count from two on, and from one in a hundred") {
+  const Model model =
+      linear_model({0, 4000}, {0, -3600}, DType::float32);  // z_1 is -2000 at 0.4, -2 at 0.8995
+  const auto verdict = [&](int64_t flat, int64_t n) {
+    Tensor x = Tensor::full({n, 1, 1, 1}, 0.8995);
+    for (int64_t i = 0; i < flat; ++i) x.data<float>()[i] = 0.4F;
+    Evidence evidence(model, {x, Tensor::zeros({n}, DType::int64), {}, {}}, {Norm::linf, 0.1});
+    const Finding finding = finding_of("D2", evidence);
+    CHECK(std::ssize(finding.samples) == flat);
+    return finding.verdict;
+  };
+  CHECK(verdict(1, 3) == Verdict::passed);
+  CHECK(verdict(2, 3) == Verdict::masked);
+  CHECK(verdict(3, 300) == Verdict::passed);
+  CHECK(verdict(4, 300) == Verdict::masked);
+}
+
 /// Not there on the way forward; on the way back it multiplies by `slope`.
 class Pretence : public InputTransform {
  public:

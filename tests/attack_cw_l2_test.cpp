@@ -1,9 +1,11 @@
 // Carlini and Wagner's L2 attack: a transcription that shares no code with it, closed forms, and the known
 // mistakes of other implementations.
+#include <cmath>
 #include <doctest/doctest.h>
 #include <limits>
 
 #include "attacks/cw_l2.h"
+#include "attacks/lead.h"
 #include "tests/naive_lead.h"
 
 namespace hashgrad {
@@ -219,6 +221,17 @@ TEST_CASE("the search on c: a tenth of the iterations that gains a ten-thousandt
   CHECK_FALSE(search.stalled(options, 1));       // nothing to compare with
   CHECK_FALSE(search.stalled(options, 0.9995));  // five ten-thousandths less
   CHECK(search.stalled(options, 0.99945));       // half a ten-thousandth less
+}
+
+TEST_CASE("of candidates equally near the first is kept, and of none that is nowhere") {
+  const Model model = linear_model({1, -1}, {0, 0.5});
+  const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.5, DType::float64), classes({0}), {}, {0}};
+  Nearest nearest(Oracle(model), input, 0);
+  using Candidate = std::pair<double, double>;  // distance, image
+  for (const auto& [distance, pixel] :
+       {Candidate{0.3, 0.1}, Candidate{0.3, 0.2}, Candidate{0.4, 0.3}, Candidate{NAN, 0.4}})
+    nearest.offer(0, distance, &pixel);
+  CHECK(nearest.take().x_adv.item() == 0.1);
 }
 
 }  // namespace

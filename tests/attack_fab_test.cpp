@@ -53,6 +53,16 @@ double plain_distance(Norm norm, const std::vector<double>& x, const std::vector
   return norm == Norm::linf ? largest : std::sqrt(sum);
 }
 
+/// Of one pixel: z_1 - z_0 = max(0, |x - 0.5| - flat) - depth.
+Model basin(double flat, double depth) {
+  Model model("1x1x1 flatten fc2 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
+  model.parameter("1.weight").value().copy_from(Tensor::of<double>({1, -1}, {2, 1}));
+  model.parameter("1.bias").value().copy_from(Tensor::of<double>({-0.5 - flat, 0.5 - flat}, {2}));
+  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 1, 1}, {2, 2}));
+  model.parameter("3.bias").value().copy_from(Tensor::of<double>({depth, 0}, {2}));
+  return model;
+}
+
 }  // namespace
 
 TEST_CASE("to_plane: the shortest way to a plane inside the box, as bisection finds it") {
@@ -149,11 +159,21 @@ TEST_CASE("fab: with a ball only what lies inside counts, and a row ends there")
   const AttackResult near = Fab({.norm = Norm::l2, .eps = 0.11, .iters = 30}).run(model, input);
   CHECK(status_of(near, 0) == Status::ok);
   CHECK(near.forwards.data<int64_t>()[0] < 10);
+  CHECK(near.first_success.data<int64_t>()[0] == 1);
   const AttackResult far = Fab({.norm = Norm::l2, .eps = 0.09, .iters = 30}).run(model, input);
   CHECK(status_of(far, 0) == Status::max_iter);
   CHECK(identical(far.x_adv, input.x));
   const AttackResult none = Fab({}).run(linear_model({1, 0, 1, 0}, {0.5, 0}), input);
   CHECK(status_of(none, 0) == Status::zero_grad);
+}
+
+TEST_CASE("fab: what lies on the surface of the ball is inside, and ends its row") {
+  // Only x > 0.99 is class 1, and the step past the boundary ends at 1, half a pixel away.
+  const AttackResult r =
+      Fab({.eps = 0.5, .iters = 30}).run(linear_model({0, 1}, {0.99, 0}), one_image({0.5}, 0));
+  CHECK(status_of(r, 0) == Status::ok);
+  CHECK(r.first_success.data<int64_t>()[0] == 1);
+  CHECK(r.forwards.data<int64_t>()[0] == 3);  // clean, one step and its judgement
 }
 
 TEST_CASE("fab: options out of range are refused by name") {
@@ -177,14 +197,18 @@ TEST_CASE("fab-t: the first start of every target is the image itself") {
 }
 
 TEST_CASE("fab: a start around the image is at most half as far from it as the ball reaches") {
-  // z_1 - z_0 = max(0, |x - 0.5| - 0.12) - 0.03: flat where a start in the ball of 0.2 may be, and above 0 in
-  // the outer quarter of the ball.
-  Model model("1x1x1 flatten fc2 relu fc2", {.dtype = DType::float64, .init = Init::zeros});
-  model.parameter("1.weight").value().copy_from(Tensor::of<double>({1, -1}, {2, 1}));
-  model.parameter("1.bias").value().copy_from(Tensor::of<double>({-0.62, 0.38}, {2}));
-  model.parameter("3.weight").value().copy_from(Tensor::of<double>({0, 0, 1, 1}, {2, 2}));
-  model.parameter("3.bias").value().copy_from(Tensor::of<double>({0.03, 0}, {2}));
-  const AttackResult r = Fab({.eps = 0.2, .iters = 3, .restarts = 20}).run(model, one_image({0.5}, 0));
+  // Flat where a start in the ball of 0.2 may be, and above 0 in the outer quarter of the ball.
+  const AttackResult r =
+      Fab({.eps = 0.2, .iters = 3, .restarts = 20}).run(basin(0.12, 0.03), one_image({0.5}, 0));
   CHECK(status_of(r, 0) == Status::zero_grad);
   CHECK(r.backwards.data<int64_t>()[0] == 20);  // one for each start
+}
+
+TEST_CASE("fab: a start that cannot move takes no step") {
+  // The image is on flat ground; the starts around it that are not cross the boundary at 0.095 in one step.
+  const AttackResult r =
+      Fab({.eps = 0.2, .iters = 3, .restarts = 20}).run(basin(0.05, 0.045), one_image({0.5}, 0));
+  CHECK(status_of(r, 0) == Status::ok);
+  CHECK(r.first_success.data<int64_t>()[0] == 1);
+  CHECK(r.backwards.data<int64_t>()[0] > 1);
 }

@@ -233,5 +233,26 @@ TEST_CASE("zoo: newton takes a negative curvature for 1") {
   CHECK(r.x_adv.data<double>()[0] == doctest::Approx(0.6).epsilon(1e-6));
 }
 
+TEST_CASE("zoo: with importance every coordinate may be drawn, before anything has changed and after") {
+  // The first pixel moves and does not help, the second is all that is needed; each is a tile of its own.
+  const Model model = testing::linear_model({0.01, 1, 0, 0}, {0, 0.455});
+  const int64_t rows = 16;
+  const AttackInput input{Tensor::full({rows, 1, 1, 2}, 0.5, DType::float64),
+                          testing::classes(std::vector<int64_t>(rows, 0)),
+                          {},
+                          {}};
+  const AttackResult r =
+      Zoo({.on = Outputs::logits, .c0 = 10, .iters = 5000, .coordinates = 1, .lr = 0.1, .importance = true})
+          .run(model, input);
+  int64_t at_once = 0, later = 0;
+  for (const int64_t first : r.first_success.to_vector<int64_t>()) {
+    at_once += first == 1;
+    later += first > 1;  // the first pixel has changed, the second has a hundredth of its weight
+  }
+  CHECK(at_once > 2);
+  CHECK(later > 2);
+  CHECK(at_once + later == rows);
+}
+
 }  // namespace
 }  // namespace hashgrad
