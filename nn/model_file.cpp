@@ -153,7 +153,7 @@ void check_known_defences(const std::map<std::string, std::string>& metadata, co
     const std::string method = entry["method"].get<std::string>();
     const bool known =
         std::find(known_defences.begin(), known_defences.end(), method) != known_defences.end();
-    check(known || draw_method(method) != nullptr,
+    check(known || (draw_method(method) != nullptr && entry.contains("draws")),
           "{}: metadata defences names '{}', which this version does not know (it knows: {}); without it the "
           "model would compute something else",
           name, method, fmt::join(known_defences, ", "));

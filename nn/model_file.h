@@ -29,8 +29,9 @@ Archive archive_of(const Model& model);
 /// objects with a "method" (`quantisers` and `masks` too: nn/coding.h). Evaluating such a model while
 /// ignoring one of them would give wrong numbers quietly, so a method that this version does not know is an
 /// Error. Known: the defences that are in the weights already ("gi1", "gi2", "gi3", "logits-augmentation",
-/// "distill", "adversarial-training", "hash-classifier"), those that draw at every answer ("gi3", "dropout":
-/// nn/randomised.h), and those of nn/input_transform.h, which the model is built with.
+/// "distill", "adversarial-training", "hash-classifier"), those that draw at every answer ("gi3", "dropout"
+/// and what the program added: nn/draw_methods.h), and those of nn/input_transform.h, which the model is
+/// built with.
 void check_known_defences(const std::map<std::string, std::string>& metadata, const std::string& name);
 
 /// Throws, opening with `what`, at the first value that is infinite or NaN.

@@ -210,6 +210,10 @@ TEST_CASE("a method that a program adds draws, is attacked, and is kept in files
     record_defence(wrong, entry(sigma, at));
     CHECK_ERROR(realisation(wrong, {}), phrase);
   }
+  Archive silent = archive_of(small_net());
+  silent.metadata["defences"] =
+      R"([{"method":"test-noise","sigma":1,"at":[4]}])";  // neither drawn nor drawing
+  CHECK_ERROR(model_from_archive(silent, "f"), "f: metadata defences names 'test-noise', which this version");
   CHECK_ERROR(add_draw_method("gi3", *draw_method("test-noise")), "add_draw_method: there is a method 'gi3'");
 }
 
