@@ -28,7 +28,7 @@ Fgm::Options options_of(const AttackSettings& s) {
                        .loss = s.word("loss"),
                        .own_prediction = s.flag("own-prediction")};
   if (s.word("compat") == "none") return options;
-  const LibraryProfile& own = profile_of(profiles, s.word("compat"), options.norm, "fgm");
+  const LibraryProfile own = profile_of(profiles, s.word("compat"), options.norm, "fgm");
   options.eps = s.number("eps", own.eps);
   options.rules = own.rules;
   return options;

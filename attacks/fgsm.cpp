@@ -36,7 +36,7 @@ AttackInfo Fgsm::info() {
       {compat_setting(profiles), eps_setting(0.3), loss_setting(),
        AttackSetting::flag("own-prediction", "loss of the model's prediction instead of the label's")},
       [](const AttackSettings& s) -> std::unique_ptr<Attack> {
-        const std::string& library = s.word("compat");
+        const std::string library = s.word("compat");
         const double eps = library == "none" ? 0.3 : profile_of(profiles, library, Norm::linf, "fgsm").eps;
         return std::make_unique<Fgsm>(Options{
             .eps = s.number("eps", eps), .loss = s.word("loss"), .own_prediction = s.flag("own-prediction")});

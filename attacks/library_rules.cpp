@@ -98,8 +98,8 @@ Tensor start_by(const LibraryRules& rules, const Tensor& centre, const Threat& b
   return at_radius(ball_point(centre, {Norm::linf, ball.eps}, seed, samples, restart), centre, ball, false);
 }
 
-const LibraryProfile& profile_of(std::span<const LibraryProfile> rows, const std::string& library, Norm norm,
-                                 const std::string& attack) {
+LibraryProfile profile_of(std::span<const LibraryProfile> rows, const std::string& library, Norm norm,
+                          const std::string& attack) {
   const auto found = std::find_if(rows.begin(), rows.end(),
                                   [&](const auto& row) { return row.name == library && row.norm == norm; });
   check(found != rows.end(), "{}: has no norm {} in {}", attack, name_of(norm), library);

@@ -55,8 +55,8 @@ struct LibraryProfile {
   double step_of(double own_eps) const { return share > 0 ? share * own_eps : step; }
 };
 /// The row of `library` and `norm`; an Error that opens with `attack` where the library has no such norm.
-const LibraryProfile& profile_of(std::span<const LibraryProfile> rows, const std::string& library, Norm norm,
-                                 const std::string& attack);
+LibraryProfile profile_of(std::span<const LibraryProfile> rows, const std::string& library, Norm norm,
+                          const std::string& attack);
 /// `--compat none` or a library of these rows.
 AttackSetting compat_setting(std::span<const LibraryProfile> rows);
 

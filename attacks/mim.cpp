@@ -70,9 +70,9 @@ Mim::Options options_of(const AttackSettings& s) {
                        .decay = s.number("decay"),
                        .early_stop = !s.flag("no-early-stop"),
                        .loss = s.word("loss")};
-  const std::string& library = s.word("compat");
+  const std::string library = s.word("compat");
   if (library == "none") return options;
-  const LibraryProfile& own = profile_of(profiles, library, options.norm, "mim");
+  const LibraryProfile own = profile_of(profiles, library, options.norm, "mim");
   options.eps = s.number("eps", own.eps);
   options.step = s.number("step", own.step_of(options.eps));
   options.iters = s.integer("iters", own.iters);

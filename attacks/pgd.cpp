@@ -215,7 +215,7 @@ Pgd::Options loop_options(const AttackSettings& s, const char* name,
                        .loss = s.word("loss"),
                        .seed = s.seed()};
   if (s.word("compat") == "none") return options;
-  const LibraryProfile& own = profile_of(profiles, s.word("compat"), options.norm, name);
+  const LibraryProfile own = profile_of(profiles, s.word("compat"), options.norm, name);
   options.eps = s.number("eps", own.eps);
   options.step = s.number("step", own.step_of(options.eps));
   options.iters = s.integer("iters", own.iters);

@@ -144,13 +144,13 @@ int64_t AttackSettings::integer(const std::string& name, int64_t otherwise) cons
   return given_.contains(name) ? integer(name) : otherwise;
 }
 
-const std::string& AttackSettings::word(const std::string& name, const std::string& otherwise) const {
+std::string AttackSettings::word(const std::string& name, const std::string& otherwise) const {
   return given_.contains(name) ? word(name) : otherwise;
 }
 
 bool AttackSettings::flag(const std::string& name) const { return values_.contains(name); }
 
-const std::string& AttackSettings::word(const std::string& name) const {
+std::string AttackSettings::word(const std::string& name) const {
   const auto found = values_.find(name);
   check(found != values_.end(), "{}: reads the setting '{}', which it does not list", attack_, name);
   return found->second;

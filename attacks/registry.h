@@ -59,8 +59,8 @@ class AttackSettings {
   /// The same for settings whose default depends on another one: what was given, else `otherwise`.
   double number(const std::string& name, double otherwise) const;
   int64_t integer(const std::string& name, int64_t otherwise) const;
-  const std::string& word(const std::string& name, const std::string& otherwise) const;
-  const std::string& word(const std::string& name) const;
+  std::string word(const std::string& name, const std::string& otherwise) const;
+  std::string word(const std::string& name) const;
   uint64_t seed() const { return seed_; }
 
  private:
