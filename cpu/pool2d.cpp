@@ -86,8 +86,11 @@ void max_pool_row(const Pool2dShape& s, int64_t oy, int64_t length, const T* par
 }  // namespace
 
 void check_pool2d(const Pool2dShape& s) {
+  constexpr int64_t most_pixels = INT32_MAX;  // what argmax can name
   check(s.planes >= 0 && s.height >= 1 && s.width >= 1, "pool2d: {} planes of {} x {}", s.planes, s.height,
         s.width);
+  check(s.height <= most_pixels / s.width, "pool2d: planes of {} x {} have more than {} pixels", s.height,
+        s.width, most_pixels);
   check(s.kernel >= 1 && s.stride >= 1 && s.padding >= 0 && s.padding <= s.kernel / 2,
         "pool2d: kernel {}, stride {}, padding {} (expected kernel, stride >= 1, 0 <= padding <= kernel / 2)",
         s.kernel, s.stride, s.padding);

@@ -14,7 +14,8 @@ struct Pool2dShape {
   int64_t out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
 };
 
-/// Throws Error unless sizes are >= 1 (planes >= 0), 0 <= padding <= kernel / 2 and one window fits.
+/// Throws Error unless sizes are >= 1 (planes >= 0), a plane has less than 2^31 pixels, 0 <= padding <=
+/// kernel / 2 and one window fits.
 void check_pool2d(const Pool2dShape& shape);
 
 /// y = maximum of each window; padding never wins; NaN wins. argmax (shape of y, or null): row * width +

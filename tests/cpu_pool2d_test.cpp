@@ -119,6 +119,9 @@ TEST_CASE("a pool that cannot be is refused with its reason") {
   CHECK_THROWS_AS(cpu::check_pool2d({1, 3, 2, 3, 1}), Error);
   CHECK_THROWS_AS(cpu::check_pool2d({-1, 4, 4, 2, 2}), Error);
   CHECK_THROWS_AS(cpu::check_pool2d({1, 4, 4, 2, 0}), Error);
+  CHECK_NOTHROW(cpu::check_pool2d({1, INT32_MAX, 1, 1, 1}));
+  CHECK_THROWS_WITH_AS(cpu::check_pool2d({1, int64_t{1} << 30, 2, 2, 2}),
+                       "pool2d: planes of 1073741824 x 2 have more than 2147483647 pixels", Error);
   CHECK_THROWS_AS(cpu::check_pool2d({1, 4, 4, 2, 2, 2}), Error);
 }
 

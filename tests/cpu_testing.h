@@ -90,7 +90,7 @@ void for_each_isa(const Body& body) {
       testing::count_skipped(cpu::isa_name(isa), "this processor has no such instructions");
       continue;
     }
-    CAPTURE(cpu::isa_name(isa));
+    CAPTURE(std::string(cpu::isa_name(isa)));  // of a pointer doctest shows the address
     const IsaScope scope(isa);
     body();
   }
