@@ -51,5 +51,8 @@ int main(int argc, char** argv) {
     hashgrad::try_print(stderr, "hashgrad: {}\n", fault);
     return 2;
   }
+  static char help[] = "--help";
+  for (int i = 1; i < argc; ++i)
+    if (std::string_view(argv[i]) == "-h") argv[i] = help;  // `attack` has no flag -h
   return hashgrad::cli::run_program(app, argc, argv, [] {});
 }

@@ -26,6 +26,7 @@ class Contract(Command):
         for verb in verbs:
             self.assertIn(verb, text)
             help_text = self.run_ok(verb, "--help")
+            self.assertEqual(self.run_ok(verb, "-h"), help_text)
             for flag in ["--device", "--dtype", "--seed", "--threads", "--batch", "--quiet", "--json"]:
                 self.assertIn(flag, help_text)
 

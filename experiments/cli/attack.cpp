@@ -303,6 +303,7 @@ std::string names_of_attacks() {
 void add_attack(CLI::App& app) {
   auto* verb = app.add_subcommand("attack", "Craft adversarial images and verify them");
   auto v = std::make_shared<AttackVerb>();
+  verb->set_help_flag("--help", "Print this help message and exit");  // a flag -h would be zoo's --h to CLI11
   verb->add_option("NAME", v->name, "attack: " + names_of_attacks())
       ->required()
       ->check(parsed_by([](const std::string& name) { attack_info(name); }, "NAME"));
