@@ -76,7 +76,7 @@ template <class T>
     Wide d = load_wide(x + v * wide) - origin;
     if (count < parts) d = keep_last(count, v, d);
     sums.vectors[v] += d;
-    squares.vectors[v] += d * d;
+    squares.vectors[v] = add_product(squares.vectors[v], d, d);
   }
 }
 
@@ -86,8 +86,10 @@ void few_moments(int64_t n, const T* x, double* mean, double* spread) {
   double sum = 0, squares = 0;
   for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
   const double center = sum / static_cast<double>(n);
-  for (int64_t i = 0; i < n; ++i)
-    squares += (static_cast<double>(x[i]) - center) * (static_cast<double>(x[i]) - center);
+  for (int64_t i = 0; i < n; ++i) {
+    const double d = static_cast<double>(x[i]) - center;
+    squares = add_product(squares, d, d);
+  }
   *mean = center;
   *spread = squares;
 }
@@ -115,7 +117,7 @@ template <class T>
     Wide g = load_wide(dy + v * wide);
     if (count < parts) g = keep_last(count, v, g);
     sums.vectors[v] += g;
-    totals.vectors[v] += g * (load_wide(x + v * wide) - origin);
+    totals.vectors[v] = add_product(totals.vectors[v], g, load_wide(x + v * wide) - origin);
   }
 }
 
@@ -126,7 +128,7 @@ void products(int64_t n, const T* x, const T* dy, T center, double* sum, double*
     *sum = *product = 0;
     for (int64_t i = 0; i < n; ++i) {
       *sum += static_cast<double>(dy[i]);
-      *product += static_cast<double>(dy[i]) * (static_cast<double>(x[i]) - origin);
+      *product = add_product(*product, static_cast<double>(dy[i]), static_cast<double>(x[i]) - origin);
     }
     return;
   }
@@ -151,7 +153,10 @@ template <class T, class F>
 template <class T>
 struct Affine {
   T center, slope, shift;
-  [[gnu::always_inline]] Vector<T> operator()(Vector<T> x) const { return (x - center) * slope + shift; }
+  template <class V>
+  [[gnu::always_inline]] V operator()(V x) const {
+    return add_product(broadcast<V>(shift), x - center, broadcast<V>(slope));
+  }
 };
 
 template <bool relu, class T>
@@ -172,11 +177,11 @@ void normalise(int64_t n, const T* x, T center, T slope, T shift, const T* added
 template <class T>
 void gate(int64_t n, const T* x, const T* dy, T center, T slope, T shift, T* g) {
   using V = Vector<T>;
+  const Affine<T> affine{center, slope, shift};
   if (n < parts) {  // what reads g next would wait for a masked store
-    for (int64_t i = 0; i < n; ++i) g[i] = (x[i] - center) * slope + shift <= 0 ? T{0} : dy[i];
+    for (int64_t i = 0; i < n; ++i) g[i] = affine(x[i]) <= 0 ? T{0} : dy[i];
     return;
   }
-  const Affine<T> affine{center, slope, shift};
   map(n, x, dy, g, [=](V v, V d) { return affine(v) <= V{} ? V{} : d; });
 }
 
@@ -238,7 +243,9 @@ void pass(int64_t n, const uint8_t* mask, int64_t first, const T* dy, T* g) {
 
 template <class T>
 void gradient(int64_t n, const T* x, const T* dy, T center, T slope, T mean_dy, T along, T* dx) {
-  map(n, x, dy, dx, [=](Vector<T> v, Vector<T> g) { return slope * (g - mean_dy - (v - center) * along); });
+  using V = Vector<T>;
+  map(n, x, dy, dx,
+      [=](V v, V g) { return slope * add_product(g - mean_dy, -(v - center), broadcast<V>(along)); });
 }
 
 template <class T>

@@ -73,7 +73,9 @@ template <class T, int side, int channels>
 #pragma GCC unroll 3
         for (int c = 0; c < channels; ++c)
 #pragma GCC unroll 4
-          for (int i = 0; i < rows; ++i) sums[q][c][i] += w[(c * side + outer - r) * side + q] * g[i + r];
+          for (int i = 0; i < rows; ++i)
+            sums[q][c][i] =
+                add_product(sums[q][c][i], broadcast<V>(w[(c * side + outer - r) * side + q]), g[i + r]);
   }
 #pragma GCC unroll 5
   for (int q = 0; q < side; ++q)

@@ -119,7 +119,7 @@ template <class T, int rows, int vectors, class A, class B>
     V row[vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) row[v] = b(k, v);
-    for_each_vector<T>(sums, [&](V& x, int r, int v) { x += a(r, k) * row[v]; });
+    for_each_vector<T>(sums, [&](V& x, int r, int v) { x = add_product(x, broadcast<V>(a(r, k)), row[v]); });
   }
 }
 
@@ -177,16 +177,19 @@ template <class T, int rows>
 [[gnu::always_inline]] inline void multiply_squares(int64_t depth, const Rows<T, rows>& a,
                                                     const T* const (&b)[lanes<T>],
                                                     Vector<T> (&sums)[rows][1]) {
+  using V = Vector<T>;
   for (int64_t k = 0; k < depth; k += lanes<T>) {
-    Vector<T> square[lanes<T>];
+    V square[lanes<T>];
     const int64_t left = depth - k;
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i)
-      square[i] = left < lanes<T> ? load_first<Vector<T>>(b[i] + k, left) : load<Vector<T>>(b[i] + k);
+      square[i] = left < lanes<T> ? load_first<V>(b[i] + k, left) : load<V>(b[i] + k);
     transpose(square);
 #pragma GCC unroll 16
     for (int j = 0; j < lanes<T>; ++j)
-      if (j < left) for_each_vector<T>(sums, [&](Vector<T>& x, int r, int) { x += a(r, k + j) * square[j]; });
+      if (j < left)
+        for_each_vector<T>(
+            sums, [&](V& x, int r, int) { x = add_product(x, broadcast<V>(a(r, k + j)), square[j]); });
   }
 }
 
@@ -224,19 +227,20 @@ constexpr int wide(int rows) { return rows == 1 ? 8 : rows <= row_step ? 4 : 2; 
 
 template <class T, int rows>
 [[gnu::noinline]] void few_rows_lanes_tiles(const GemmBlock<T>& g) {
+  using V = Vector<T>;
   constexpr int vectors = wide(rows);
   const Rows<T, rows> a(g.a, g.lda, g.rows);
   int64_t j = 0;
   for (; j + vectors * lanes<T> <= g.columns; j += vectors * lanes<T>) {
-    Vector<T> sums[rows][vectors] = {};
+    V sums[rows][vectors] = {};
     multiply<T>(g.depth, a, EvenRows<T>{g.b + j, g.ldb}, sums);
     finish<T>(sums, g.c + j, g.ldc, tile_end(g, 0, j), Part<T>{g.rows, g.columns - j});
   }
   for (; j < g.columns; j += lanes<T>) {
-    Vector<T> sums[rows][1] = {};
+    V sums[rows][1] = {};
     for (int64_t k = 0; k < g.depth; ++k) {
-      const Vector<T> row = load_first<Vector<T>>(g.b + k * g.ldb + j, g.columns - j);
-      for_each_vector<T>(sums, [&](Vector<T>& x, int r, int) { x += a(r, k) * row; });
+      const V row = load_first<V>(g.b + k * g.ldb + j, g.columns - j);
+      for_each_vector<T>(sums, [&](V& x, int r, int) { x = add_product(x, broadcast<V>(a(r, k)), row); });
     }
     finish<T>(sums, g.c + j, g.ldc, tile_end(g, 0, j), Part<T>{g.rows, g.columns - j});
   }

@@ -312,9 +312,8 @@ using Rows = Floats[rows_at_once][halves];
   return reinterpret_cast<Floats>(_mm512_dpbf16_ps(
       reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
 #else
-  sum += reinterpret_cast<Floats>(a << 16) * reinterpret_cast<Floats>(b << 16);
-  sum += reinterpret_cast<Floats>(a & upper) * reinterpret_cast<Floats>(b & upper);
-  return sum;
+  sum = add_product(sum, reinterpret_cast<Floats>(a << 16), reinterpret_cast<Floats>(b << 16));
+  return add_product(sum, reinterpret_cast<Floats>(a & upper), reinterpret_cast<Floats>(b & upper));
 #endif
 }
 

@@ -68,7 +68,7 @@ void scatter_all(const Arrivals<T>& arrivals, const T* weight, T* plane, int64_t
     const V value = V{} + arrivals.value[i];
     for_taps<side, side>([&](int r, int q) {
       T* p = to + r * row + q * lanes<T>;
-      store(p, load<V>(p) + value * w[r][q]);
+      store(p, add_product(load<V>(p), value, w[r][q]));
     });
   }
 }
@@ -83,7 +83,9 @@ void gather_rows(int r0, const Arrivals<T>& arrivals, const T* plane, int64_t ro
   for (int64_t i = 0; i < arrivals.count; ++i) {
     const T* from = plane + r0 * row + arrivals.at[i];
     const V value = V{} + arrivals.value[i];
-    for_taps<rows, side>([&](int r, int q) { sum[r][q] += value * load<V>(from + r * row + q * lanes<T>); });
+    for_taps<rows, side>([&](int r, int q) {
+      sum[r][q] = add_product(sum[r][q], value, load<V>(from + r * row + q * lanes<T>));
+    });
   }
   for_taps<rows, side>([&](int r, int q) { store(place(r, q), sum[r][q]); });
 }

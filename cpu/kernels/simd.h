@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#if defined(HASHGRAD_ISA_avx512)
+#if defined(__FMA__)
 #include <immintrin.h>
 #endif
 
@@ -41,6 +41,44 @@ template <class Mask>
   return n < lanes ? static_cast<Mask>((1u << n) - 1) : static_cast<Mask>(-1);
 }
 #endif
+
+/// x in every lane.
+template <class V, class T>
+[[gnu::always_inline]] inline V broadcast(T x) {
+  return x - V{};  // which keeps the sign of a zero
+}
+
+/// sum + a * b, rounded once where the instruction set multiplies and adds at a time. Asked for by name, and
+/// -ffp-contract=off: a compiler that may choose fuses one loop and not another (GCC 14 spares a lone chain
+/// of sums), and then an element's bits depend on which way led to it.
+template <class V>
+[[gnu::always_inline]] inline V add_product(V sum, V a, V b) {
+#if !defined(__FMA__)
+  return sum + a * b;
+#else
+  if constexpr (__is_same(V, float)) return __builtin_fmaf(a, b, sum);
+  if constexpr (__is_same(V, double)) return __builtin_fma(a, b, sum);
+  if constexpr (__is_same(V, Simd<float, 16>::Vector)) return _mm_fmadd_ps(a, b, sum);
+  if constexpr (__is_same(V, Simd<double, 16>::Vector)) return _mm_fmadd_pd(a, b, sum);
+  if constexpr (__is_same(V, Simd<float, 32>::Vector)) return _mm256_fmadd_ps(a, b, sum);
+  if constexpr (__is_same(V, Simd<double, 32>::Vector)) return _mm256_fmadd_pd(a, b, sum);
+#if defined(__AVX512F__)
+  if constexpr (__is_same(V, Simd<float, 64>::Vector)) return _mm512_fmadd_ps(a, b, sum);
+  if constexpr (__is_same(V, Simd<double, 64>::Vector)) return _mm512_fmadd_pd(a, b, sum);
+#else
+  if constexpr (__is_same(V, Simd<float, 64>::Vector)) {  // two registers
+    using Half = Simd<float, 32>::Vector;
+    struct Halves {
+      Half low, high;
+    };
+    const Halves s = __builtin_bit_cast(Halves, sum), x = __builtin_bit_cast(Halves, a),
+                 y = __builtin_bit_cast(Halves, b);
+    return __builtin_bit_cast(V,
+                              Halves{add_product(s.low, x.low, y.low), add_product(s.high, x.high, y.high)});
+  }
+#endif
+#endif
+}
 
 /// Loads and stores without an alignment demand.
 template <class V, class T>
