@@ -1,5 +1,6 @@
 #include "bench/cpu_roofline.h"
 
+#include <fmt/ranges.h>
 #include <memory>
 
 #include "core/error.h"

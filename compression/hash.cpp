@@ -1,6 +1,7 @@
 #include "compression/hash.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
 
 #include "compression/layers.h"
 #include "cpu/hash_gemm.h"

@@ -1,6 +1,7 @@
 #include "core/shape.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
 
 namespace hashgrad {
 

@@ -1,5 +1,6 @@
 // The `hashgrad` command: one verb per file in experiments/cli/. docs/cli.md is its contract.
 #include <algorithm>
+#include <fmt/ranges.h>
 
 #include "experiments/cli/program.h"
 #include "experiments/try_print.h"

@@ -4,6 +4,7 @@
 //   liu2021 --data cifar10 --scale reduced --all --output experiments/results/liu2021-cifar10
 // Networks are trained, attacked and kept in the folder; an interrupted study goes on where it stopped.
 #include <algorithm>
+#include <fmt/ranges.h>
 
 #include "experiments/cli/program.h"
 #include "experiments/liu2021/tables.h"

@@ -1,6 +1,7 @@
 #include "nn/schedule.h"
 
 #include <cmath>
+#include <fmt/ranges.h>
 #include <numbers>
 
 #include "core/error.h"

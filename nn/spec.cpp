@@ -1,6 +1,7 @@
 #include "nn/spec.h"
 
 #include <cmath>
+#include <fmt/ranges.h>
 
 #include "cpu/hashed_matrix.h"
 #include "nn/spec_errors.h"

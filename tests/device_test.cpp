@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <doctest/doctest.h>
+#include <fmt/ranges.h>
 #include <map>
 #include <memory>
 #include <sstream>

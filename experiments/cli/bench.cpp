@@ -1,5 +1,7 @@
 // hashgrad bench NAME|all: kernels from the obvious one to the production one, checked, and timed beside
 // measured floors. hashgrad bench cpu: the kernels of the CPU engine beside theirs.
+#include <fmt/ranges.h>
+
 #include "bench/cpu_roofline.h"
 #include "bench/ladder.h"
 #include "core/device_memory.h"

@@ -1,5 +1,6 @@
 // hashgrad compress METHOD MODEL: a smaller model, optionally trained further.
 #include <filesystem>
+#include <fmt/ranges.h>
 #include <optional>
 #include <utility>
 

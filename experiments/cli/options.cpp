@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <fmt/ranges.h>
 #include <limits>
 #include <map>
 #include <numeric>

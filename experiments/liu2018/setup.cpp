@@ -1,5 +1,7 @@
 #include "experiments/liu2018/setup.h"
 
+#include <fmt/ranges.h>
+
 #include "nn/models/zoo.h"
 
 namespace hashgrad::liu2018 {

@@ -1,5 +1,7 @@
 #include "experiments/liu2021/protocol.h"
 
+#include <fmt/ranges.h>
+
 #include "core/error.h"
 
 namespace hashgrad::liu2021 {

@@ -1,6 +1,7 @@
 #include "experiments/study/paper.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
 
 #include "core/file.h"
 #include "datasets/registry.h"

@@ -1,6 +1,7 @@
 #include "experiments/zhao2019/findings.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
 
 namespace hashgrad::zhao2019 {
 namespace {

@@ -1,6 +1,7 @@
 #include "nn/models/settings.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/settings.h"
