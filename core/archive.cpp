@@ -5,10 +5,10 @@
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <string_view>
 #include <vector>
 
 #include "core/file.h"
+#include "core/json.h"
 
 namespace hashgrad {
 namespace {
@@ -85,21 +85,6 @@ const char* format_name(DType t) {
   return "U8";
 }
 
-/// Brackets open at a time, at most, outside of strings; of any text.
-int deepest(std::string_view text) {
-  int depth = 0, most = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '"') quoted = !quoted;
-    if (c == '\\' && quoted) ++i;
-    if (quoted) continue;
-    if (c == '{' || c == '[') most = std::max(most, ++depth);
-    if (c == '}' || c == ']') --depth;
-  }
-  return most;
-}
-
 json parse_header(const std::string& bytes, const std::string& name, uint64_t& data_begin) {
   check(bytes.size() >= 8, "{}: {} bytes are too few for a safetensors file (8-byte header size expected)",
         name, bytes.size());
@@ -109,16 +94,7 @@ json parse_header(const std::string& bytes, const std::string& name, uint64_t& d
         "{}: is not a safetensors file or is truncated: the header claims {} bytes, {} follow", name,
         header_size, bytes.size() - 8);
   data_begin = 8 + header_size;
-  const std::string_view text(bytes.data() + 8, header_size);
-  // A file of a million brackets would exhaust the stack. The parser's callback, which knows the depth too,
-  // takes a time that grows with the square of the number of tensors.
-  check(deepest(text) <= 8, "{}: the safetensors header is nested too deeply", name);
-  json header;
-  try {
-    header = json::parse(text);
-  } catch (const json::exception&) {
-    fail("{}: the safetensors header is not valid JSON", name);
-  }
+  json header = parse_json({bytes.data() + 8, header_size}, name + ": the safetensors header");
   check(header.is_object(), "{}: the safetensors header is not a JSON object", name);
   return header;
 }

@@ -19,8 +19,8 @@ struct Archive {
 };
 
 /// Reads any producer's safetensors file. F16 and BF16 become float32; I8, I16, I32, U16, U32, U64 and BOOL
-/// become int64. Every size and offset is checked against the file before anything is allocated;
-/// a fault is an Error with path, tensor and what was expected.
+/// become int64. Every size and offset is checked against the file before anything is allocated, and no name
+/// may stand twice; a fault is an Error with path, tensor and what was expected.
 Archive read_archive(const std::string& path);
 
 /// What a metadata value becomes in a file, which holds UTF-8 only: bytes that are none, as in the names of

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace hashgrad {
 namespace {
@@ -62,7 +63,7 @@ void for_each_entry(const std::map<std::string, std::string>& metadata, const ch
   const auto it = metadata.find(key);
   if (it == metadata.end()) return;
   const std::string where = name + ": metadata " + key;
-  const json list = json::parse(it->second, nullptr, /*allow_exceptions=*/false);
+  const json list = parse_json(it->second, where);
   check(list.is_array(), "{} is not a JSON list", where);
   for (const json& object : list) f(Entry(object, where));
 }

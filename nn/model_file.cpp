@@ -144,11 +144,7 @@ void check_finite(const Tensor& tensor, const std::string& what) {
 }
 
 void check_known_defences(const std::map<std::string, std::string>& metadata, const std::string& name) {
-  const auto it = metadata.find("defences");
-  if (it == metadata.end()) return;
-  const json list = json::parse(it->second, nullptr, /*allow_exceptions=*/false);
-  check(list.is_array(), "{}: metadata defences is not a JSON list", name);
-  for (const json& entry : list) {
+  for (const json& entry : defences_of(metadata, name)) {
     check(entry.is_object() && entry.contains("method") && entry["method"].is_string(),
           "{}: metadata defences has an entry that is not an object with a \"method\"", name);
     const std::string method = entry["method"].get<std::string>();

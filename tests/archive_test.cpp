@@ -149,6 +149,11 @@ TEST_CASE("every kind of damage is an error with its own words") {
       {file_of("[1,2]"), "not a JSON object"},
       {file_of("3"), "not a JSON object"},
       {file_of(std::string(1'000'000, '[')), "nested too deeply"},
+      {file_of(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)"
+               R"("a":{"dtype":"I64","shape":[0],"data_offsets":[0,0]}})"),
+       "the safetensors header names 'a' twice"},
+      {file_of(R"({"__metadata__":{"spec":"1x1x2 flatten fc2","spec":"1x1x2 flatten fc3"}})"),
+       "the safetensors header names 'spec' twice"},
       {file_of(R"({"t":1})"), "tensor 't' has no 'dtype'"},
       {file_of(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4), "has no 'dtype'"},
       {file_of(R"({"t":{"dtype":"F32","data_offsets":[0,4]}})", 4), "has no 'shape'"},

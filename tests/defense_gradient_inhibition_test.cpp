@@ -170,6 +170,6 @@ TEST_CASE("gradient inhibition refuses what it cannot do") {
   CHECK(error_of([&] { gradient_inhibition_1(model, 0.1, "last:4"); }) ==
         "gi1: layers 'last:4' of a model with 3 convolution and fully connected layers");
   CHECK(model.metadata.count("defences") == 0);
-  model.metadata["defences"] = "gi1";
+  model.metadata["defences"] = "\"gi1\"";
   CHECK(error_of([&] { gradient_inhibition_1(model, 0.1); }).find("not a JSON list") != std::string::npos);
 }

@@ -269,7 +269,16 @@ TEST_CASE("a damaged model file is an error that names the tensor") {
        "fixed-point)"},
       {[](Archive& a) { a.metadata["masks"] = R"([{"method":"random","parameter":"1.weight"}])"; },
        "f: metadata masks names 'random', which this version does not know (it knows: prune)"},
-      {[](Archive& a) { a.metadata["defences"] = "[[["; }, "f: metadata defences is not a JSON list"},
+      {[](Archive& a) { a.metadata["defences"] = "[[["; }, "f: metadata defences is not valid JSON"},
+      {[](Archive& a) { a.metadata["defences"] = "{}"; }, "f: metadata defences is not a JSON list"},
+      {[](Archive& a) { a.metadata["defences"] = R"([{"method":"gi1","method":"moat"}])"; },
+       "f: metadata defences names 'method' twice in one object"},
+      {[](Archive& a) {  // whoever prints that needs a stack as deep
+         a.metadata["quantisers"] = R"([{"method":"fixed-point","layer":)" + std::string(1'000'000, '[') +
+                                    std::string(1'000'000, ']') + "}]";
+       },
+       "f: metadata quantisers is nested too deeply"},
+      {[](Archive& a) { a.metadata["masks"] = "3"; }, "f: metadata masks is not a JSON list"},
       {[](Archive& a) { a.metadata["masks"] = R"(["m"])"; },
        "f: metadata masks has an entry that is not an object"},
   };
