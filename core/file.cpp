@@ -93,6 +93,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
                  exists ? (s.st_mode & 0777) : 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail("{}: cannot be written: {}", path, std::strerror(errno));
+  if (exists) ::fchmod(fd_, s.st_mode & 0777);  // open() leaves out what the umask forbids to new files
 }
 
 AtomicFile::~AtomicFile() {

@@ -334,13 +334,25 @@ TEST_CASE("content is on the disk before it has its name, and the name when the 
   CHECK(calls == std::vector<std::string>{"fsync of a file", "rename", "fsync of a folder"});
 }
 
-TEST_CASE("a file keeps its permissions, and what another process writes beside it is left alone") {
+TEST_CASE("a file keeps its permissions, whatever those of new files are") {
   namespace fs = std::filesystem;
   const TempDir folder;
   const std::string path = folder / "model";
   write_file(path, "old");
-  constexpr fs::perms owners = fs::perms::owner_read | fs::perms::owner_write;
-  fs::permissions(path, owners);
+  const mode_t before = umask(0077);
+  for (const auto wanted : {fs::perms{0600}, fs::perms{0664}}) {
+    fs::permissions(path, wanted);
+    write_file(path, "new");
+    CHECK(fs::status(path).permissions() == wanted);
+  }
+  umask(before);
+}
+
+TEST_CASE("what another process writes beside a file is left alone") {
+  namespace fs = std::filesystem;
+  const TempDir folder;
+  const std::string path = folder / "model";
+  write_file(path, "old");
   std::string beside;
   {
     const AtomicFile file(path);
@@ -353,7 +365,6 @@ TEST_CASE("a file keeps its permissions, and what another process writes beside 
   write_file(path, "new");
   CHECK(read_file(path) == "new");
   CHECK(read_file(beside) == "of another process");
-  CHECK(fs::status(path).permissions() == owners);
 }
 
 TEST_CASE("write_archive and read_archive are a round trip through a file") {
