@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 #include <limits>
+#include <set>
 
 #include "core/settings.h"
 #include "cuda/optim.h"
@@ -75,9 +76,11 @@ OptimizerOptions parse_optimizer(const std::string& text) {
   }
   if (colon == std::string::npos) return o;
   const bool adam = o.kind == Kind::adam, rmsprop = o.kind == Kind::rmsprop;
+  std::set<std::string> given;
   for (const std::string& setting : split_at(std::string_view(text).substr(colon + 1), ',')) {
     const size_t equals = setting.find('=');
     const std::string key = setting.substr(0, equals);
+    check(given.insert(key).second, "optimizer '{}': {} is given twice", text, key);
     const auto number = [&](double most) {
       check(equals != std::string::npos, "optimizer '{}': {} needs a value, as in {}=0.1", text, key, key);
       return parse_number(setting.substr(equals + 1), "optimizer: " + key, 0, most);

@@ -135,6 +135,8 @@ TEST_CASE("optimiser settings have one canonical text; faults are named") {
   CHECK_ERROR(parse_optimizer("adam:weight_decay=-1"), "optimizer: weight_decay is -1, 0 to 1 is accepted");
   CHECK_ERROR(parse_optimizer("adam:"), "'' is not a setting of adam");
   CHECK_ERROR(parse_optimizer("adam:nesterov"), "'nesterov' is not a setting of adam");
+  CHECK_ERROR(parse_optimizer("sgd:momentum=0.9,momentum=0.5"), "momentum is given twice");
+  CHECK_ERROR(parse_optimizer("sgd:nesterov,nesterov"), "nesterov is given twice");
   CHECK_ERROR(Optimizer({}, {.momentum = 0, .nesterov = true}), "nesterov needs a momentum above 0");
   CHECK_ERROR(Optimizer({}, {.beta2 = 1}), "optimizer: beta2 is 1, at least 0 and below 1 is accepted");
 }
