@@ -121,7 +121,7 @@ Loader::Loader(Dataset data, LoaderOptions options) : data_(std::move(data)), op
 
 int64_t Loader::batches() const {
   const int64_t n = data_.size(), b = options_.batch;
-  return options_.drop_last ? n / b : (n + b - 1) / b;
+  return options_.drop_last ? n / b : (n - 1) / b + 1;  // there is a sample at least
 }
 
 std::vector<int64_t> Loader::order(int64_t epoch) const {

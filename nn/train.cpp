@@ -256,9 +256,7 @@ class Trainer {
   }
 
   /// Updates of one pass over the data, each batch once.
-  int64_t steps_per_round() const {
-    return (loader_.batches() + options_.accumulate - 1) / options_.accumulate;
-  }
+  int64_t steps_per_round() const { return (loader_.batches() - 1) / options_.accumulate + 1; }
   int64_t steps_per_epoch() const { return steps_per_round() * options_.replays; }
 
   void report() {

@@ -336,6 +336,10 @@ TEST_CASE("accumulated batches make the updates of one large batch, the last of 
   in_parts.batch = 20, in_parts.accumulate = 3;  // 60 and 40 images
   CHECK(train(uneven, digits(), in_parts).steps == 4);
   CHECK(largest_difference(uneven, whole) > 1e-4);
+  at_once.batch = INT64_MAX, in_parts.accumulate = INT64_MAX;  // all images
+  CHECK(train(whole, digits(), at_once).steps == 2);
+  CHECK(train(uneven, digits(), in_parts).steps == 2);
+  in_parts.accumulate = 3;
   const std::atomic<bool> stop = true;  // before an update's first part: it is finished all the same
   in_parts.stop = &stop;
   CHECK(train(uneven, digits(), in_parts).steps == 1);
