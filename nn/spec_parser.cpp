@@ -39,10 +39,16 @@ class Scanner {
     return value;
   }
 
+  /// A number that float32 does not turn into 0 or infinity.
   double real(const char* what) {
     double value = 0;
     const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
     check(error == std::errc{} && std::isfinite(value), "{}: a number is expected, not '{}'", what, rest_);
+    using Limits = std::numeric_limits<float>;
+    const double size = std::abs(value);
+    check(value == 0 || (size >= Limits::min() && size <= Limits::max()),
+          "{}: {} is out of the range of float32, {:.3g} to {:.3g}", what, value, Limits::min(),
+          Limits::max());
     advance_to(end);
     return value;
   }
@@ -151,8 +157,7 @@ LayerSpec parse_bn(Scanner& in) {
     layer.momentum = in.real("momentum");
   }
   check(in.take(")"), "bn(eps=1e-5,momentum=0.1) needs its ')'");
-  constexpr double least = std::numeric_limits<float>::min();  // less would be 0 in float32
-  check(layer.eps >= least, "eps {} must be at least {:.3g}", layer.eps, least);
+  check(layer.eps > 0, "eps {} must be above 0", layer.eps);
   check(layer.momentum > 0 && layer.momentum <= 1, "momentum {} must be above 0 and at most 1",
         layer.momentum);
   return layer;
