@@ -41,6 +41,7 @@ Shape Shape::without(int i) const {
 }
 
 Shape Shape::with(int i, int64_t size) const {
+  check(i >= 0 && i <= rank_, "shape: no place {} for an axis in {}", i, *this);
   std::vector<int64_t> s(begin(), end());
   s.insert(s.begin() + i, size);
   return Shape(s);

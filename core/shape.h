@@ -33,7 +33,7 @@ class Shape {
   const int64_t* begin() const { return sizes_.data(); }
   const int64_t* end() const { return sizes_.data() + rank_; }
 
-  /// This shape with axis i taken out, or with an axis of this size put in before i.
+  /// This shape with axis i taken out, or with an axis of this size put in before i, 0 to rank().
   Shape without(int i) const;
   Shape with(int i, int64_t size) const;
   /// Strides, in elements, of a contiguous row-major tensor of this shape.

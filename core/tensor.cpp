@@ -108,12 +108,12 @@ Tensor Tensor::reshape(const Shape& shape) const {
 
 Tensor Tensor::reshape(const std::vector<int64_t>& sizes) const {
   std::vector<int64_t> s = sizes;
-  int64_t known = 1;
-  for (int64_t n : s) known *= n == -1 ? 1 : n;
-  if (auto it = std::find(s.begin(), s.end(), -1); it != s.end()) {
+  if (const auto rest = std::find(s.begin(), s.end(), -1); rest != s.end()) {
+    *rest = 1;
+    const int64_t known = Shape(s).numel();
     check(known > 0 && numel() % known == 0, "reshape: {} elements of {} do not divide by {}", numel(),
           shape_, known);
-    *it = numel() / known;
+    *rest = numel() / known;
   }
   return reshape(Shape(s));
 }

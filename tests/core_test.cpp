@@ -109,6 +109,8 @@ TEST_CASE("misuse of a tensor is an error, not undefined") {
   CHECK_ERROR(t.reshape({-1, -1}), "size -1");
   CHECK_ERROR(t.reshape({-2, -3}), "size -2");
   CHECK_ERROR(t.reshape({-1, 0}), "do not divide by 0");
+  CHECK_ERROR(t.reshape({int64_t{1} << 32, int64_t{1} << 32, -1}), "more than 2^40 elements");
+  for (const int i : {-1, 3}) CHECK_ERROR(t.shape().with(i, 2), "no place");
   CHECK_ERROR(Tensor::of<float>({1, 2}, {3}), "2 values given for shape [3]");
   CHECK_ERROR(Tensor().data<float>(), "undefined");
   CHECK_ERROR(Tensor().clone(), "undefined");
