@@ -12,6 +12,9 @@ class Node;  // autograd/node.h
 
 /// A value that gradients can be asked of. Copies share value, gradient and graph. First order only:
 /// gradients are Tensors, so a derivative of a derivative cannot be written by accident.
+///
+/// An op keeps the memory of what it was given, not a copy: whoever writes into a value() that a graph was
+/// made of changes the gradients of that graph, so update weights behind the backward pass.
 class Variable {
  public:
   Variable() = default;
@@ -37,7 +40,7 @@ class Variable {
   void set_requires_grad(bool wanted);
 
   /// The gradient that backward() calls have added up in this leaf; undefined before the first and for
-  /// constants.
+  /// constants. Its memory may be that of another leaf's gradient, too: clone() what is to be changed.
   const Tensor& grad() const;
   void zero_grad();
 

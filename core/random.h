@@ -41,7 +41,8 @@ constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::a
 }
 
 /// A sequence of draws for one (seed, stream, sample, step). Cheap to make: make one per image or per tensor.
-/// Limits: sample < 2^48, step < 2^32 in total with the stream; 2^32 blocks of four words per sequence.
+/// Limits: sample < 2^48, as it shares a word with the stream; step < 2^32; 2^32 blocks of four words per
+/// sequence.
 class Random {
  public:
   constexpr Random(uint64_t seed, Stream stream, uint64_t sample = 0, uint32_t step = 0)

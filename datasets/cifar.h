@@ -9,8 +9,8 @@
 
 namespace hashgrad {
 
-/// Files of records of 3073 bytes (label, then 32x32 red, green and blue planes), plain or gzip, one after
-/// the other: images [N,3,32,32] uint8, ten classes.
+/// Files of records of 3073 bytes (label, then 32x32 red, green and blue planes), one after the other: images
+/// [N,3,32,32] uint8, ten classes.
 Dataset read_cifar10(const std::vector<std::string>& files);
 
 }  // namespace hashgrad
