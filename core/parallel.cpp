@@ -48,14 +48,16 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   }
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
+  int64_t failed = count;  // the index whose error it is: whoever is below has begun, and is heard to its end
   std::mutex error_mutex;
   Team::instance().run(n - 1, [&] {
     inside_loop = true;
+    int64_t i = 0;
     try {
-      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
+      while ((i = next.fetch_add(1, std::memory_order_relaxed)) < count) body(i);
     } catch (...) {
       const std::lock_guard lock(error_mutex);
-      if (!error) error = std::current_exception();
+      if (i < failed) error = std::current_exception(), failed = i;
       next = count;
     }
     inside_loop = false;

@@ -13,8 +13,8 @@ void set_threads(int n);
 
 /// Calls `body(i)` for every i in [0, count), on up to `threads()` threads, each index exactly once, in no
 /// particular order. Bodies must write to disjoint memory; sums across indices are made by the caller
-/// afterwards, in index order. The first exception thrown by a body is rethrown here. Nested calls run
-/// serially.
+/// afterwards, in index order. Of the exceptions that bodies throw, that of the lowest index is rethrown
+/// here, on any number of threads; bodies of higher ones may not have run. Nested calls run serially.
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
 /// parallel_for, or body(0), body(1), ... on this thread where `serial`: for work too small to wake others

@@ -232,6 +232,23 @@ TEST_CASE("an exception in a loop body reaches the caller, and the next loop wor
   set_threads(before);
 }
 
+TEST_CASE("of several bodies that fail, the lowest index is heard, however late it fails") {
+  const int before = threads();
+  set_threads(2);
+  for (int loop = 0; loop < 10; ++loop) {
+    std::atomic<bool> other_fails{false};
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    const auto body = [&](int64_t i) {
+      while (i == 0 && !other_fails && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      for (int wait = 0; i == 0 && wait < 1000; ++wait) std::this_thread::yield();
+      other_fails = true;
+      fail("index {}", i);
+    };
+    CHECK_ERROR(parallel_for(2, body), "index 0");
+  }
+  set_threads(before);
+}
+
 TEST_CASE("the account of memory returns to its start") {
   const int64_t before = memory_count().live;
   {
