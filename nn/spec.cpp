@@ -39,6 +39,17 @@ void check_image(const Shape& input) {
   check(input.rank() == 3, "takes images [C,H,W], the layer before gives {}", input);
 }
 
+/// Shape behind a convolution or a pooling with this many output channels. What it pads may be made, and a
+/// hashed window has a key for each of its values, so neither is larger than the values between layers.
+Shape behind_windows(const LayerSpec& layer, int64_t channels, const Shape& input) {
+  check_image(input);
+  const Shape padded{input[0], input[1] + 2 * layer.padding.height, input[2] + 2 * layer.padding.width};
+  check(padded.numel() <= most_values, "pads its input to {}, at most {} values are supported", padded,
+        most_values);
+  return {channels, window_count(layer, &Extent::height, input[1]),
+          window_count(layer, &Extent::width, input[2])};
+}
+
 std::string rate_text(double rate) {
   const double inverse = std::round(1 / rate);
   return inverse > 1 && 1 / inverse == rate ? fmt::format("1/{}", inverse) : fmt::format("{}", rate);
@@ -115,16 +126,12 @@ std::string layer_text(const LayerSpec& layer) {
 Shape layer_shape(const LayerSpec& layer, const Shape& input) {
   switch (layer.kind) {
     case Kind::conv:
-      check_image(input);
-      return {layer.out, window_count(layer, &Extent::height, input[1]),
-              window_count(layer, &Extent::width, input[2])};
+      return behind_windows(layer, layer.out, input);
     case Kind::max_pool:
     case Kind::avg_pool:
-      check_image(input);
       check(2 * layer.padding.height <= layer.kernel.height,
             "padding {} is more than half of the window of {}", layer.padding.height, layer.kernel.height);
-      return {input[0], window_count(layer, &Extent::height, input[1]),
-              window_count(layer, &Extent::width, input[2])};
+      return behind_windows(layer, input[0], input);
     case Kind::global_avg_pool:
       check_image(input);
       return {input[0], 1, 1};
