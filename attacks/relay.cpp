@@ -22,7 +22,8 @@ Relayed relay(const std::vector<std::unique_ptr<Attack>>& members, const Oracle&
       if (broken || m == 0 || keeps == Keeps::last) scatter(out.x_adv, {open[i]}, gather(r.x_adv, {at}));
       if (broken) {
         result.broken_by[row] = static_cast<int64_t>(m);
-        out.first_success[row] = out.forwards[row] + r.first_success.data<int64_t>()[i];
+        const int64_t steps = r.first_success.data<int64_t>()[i];
+        out.first_success[row] = steps < 0 ? -1 : out.forwards[row] + steps;
       } else {
         resisting.push_back(open[i]);
       }

@@ -11,7 +11,7 @@ namespace hashgrad {
 
 /// What a relay leaves. Passes are counted over all members that a row met; a row's status is that of the
 /// last one it met. first_success of a broken row is the forward passes of the members before plus the steps
-/// of the one that broke it.
+/// of the one that broke it, or -1 if that one has not seen its success itself (AttackResult).
 struct Relayed {
   Crafted crafted;
   std::vector<int64_t> broken_by;  // [N] index of the member; -1: none

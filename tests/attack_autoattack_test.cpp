@@ -3,10 +3,47 @@
 #include <numeric>
 
 #include "attacks/autoattack.h"
+#include "attacks/relay.h"
 #include "tests/attack_models.h"
 
 using namespace hashgrad;
 using namespace hashgrad::testing;
+
+namespace {
+
+/// Gives every pixel one value, for one forward pass, and does not see what comes of it.
+class Blind : public Attack {
+ public:
+  explicit Blind(double value) : value_(value) {}
+  std::string name() const override { return "blind"; }
+  std::string repr() const override { return fmt::format("Blind({})", value_); }
+
+ protected:
+  Crafted craft(const Oracle&, const AttackInput& input) const override {
+    Crafted out(input.x);
+    out.x_adv.fill(value_);
+    out.forwards.assign(out.forwards.size(), 1);
+    return out;
+  }
+
+ private:
+  double value_;
+};
+
+}  // namespace
+
+TEST_CASE("relay: a success that its attack has not seen itself has no step") {
+  const Model model = linear_model({0, 1}, {0.5, 0});  // class 1 from 0.5 on
+  const AttackInput input{Tensor::full({1, 1, 1, 1}, 0.25, DType::float64), classes({0}), {}, {0}};
+  std::vector<std::unique_ptr<Attack>> members;
+  for (const double value : {0.0, 1.0}) members.push_back(std::make_unique<Blind>(value));
+  const Relayed r =
+      relay(members, Oracle(model), input, Keeps::first, [](const Attack&) { return OracleOptions{}; });
+  CHECK(r.broken_by == std::vector<int64_t>{1});
+  CHECK(r.crafted.x_adv.item() == 1);
+  CHECK(r.crafted.forwards == std::vector<int64_t>{2});
+  CHECK(r.crafted.first_success == std::vector<int64_t>{-1});
+}
 
 TEST_CASE("autoattack: each member attacks what resisted those before it") {
   const Model model = small_net(DType::float64);
