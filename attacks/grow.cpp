@@ -155,7 +155,10 @@ int64_t Growth::cumulative(size_t budget) const {
 
 int64_t Growth::fixed(size_t budget) const {
   int64_t hits = 0;
-  for (size_t i = 0; i < clean.size(); ++i) hits += predictions[budget * clean.size() + i] != clean[i];
+  for (size_t i = 0; i < clean.size(); ++i) {
+    const int64_t now = predictions[budget * clean.size() + i];
+    hits += now >= 0 && now != clean[i];
+  }
   return hits;
 }
 

@@ -14,7 +14,7 @@ namespace hashgrad {
 struct Growth {
   std::vector<double> budgets;       // ascending
   std::vector<int64_t> clean;        // [N] predictions without perturbation
-  std::vector<int64_t> predictions;  // [budgets, N]; -1: not evaluated, the row had changed already
+  std::vector<int64_t> predictions;  // [budgets, N]; -1: no answer, or not asked, the row had changed already
   std::vector<Status> status;        // [N] ok: changed at some budget
   std::vector<bool> zero_gradient;   // [N] the gradient at the clean image is exactly zero
 

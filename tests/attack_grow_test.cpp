@@ -53,6 +53,16 @@ TEST_CASE(
   CHECK(full.cumulative(4) > 0);
 }
 
+TEST_CASE("a budget under which the model gives no answer is no change of its prediction") {
+  const Model model = linear_model({0, 0, 1e308, 1e308}, {1, 0});
+  const Tensor x = Tensor::zeros({1, 1, 1, 2}, DType::float64);
+  const Growth g = grow_fgsm(model, x, "ce", {.budgets = {0, 1}});
+  CHECK(g.clean == std::vector<int64_t>{0});
+  CHECK(g.predictions == std::vector<int64_t>{0, -1});  // the logit of class 1 is infinite
+  CHECK(g.fixed(1) == 0);
+  CHECK(g.cumulative(1) == 0);
+}
+
 TEST_CASE("hjsma sets the most salient features to 1, best first, and stops when none is left") {
   // Clean class 0; the runner-up is class 2, for which features 1 (3 * 1) and 0 (1 * 1) have saliency.
   const Model model = linear_model({-1, 0, 2, -2, 0, -1, 0, -3, 1, 3, 2, -1}, {2.5, -1, 0});
