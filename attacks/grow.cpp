@@ -77,10 +77,11 @@ struct Order {
 
 template <class T>
 std::vector<int32_t> best_features(const T* x, const T* rise, const T* drop, int64_t n, int64_t most) {
+  const double up = slope_unit(rise, n), down = slope_unit(drop, n);
   std::vector<std::pair<double, int32_t>> scored;  // (-saliency, feature): ascending order is what is wanted
   for (int64_t i = 0; i < n; ++i)
     if (x[i] < 1 && rise[i] > 0 && drop[i] > 0)
-      scored.emplace_back(-static_cast<double>(rise[i]) * static_cast<double>(drop[i]),
+      scored.emplace_back(-up * static_cast<double>(rise[i]) * (down * static_cast<double>(drop[i])),
                           static_cast<int32_t>(i));
   const auto end = scored.begin() + std::min<int64_t>(most, static_cast<int64_t>(scored.size()));
   std::partial_sort(scored.begin(), end, scored.end());

@@ -1,6 +1,7 @@
 #include "attacks/saliency.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace hashgrad {
@@ -15,12 +16,13 @@ struct Point {
 template <class T>
 std::vector<Point> free_points(const T* rise, const T* drop, const std::vector<bool>& free,
                                double direction) {
+  const int64_t n = std::ssize(free);
+  const double up = direction * slope_unit(rise, n), down = direction * slope_unit(drop, n);
   std::vector<Point> points;
   points.reserve(free.size());
-  for (size_t i = 0; i < free.size(); ++i)
-    if (free[i])
-      points.push_back({direction * static_cast<double>(rise[i]), direction * static_cast<double>(drop[i]),
-                        static_cast<int64_t>(i)});
+  for (int64_t i = 0; i < n; ++i)
+    if (free[static_cast<size_t>(i)])
+      points.push_back({up * static_cast<double>(rise[i]), down * static_cast<double>(drop[i]), i});
   return points;
 }
 
@@ -83,6 +85,15 @@ Saliency saliency(const Oracle& oracle, const Tensor& x, const Tensor& targets, 
 }
 
 template <class T>
+double slope_unit(const T* slopes, int64_t n) {
+  double largest = 0;
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(static_cast<double>(slopes[i])));
+  if (largest == 0 || !std::isfinite(largest)) return 1;
+  constexpr int most = 1000;  // for slopes that are denormal numbers
+  return std::ldexp(1, std::min(-std::ilogb(largest), most));
+}
+
+template <class T>
 std::optional<int64_t> best_feature(const T* rise, const T* drop, const std::vector<bool>& free,
                                     double direction) {
   std::optional<int64_t> best;
@@ -110,6 +121,8 @@ std::optional<std::pair<int64_t, int64_t>> best_pair(const T* rise, const T* dro
   return best;
 }
 
+template double slope_unit(const float*, int64_t);
+template double slope_unit(const double*, int64_t);
 template std::optional<int64_t> best_feature(const float*, const float*, const std::vector<bool>&, double);
 template std::optional<int64_t> best_feature(const double*, const double*, const std::vector<bool>&, double);
 template std::optional<std::pair<int64_t, int64_t>> best_pair(const float*, const float*,

@@ -20,6 +20,11 @@ struct Saliency {
 /// searches below scan the map of one image, which the CPU does best. targets [N] int64 on the CPU.
 Saliency saliency(const Oracle& oracle, const Tensor& x, const Tensor& targets, Outputs of);
 
+/// A power of two that brings the largest of n slopes near 1. Behind a softmax that is nearly saturated in
+/// float64 they are smaller than 1e-162, where the product of two would be 0 for all features alike.
+template <class T>
+double slope_unit(const T* slopes, int64_t n);
+
 /// The feature with the largest rise * drop among those with rise > 0 and drop > 0 (A-E7); the lowest index
 /// on ties, none when there is none. `direction` is +1, or -1 for features that will be lowered; `free[i]`
 /// says whether feature i may still change.

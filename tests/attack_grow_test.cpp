@@ -5,6 +5,7 @@
 #include "attacks/grow.h"
 #include "attacks/growing.h"
 #include "attacks/statistics.h"
+#include "autograd/ops/arithmetic.h"
 #include "defenses/defensive_dropout.h"
 #include "tests/attack_models.h"
 
@@ -69,6 +70,10 @@ TEST_CASE("hjsma sets the most salient features to 1, best first, and stops when
   const Tensor x = Tensor::zeros({1, 1, 1, 4}, DType::float64);
   CHECK(jsma_images(model, x, Outputs::logits, 1).to_vector<double>() == std::vector<double>{0, 1, 0, 0});
   CHECK(jsma_images(model, x, Outputs::logits, 4).to_vector<double>() == std::vector<double>{1, 1, 0, 0});
+  Model faint = model.clone();  // saliencies of 3e-400 and 1e-400
+  Tensor weight = faint.parameter("1.weight").value();
+  weight.copy_from(weight * 1e-200);
+  CHECK(jsma_images(faint, x, Outputs::logits, 1).to_vector<double>() == std::vector<double>{0, 1, 0, 0});
   const Growth g = grow_jsma(model, x, Outputs::logits, {.budgets = {1, 2, 3}});
   CHECK(g.predictions == std::vector<int64_t>{2, 2, 2});
   CHECK(g.first_change(0) == 0);

@@ -73,6 +73,18 @@ TEST_CASE("the best feature needs a rise and a drop") {
   CHECK_FALSE(best_feature(rise.data(), drop.data(), std::vector<bool>(4, false), 1).has_value());
 }
 
+TEST_CASE("features are ranked alike however small or large their slopes are") {
+  const std::vector<double> rise{1, 3, 2, -1}, drop{4, 1, 3, 5};
+  const std::vector<bool> all(4, true);
+  for (const double size : {1.0, 1e-200, 5e-308, 1e200}) {
+    CAPTURE(size);
+    std::vector<double> up = rise, down = drop;
+    for (size_t i = 0; i < up.size(); ++i) up[i] *= size, down[i] *= size;
+    CHECK(best_feature(up.data(), down.data(), all, 1) == 2);          // 2 * 3
+    CHECK(best_pair(up.data(), down.data(), all, 1) == Pair({0, 2}));  // 3 * 7, the others at most 4 * 5
+  }
+}
+
 TEST_CASE("the pair rule changes the pair that was derived by hand") {
   const AttackResult r =
       Jsma({.on = Outputs::logits, .gamma = 0.5}).run(three_classes(0.5), dark_image(0, 2));  // one step
