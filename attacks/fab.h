@@ -8,9 +8,8 @@ namespace hashgrad {
 
 /// At x_k the nearest boundary is linearised; d_k and d_0 are the shortest ways from x_k and from the image
 /// to it inside the box. x_{k+1} = clip((1 - a)(x_k + eta d_k) + a (x_0 + eta d_0)), a = min(||d_k|| /
-/// (||d_k|| +
-/// ||d_0||), alpha_max). Where that is adversarial it is kept if it is the nearest so far, and drawn back
-/// towards the image by beta. Three secant steps towards the image end the search.
+/// (||d_k|| + ||d_0||), alpha_max). Where that is adversarial it is kept if it is the nearest so far, and
+/// drawn back towards the image by beta. Three secant steps towards the image end the search.
 class Fab : public Attack {
  public:
   struct Options {

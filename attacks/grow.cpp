@@ -68,7 +68,7 @@ Tensor moved(const Tensor& x, const Tensor& gradient, double eps) {
 }
 
 /// The features of every row that HJSMA changes, the best first. They are found on the CPU (see
-/// Saliency::to), so x stays there too, and goes to the model's device in the batches that are asked.
+/// saliency()), so x stays there too, and goes to the model's device in the batches that are asked.
 struct Order {
   std::vector<int64_t> clean;
   std::vector<bool> zero;

@@ -77,7 +77,7 @@ std::optional<Status> move(const Jsma::Options& options, Tensor& x, const Salien
 }
 
 /// The rows that go on, one step after the other, in parts of bounded size; a finished row leaves. The
-/// iterates stay on the CPU, where their next features are found (see Saliency::to): a step takes the images
+/// iterates stay on the CPU, where their next features are found (see saliency()): a step takes the images
 /// of a part to the model's device, and the map back.
 class Search {
  public:
