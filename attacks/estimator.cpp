@@ -31,9 +31,11 @@ double variance(const T* v, int64_t n) {
 Estimate estimate_robustness(const Oracle& oracle, const Tensor& x) {
   const int64_t n = x.size(0);
   check(n > 0, "estimator: no images");
+  // A Jacobian has an image for each class: no more of these at a time than there are images in a pass.
+  const int64_t rows = std::max<int64_t>(1, oracle.batch() / oracle.model().classes());
   Estimate sum;
-  for (int64_t begin = 0; begin < n; begin += oracle.batch()) {
-    const Tensor part = x.slice(0, begin, std::min(n, begin + oracle.batch())).contiguous();
+  for (int64_t begin = 0; begin < n; begin += rows) {
+    const Tensor part = x.slice(0, begin, std::min(n, begin + rows)).contiguous();
     const Tensor logits = oracle.logits(part).to(Device{});                     // [B,m]
     const Tensor slopes = oracle.jacobian(part, Outputs::logits).to(Device{});  // [B,m,C,H,W]
     const int64_t m = logits.size(1), entries = slopes.numel() / slopes.size(0);

@@ -4,6 +4,7 @@
 
 #include "attacks/estimator.h"
 #include "autograd/ops/arithmetic.h"
+#include "core/storage.h"
 #include "defenses/gradient_inhibition.h"
 #include "tests/attack_models.h"
 
@@ -51,6 +52,15 @@ TEST_CASE("estimator: g is the slope that finite differences find") {
   const Tensor x = images(9, model.input_shape(), DType::float64, 4);
   CHECK(estimate_robustness(Oracle(model), x).g ==
         doctest::Approx(slope_by_differences(model, x)).epsilon(1e-6));
+}
+
+TEST_CASE("estimator: the Jacobian of a network of many classes is never there as a whole") {
+  const Model model("1x16x16 flatten fc100", {.seed = 2});
+  const Tensor x = images(64, model.input_shape());
+  const int64_t whole = 64 * 100 * 256 * 4, before = memory_count().live;  // bytes
+  reset_peak_memory();
+  estimate_robustness(Oracle(model, {.batch = 64}), x);
+  CHECK(memory_count().peak - before < whole / 4);
 }
 
 TEST_CASE("estimator: the batch changes no bit, and a randomised network is its mean") {
