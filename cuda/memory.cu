@@ -21,6 +21,7 @@ using Block = std::pair<size_t, void*>;  // size and address
 
 struct GraphMemory {
   std::vector<Block> released;
+  std::vector<Block> of_others;  // of other graphs, released during the recording, which may use them
 };
 
 namespace {
@@ -95,6 +96,12 @@ class Allocator {
     const std::lock_guard lock(mutex_);
     for (auto& [block, owner] : owners_)
       if (owner.graph == graph) owner.graph = nullptr;
+    for (const Block& block : graph->of_others) {
+      const auto found = owners_.find(block.second);
+      GraphMemory* const owner = found->second.graph;  // null when it has ended
+      (owner ? owner : graph)->released.push_back(block);
+      owners_.erase(found);
+    }
     for (const Block& block : graph->released) {
       live_ -= static_cast<int64_t>(block.first);
       insert(block, nullptr);
@@ -145,7 +152,11 @@ class Allocator {
     const auto found = owners_.find(block);
     check(found != owners_.end(), "{} memory: {} is no block", engine_name, block);
     const Owner owner = found->second;
-    GraphMemory* graph = owner.graph ? owner.graph : graph_in_capture;
+    GraphMemory* const graph = owner.graph ? owner.graph : graph_in_capture;
+    if (graph_in_capture && graph != graph_in_capture) {
+      graph_in_capture->of_others.emplace_back(bytes, block);  // and stays its owner's
+      return;
+    }
     if (graph) {
       graph->released.emplace_back(bytes, block);
     } else {

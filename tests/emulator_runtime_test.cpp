@@ -222,6 +222,38 @@ TEST_CASE_TEMPLATE("engine: a wait for the device, and the end of a graph, let o
   CHECK(x.get() == std::vector<float>(10, 300.0f));
 }
 
+TEST_CASE_TEMPLATE("engine: a block of one graph that another uses and releases lasts as long as both",
+                   Engine, HASHGRAD_ENGINE_TYPES) {
+  HASHGRAD_NEED(Engine);
+  const int64_t live = Engine::memory_count().live;
+  const std::vector<float> ones(1000, 1.0f);
+  {
+    Buffer<Engine, float> x(ones), y(std::vector<float>(1000, 0.0f));
+    auto first = std::make_unique<typename Engine::Graph>();
+    typename Engine::Graph second;
+    first->capture([&] {
+      void* block = Engine::allocate(4000);
+      Engine::copy_within(block, x.data(), 4000);
+      std::jthread([&] {
+        second.capture([&] {
+          Engine::copy_within(y.data(), block, 4000);
+          Engine::release(block, 4000);
+        });
+      }).join();
+      const Buffer<Engine, float> next(1000);  // not the memory of `block`
+      Engine::set_bytes(next.data(), 0, 4000);
+    });
+    first->replay();
+    second.replay();
+    CHECK(y.get() == ones);
+    first.reset();
+    const Buffer<Engine, float> other(std::vector<float>(1000, -1.0f));  // nor this
+    second.replay();
+    CHECK(y.get() == ones);
+  }
+  CHECK(Engine::memory_count().live == live);
+}
+
 TEST_CASE_TEMPLATE("engine: a graph holds launches of one kernel with more and with less shared memory",
                    Engine, HASHGRAD_ENGINE_TYPES) {
   HASHGRAD_NEED(Engine);
