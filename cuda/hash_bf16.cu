@@ -123,8 +123,9 @@ void bf16_product(const HashedProduct<float>& p, int64_t shared_bytes) {
   check(properties().major >= 8, "hash: bf16 needs a device of compute capability 8.0, this is {}.{}",
         properties().major, properties().minor);
   const int64_t outer = p.outer(), with_table = static_cast<int64_t>(sizeof(BlockMemory)) + 4 * p.v.buckets;
-  const dim3 grid(static_cast<unsigned>(blocks_for(outer, rows)),
-                  static_cast<unsigned>(blocks_for(p.batch, samples)));
+  const int64_t down = blocks_for(p.batch, samples);
+  check(down < 65536, "hash: {} samples are too many for one product in bf16", p.batch);
+  const dim3 grid(static_cast<unsigned>(blocks_for(outer, rows)), static_cast<unsigned>(down));
   const Bf16Product s{p, {p.c, outer, outer, 1, 0, false, p.epilogue}};
   with_mode(p.v.mode, [&]<HashMode mode>() {
     if constexpr (mode != HashMode::xxhash) {

@@ -12,6 +12,7 @@
 #include "cuda/hash_gemm.h"
 #include "tests/cpu_testing.h"
 #include "tests/engines_testing.h"
+#include "tests/error_of.h"
 
 #if HASHGRAD_WITH_CUDA || HASHGRAD_WITH_EMULATOR
 
@@ -479,6 +480,12 @@ TEST_CASE("products that a device cannot do are refused") {
     CHECK_THROWS_AS(forward_on(device, v, random_values<double>(10, 1), 1, random_values<double>(4, 2),
                                {HashKernel::bf16}),
                     Error);
+    const DeviceArray<float> few(device, w);  // what is asked is refused before anything is read
+    const auto ask = [&](int64_t batch) {
+      ON_ENGINE(device, hashed_linear(v, few.data(), batch, few.data(), few.data(), cpu::Epilogue<float>{},
+                                      {HashKernel::bf16}));
+    };
+    CHECK_ERROR(ask(65535 * 64 + 1), "hash: 4194241 samples are too many for one product in bf16");
   }
 }
 
