@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/parallel.h"
 #include "cuda/emulator/device_blocks.h"
 #include "cuda/emulator/grid.h"
 #include "cuda/emulator/hooks.h"
@@ -110,7 +109,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   cudaMemGetInfo(&free, &properties->totalGlobalMem);
   properties->sharedMemPerBlockOptin = emulator::SharedMemory::limit;
   properties->major = 8;
-  properties->multiProcessorCount = threads();
+  properties->multiProcessorCount = 1;  // grids are as wide as it asks for: the same ones on every machine
   return cudaSuccess;
 }
 
