@@ -23,7 +23,8 @@ constexpr size_t huge_page = size_t{2} << 20;
 constexpr size_t cached_from = size_t{64} << 10;  // smaller blocks are malloc's business
 constexpr size_t cache_limit = size_t{2} << 30;
 
-// The sanitizers find a use after free only if freed memory is really given back.
+// The sanitizers find a use after free only if freed memory is really given back, and a step past the end
+// only if nothing is rounded up.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool caching = false;
 #else
@@ -32,6 +33,7 @@ constexpr bool caching = true;
 
 /// Size classes four to a power of two: at most a quarter is wasted, and blocks are found again.
 size_t size_class(size_t bytes) {
+  if (!caching) return bytes;
   if (bytes < cached_from) return (bytes + alignment - 1) / alignment * alignment;
   size_t step = cached_from / 4;
   while (step * 8 <= bytes) step *= 2;
